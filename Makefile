@@ -1,0 +1,42 @@
+# Two commands matter: make demo, make test. Each makes .venv if it is needed.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= out
+BIN    := $(VENV)/bin
+SPEC   := settings.ini setup.py pyproject.toml constraints.txt
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.PHONY: demo test docs readme clean help
+
+help:
+	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
+	@echo "make test    all tests and all notebooks"
+	@echo "make docs    the site, in _docs/ (needs Quarto)"
+	@echo "make readme  README.md from nbs/index.ipynb"
+	@echo "make clean   what the other commands made, but not $(VENV)"
+
+$(VENV)/.run: $(SPEC)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/scz-nb demo --out $(OUT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/.dev
+	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started"; exit 1; }
+	PATH="$(abspath $(BIN)):$$PATH" nbdev-docs
+
+readme: $(VENV)/.dev
+	$(BIN)/python tests/readme.py
+
+clean:
+	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .hypothesis nbs/sidebar.yml
+	find nbs scz_nb tests -name __pycache__ -prune -exec rm -rf {} +

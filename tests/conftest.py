@@ -1,0 +1,22 @@
+"Two threads, no hub: every test runs offline, on two cores, from any folder."
+import os
+os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
+os.environ.setdefault('OMP_NUM_THREADS', '2')
+os.environ['PATH'] = os.path.dirname(__import__('sys').executable) + os.pathsep + os.environ['PATH']
+import socket
+from pathlib import Path
+import pytest
+
+root = Path(__file__).resolve().parents[1]
+
+def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes a minute or more (still part of make test)')
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, request):
+    "A test that reaches for the network fails at once, with the address in the message."
+    real = socket.socket.connect
+    def connect(self, address):
+        local = self.family == getattr(socket, 'AF_UNIX', None) or str(address[0]) in ('127.0.0.1', '::1', 'localhost')
+        if not local: raise RuntimeError(f"a test reached for the network: {address}")
+        return real(self, address)
+    monkeypatch.setattr(socket.socket, 'connect', connect)

@@ -1,0 +1,78 @@
+"The command line: one line for every mistake, the right exit status, nothing half written."
+import os, signal, subprocess, sys, time
+import numpy as np, pytest
+from PIL import Image
+from scz_nb import __version__, cli, core
+from conftest import root
+
+def cli_says(*argv, capsys):
+    "Exit status, output and errors of `scz-nb argv…`."
+    try: status = cli.main([str(a) for a in argv])
+    except SystemExit as e: status = e.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+@pytest.fixture
+def photo(tmp_path):
+    f = tmp_path/'photo.png'; Image.fromarray(np.arange(40*64*3).reshape(40, 64, 3).astype(np.uint8)).save(f)
+    return f
+
+@pytest.fixture
+def no_model(monkeypatch):
+    "Any call of `run` is a failure: mistakes must be found before."
+    import types
+    def run(*a, **kw): raise AssertionError("the model was run")
+    monkeypatch.setitem(sys.modules, 'scz_nb.sampler', types.SimpleNamespace(run=run))
+
+def test_version_and_help(capsys):
+    assert cli_says('--version', capsys=capsys)[:2] == (0, f'scz-nb {__version__}\n')
+    status, out, _ = cli_says('run', '--help', capsys=capsys)
+    assert status == 0 and all(f'--{o}' in out for o in 'prompt out backbone depth scale steps seed layout device'.split())
+
+@pytest.mark.parametrize('more', [['--layout', 'sbs'], ['--loops', '0'], ['--depth', 'none.npy'], ['--layout', 'left', '--layout', 'lfet']])
+def test_mistakes_are_found_first(more, photo, no_model, capsys):
+    status, out, err = cli_says('run', photo, *more, capsys=capsys)
+    assert status == 2 and err.startswith('scz-nb: ') and err.count('\n') == 1 and not out
+
+@pytest.mark.parametrize('text', [None, '', 'not a picture'])
+def test_bad_pictures(text, tmp_path, no_model, capsys):
+    f = tmp_path/'bad.png'
+    if text is not None: f.write_text(text)
+    status, out, err = cli_says('run', f, '--out', tmp_path/'out', capsys=capsys)
+    assert status == 2 and 'bad.png' in err and err.count('\n') == 1 and not (tmp_path/'out').exists()
+
+@pytest.mark.parametrize('argv', [[], ['rum'], ['run'], ['run', 'a.png', '--steps', 'many'], ['train-tiny', '--minutes', '0']])
+def test_wrong_usage(argv, no_model, capsys): assert cli_says(*argv, capsys=capsys)[0] == 2
+
+def test_interrupt_is_130(photo, monkeypatch, capsys):
+    def stop(*a): raise KeyboardInterrupt
+    monkeypatch.setitem(cli._commands, 'run', stop)
+    assert cli_says('run', photo, capsys=capsys)[0] == 130
+
+def test_bugs_keep_their_traceback(photo, no_model):
+    with pytest.raises(AssertionError, match="the model was run"): cli.main(['run', str(photo)])
+
+def test_demo_picture():
+    image, caption = cli.demo_scene(64, 40)
+    assert image.shape == (40, 64, 3) and image.std() > 10 and len(caption.split()) >= 3
+
+needs_model = pytest.mark.skipif(not (root/'scz_nb/sampler.py').exists(), reason="the sampler is not there yet")
+
+@needs_model
+def test_run_writes_each_layout(photo, tmp_path, capsys):
+    from scz_nb.io import read_meta, read_video
+    argv = ['run', photo, '--prompt', 'a red ball rolls left', '--steps', 2, '--seed', 3, '--scale', 8, '--out', tmp_path/'out', '--layout', 'side-by-side', '--layout', 'anaglyph', '--quiet']
+    status, out, err = cli_says(*argv, capsys=capsys)
+    assert status == 0 and [o.split('/')[-1] for o in out.split()] == ['photo_LR.mp4', 'photo_anaglyph.mp4']
+    x, fps = read_video(tmp_path/'out/photo_LR.mp4')
+    assert x.ndim == 4 and read_meta(tmp_path/'out/photo_LR.mp4')['seed'] == 3
+
+@needs_model
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing(photo, tmp_path):
+    cmd = [sys.executable, '-c', 'import sys; from scz_nb.cli import main; sys.exit(main())', 'run', str(photo), '--out', str(tmp_path/'out')]
+    p = subprocess.Popen(cmd, stderr=subprocess.PIPE, cwd=root, start_new_session=True)
+    time.sleep(8)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(60) == 130
+    assert not [o for _, _, fs in os.walk(tmp_path/'out') for o in fs]
