@@ -82,8 +82,7 @@ _rules = dict(
     border=(_is_num(0, 1), "a number from 0 (off) to 1"),
     refine=(_is_plan, "pairs (step, repeats) with rising steps from 0 to 49 and repeats from 1, such as ((6, 8), (9, 8))"),
     refine_form=(lambda v: v in ("released", "x0"), "'released' or 'x0'"),
-    dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"),
-    pin_left=(lambda v: isinstance(v, bool), "True or False"))
+    dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"))
 
 # %% ../nbs/00_core.ipynb #00_core-014
 _float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border'
@@ -127,7 +126,6 @@ class StereoConfig:
     refine:tuple = ((6,8), (9,8), (14,3), (19,6), (24,6), (29,6), (34,6), (39,6), (44,4)) # (step of 50, repeats), Eq. 4
     refine_form:str = "released" # how repeats change the holes: "released" or "x0"
     dissolve:int = 30 # strength of Eq. 5, 0 (off) to 50
-    pin_left:bool = True # keep the left view on the latents of the mono pass
 
     def __post_init__(self): _check(self)
 
@@ -191,20 +189,23 @@ class StepInfo:
 # %% ../nbs/00_core.ipynb #00_core-028
 @runtime_checkable
 class Backbone(Protocol):
-    "A latent image-to-video diffusion model, as the sampler sees it."
+    "A latent image-to-video diffusion model, as the sampler sees it; videos are uint8 (T, H, W, 3), latents (V, C, T, h, w)."
     name:str # such as "tiny"
     width:int # pixels of a frame
     height:int # pixels of a frame
     frames:int # frames of a clip
     fps:float # frames a second of its clips
-    latent_channels:int # C of the latents (B, C, T, H, W)
-    schedule:Any # the noise schedule, see 20_schedule
+    latent_shape:tuple # (1, C, T, h, w)
     defaults:dict # settings that this model wants other than StereoConfig's own
-    def encode_prompt(self, prompt:str): "Conditions from a text."
-    def encode_image(self, image): "Conditions from an (H, W, 3) picture."
-    def denoise(self, z, t, cond, guidance): "The model's guided prediction for latents `z` at timestep `t`."
-    def decode(self, z): "Pixels (T, H, W, 3) from latents."
-    def estimate_depth(self, video): "Nearness (T, H, W) in [0, 1] from pixels."
+    unet:Any # the network whose self-attention `cross_view` holds on to
+    device:Any
+    dtype:torch.dtype
+    def schedule(self, steps, eta): "The `Schedule` of a run."
+    def condition(self, prompt, picture): "Prompt and picture (or None), encoded once for all steps and views."
+    def denoise(self, z, t, cond, guidance, rescale): "The guided prediction for V views at timestep `t`, left views first."
+    def decode(self, z): "Pixels from the latents of one view."
+    def estimate_depth(self, video, noise): "Nearness (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
+    def dissolve_depth(self, nearness, video, strength): "Eq. 5 on a nearness map."
 
 # %% ../nbs/00_core.ipynb #00_core-030
 def _views(left, right):

@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/tiny.html.md"""
 # %% auto #0
 __all__ = ['SIZES', 'PARTS', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'first_frame_condition', 'training_clips',
            'crop', 'video_loss', 'depth_loss', 'save_weights', 'load_weights', 'shipped_weights', 'learning_rate',
-           'train_part']
+           'train_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model']
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-002
 import json, math, os, re, time, warnings
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from fastcore.basics import patch
+import scz_nb
 from .core import InputError, MissingDependency, to_uint8
 from .dynamicrafter import DynamiCrafterUNet, TransformerBlock
 from .schedule import add_noise, alphas_cumprod, ddim_step, guide, make_schedule, to_x0_eps
@@ -201,7 +202,9 @@ def load_weights(path, device='cpu') -> TinyModel:
     return model.to(device).eval().requires_grad_(False)
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-011
-def shipped_weights(size: str = 'tiny') -> Path: return Path(__file__).parent/'weights'/f'{size}.safetensors'
+def shipped_weights(size: str = 'tiny') -> Path:
+    "Where the weights of an embedded model lie in the package."
+    return Path(scz_nb.__file__).parent/'weights'/f'{size}.safetensors'
 
 @dataclass
 class _Run:
@@ -297,3 +300,30 @@ def train_part(
     model = _averaged(run)
     save_weights(model, out/f'{part}.safetensors')
     return model
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-015
+@torch.no_grad()
+def depth_latent(
+    model: TinyModel,
+    video: Tensor, # (T, H, W, 3) in [0, 1]
+    noise: Tensor, # (1, p², T, h, w) standard normal
+    steps: int = 5, # DDIM steps
+) -> Tensor: # (1, p², T, h, w)
+    "The depth latent of a video: a few deterministic DDIM steps of the depth model."
+    s, z, x = make_schedule(steps, eta=0.), model.picture.encode(video[None]), noise
+    for i, t in enumerate(s.timesteps): x, _ = ddim_step(x, model.predict_depth(x, t, z), i, s)
+    return x
+
+def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (T, H, W) in [0, 1]
+    "Nearness of every pixel from a depth latent."
+    return model.nearness.decode(x)[0, ..., 0]
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-016
+def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
+    "The video network and text encoder of one model with the depth network of another."
+    video.depth.load_state_dict(depth.depth.state_dict())
+    return video
+
+def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
+    "The embedded model that comes with the package."
+    return load_weights(shipped_weights(size), device)

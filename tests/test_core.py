@@ -9,7 +9,7 @@ def test_defaults_are_those_of_the_method():
     assert (c.steps, c.eta, c.guidance, c.scale, c.dissolve) == (50, 1.0, 7.5, 4.0, 30)
     assert (c.restart_iterations, c.restart_steps, c.restart_fill, c.border) == (7, 6, "left", 1.0)
     assert sum(n for _, n in c.refine) == 53 and c.refine[0] == (6, 8) and c.refine[-1] == (44, 4)
-    assert c.cross_view == (0.0, 1.0) and c.pin_left
+    assert c.cross_view == (0.0, 1.0)
 
 @settings(deadline=None)
 @given(steps=st.integers(1, 1000), eta=st.floats(0, 1), scale=st.floats(-100, 100), exponent=st.floats(0.01, 10),
@@ -22,7 +22,7 @@ def test_settings_survive_json(steps, eta, scale, exponent, window, dissolve, pl
 @pytest.mark.parametrize('bad', [dict(steps=0), dict(steps=2.5), dict(steps=True), dict(steps="50"), dict(eta=1.1), dict(eta=None), dict(scale=101),
     dict(scale=float('inf')), dict(exponent=0), dict(cross_view=(0.8, 0.2)), dict(cross_view=0.5), dict(cross_view=(0, 1, 2)), dict(restart_fill="right"),
     dict(border=-0.1), dict(refine=((50, 1),)), dict(refine=((3, 0),)), dict(refine=((3, 1), (3, 2))), dict(refine=((3.5, 1),)), dict(refine=3),
-    dict(refine_form="x1"), dict(dissolve=51), dict(pin_left=1), dict(frame_stride=0)])
+    dict(refine_form="x1"), dict(dissolve=51), dict(frame_stride=0)])
 def test_bad_values_are_named(bad):
     name = next(iter(bad))
     with pytest.raises(InputError, match=f"^{name}="): StereoConfig.make(**bad)
