@@ -7,17 +7,18 @@ Docs: https://scz-nb.github.io/scz_nb/tiny.html.md"""
 # %% auto #0
 __all__ = ['SIZES', 'PARTS', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'first_frame_condition', 'training_clips',
            'crop', 'video_loss', 'depth_loss', 'save_weights', 'load_weights', 'shipped_weights', 'learning_rate',
-           'train_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model']
+           'train_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model', 'held_out', 'score', 'generate',
+           'train']
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-002
-import json, math, os, re, time, warnings
-from dataclasses import asdict, dataclass, field, replace
+import json, math, os, re, time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from fastcore.basics import patch
 import scz_nb
-from .core import InputError, MissingDependency, to_uint8
+from .core import InputError, MissingDependency, check_choice
 from .dynamicrafter import DynamiCrafterUNet, TransformerBlock
 from .schedule import add_noise, alphas_cumprod, ddim_step, guide, make_schedule, to_x0_eps
 from .tinyworld import VOCABULARY, WorldConfig, render, sample_scene
@@ -181,11 +182,11 @@ PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',)
 # %% ../nbs/61_tiny.ipynb #61_tiny-010
 def save_weights(model: TinyModel, path):
     "Half-precision safetensors with the configuration in its header; the file appears whole or not at all."
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     path, tmp = Path(path), Path(path).with_suffix('.part')
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {k: (v.half() if v.is_floating_point() and not k.startswith(('picture', 'nearness')) else v).contiguous() for k, v in model.state_dict().items()}
-    save_file(half, tmp, {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY)})
+    tmp.write_bytes(save(half, {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY)}))
     os.replace(tmp, path)
 
 def load_weights(path, device='cpu') -> TinyModel:
@@ -267,41 +268,49 @@ def _averaged(run: _Run) -> TinyModel:
     return model.to(run.model.picture.mean.device).eval().requires_grad_(False)
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-014
+def _save(run: _Run, part: str, out: Path) -> TinyModel:
+    "Write checkpoint and averaged weights; the averaged model."
+    model = _averaged(run)
+    run.save(out/f'{part}.ckpt'); save_weights(model, out/f'{part}.safetensors')
+    return model
+
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of this call
     out: str|Path, # folder of checkpoint, weights and report
+    *,
     size: str|TinyConfig = 'tiny',
     device: str = 'cpu',
-    batch: int = 8,
-    crop_share: float = 0.6, # share of the time on crops, before whole frames
-    window: tuple = (16, 20), # latents of a crop (h, w)
+    batch: int = 4,
+    crop_share: float = 0.65, # share of the time on crops, before whole frames
+    window: tuple = (16, 16), # latents of a crop (h, w)
     seed: int = 0,
     weights: str|Path|None = None, # start from these instead of from scratch
     progress: bool = True,
-) -> TinyModel: # with averaged weights
+) -> tuple: # model with averaged weights, losses of all steps so far
     "Train one of the two networks for some minutes; goes on from the checkpoint in `out` where there is one."
-    from tqdm.auto import tqdm
     out = Path(out); out.mkdir(parents=True, exist_ok=True)
-    config, ckpt = SIZES[size] if isinstance(size, str) else size, out/f'{part}.ckpt'
-    run = _start(config, part, device, seed, weights, ckpt)
-    begin = saved = time.monotonic()
-    total, bar = minutes*60, tqdm(total=round(minutes*60), desc=f'train {part}', unit='s', disable=not progress, mininterval=10)
-    before = run.seconds
-    while (now := time.monotonic() - begin) < total:
-        w = window if now/total < crop_share else None
-        run.losses.append(_update(run, part, batch, w, device, learning_rate(now/total)))
-        run.seconds = before + time.monotonic() - begin
-        bar.n = min(round(now), bar.total)
-        if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
-        if time.monotonic() - saved > 60:
-            run.save(ckpt); save_weights(_averaged(run), out/f'{part}.safetensors'); saved = time.monotonic()
-    run.save(ckpt); bar.close()
-    model = _averaged(run)
-    save_weights(model, out/f'{part}.safetensors')
-    return model
+    run = _start(SIZES[size] if isinstance(size, str) else size, part, device, seed, weights, out/f'{part}.ckpt')
+    try: _fit(run, part, minutes*60, out, batch, crop_share, window, device, progress)
+    finally: model = _save(run, part, out)                               # also after Ctrl-C
+    return model, run.losses
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-015
+def _fit(run: _Run, part, total, out, batch, crop_share, window, device, progress):
+    "Optimiser steps for `total` seconds, with a checkpoint every minute."
+    from tqdm.auto import tqdm
+    begin = saved = time.monotonic()
+    before = run.seconds
+    with tqdm(total=round(total), desc=f'train {part}', unit='s', disable=not progress, mininterval=1) as bar:
+        while (now := time.monotonic() - begin) < total:
+            w = window if now/total < crop_share else None
+            run.losses.append(_update(run, part, batch, w, device, learning_rate(now/total)))
+            run.seconds = before + time.monotonic() - begin
+            bar.update(min(round(now), bar.total) - bar.n)
+            if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
+            if time.monotonic() - saved > 60: _save(run, part, out); saved = time.monotonic()
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-016
 @torch.no_grad()
 def depth_latent(
     model: TinyModel,
@@ -318,7 +327,7 @@ def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (
     "Nearness of every pixel from a depth latent."
     return model.nearness.decode(x)[0, ..., 0]
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-016
+# %% ../nbs/61_tiny.ipynb #61_tiny-017
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
     video.depth.load_state_dict(depth.depth.state_dict())
@@ -327,3 +336,80 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
 def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
     return load_weights(shipped_weights(size), device)
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-018
+def held_out(config: TinyConfig, n: int, device='cpu') -> list:
+    "Scenes that training never sees, with their right views: seeds from 10,000 on, training draws from its own generator."
+    return [render(sample_scene(torch.Generator().manual_seed(10_000 + i), config.world), config.world, device=device) for i in range(n)]
+
+@torch.no_grad()
+def score(
+    model: TinyModel,
+    n: int = 8, # scenes
+) -> dict: # mean velocity error of the video model at four noise levels; rank correlation of depth, median
+    "Held-out figures: lower `video_loss`, higher `depth_spearman` is better."
+    from scz_nb.metrics import spearman
+    g, losses, ranks = torch.Generator().manual_seed(1), [], []
+    dev, abar = model.picture.mean.device, alphas_cumprod(zero_snr=True)
+    for clip in held_out(model.config, n, dev):
+        z = model.picture.encode(clip.left[None])
+        for t in (200, 450, 700, 950):
+            a, noise = abar[t].item(), torch.randn(z.shape, generator=g).to(dev)
+            out = model.predict(add_noise(z, noise, a), t, model.text([clip.caption]), first_frame_condition(z, z.shape[2]))
+            losses.append(F.mse_loss(out, a**0.5*noise - (1 - a)**0.5*z).item())
+        eps = torch.randn(model.nearness.encode(clip.disparity[None, ..., None]).shape, generator=g).to(dev)
+        ranks.append(spearman(to_nearness(model, depth_latent(model, clip.left, eps)), clip.disparity))
+    return dict(video_loss=float(np.mean(losses)), depth_spearman=float(np.median(ranks)), scenes=n)
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-019
+@torch.no_grad()
+def generate(model: TinyModel, picture: Tensor, prompt: str, generator: torch.Generator, steps: int = 30) -> Tensor:
+    "A clip (T, H, W, 3) in [0, 1] that begins with `picture` (H, W, 3): the plain video model, no stereo."
+    s, c = make_schedule(steps), model.config
+    z, draw = model.picture.encode(picture[None, None]), lambda: torch.randn(1, c.channels, c.frames, *c.latent_size, generator=generator).to(picture.device)
+    cond, text, x = first_frame_condition(z, c.frames), model.text([prompt]), draw()
+    for i, t in enumerate(s.timesteps): x, _ = ddim_step(x, model.predict(x, t, text, cond), i, s, draw())
+    return model.picture.decode(x)[0]
+
+def _sample_strips(model: TinyModel, path, n=4):
+    "A picture: held-out clips and what the model makes of their first frames and captions."
+    from scz_nb.show import grid
+    g, rows, labels = torch.Generator().manual_seed(2), [], []
+    for c in held_out(model.config, n, model.picture.mean.device):
+        rows += [c.left.cpu().numpy(), generate(model, c.left[0], c.caption, g).cpu().numpy()]
+        labels += ['true', 'made']
+    grid(rows, labels).save(path)
+
+def _plot_losses(losses: dict, path):
+    "A picture: running mean of the loss of each part."
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(6, 3)); ax = fig.subplots()
+    for name, x in losses.items():
+        w = max(len(x)//50, 1)
+        ax.plot(np.convolve(x, np.ones(w)/w, 'valid'), label=name)
+    ax.set(xlabel='optimiser step', ylabel='loss', yscale='log'); ax.legend(); fig.savefig(path, dpi=80)
+
+# %% ../nbs/61_tiny.ipynb #61_tiny-020
+def train(
+    minutes: float = 10, # time budget, three quarters for video and one for depth
+    device: str|None = None, # None: cuda where there is one
+    size: str = 'tiny',
+    out: str|Path = 'runs/tiny',
+    scratch: bool = False, # do not start from the shipped weights
+    seed: int = 0,
+    progress: bool = True,
+) -> Path: # of the weights
+    "Train an embedded model further; writes weights, `report.json`, `losses.png` and `samples.png` to `out`."
+    check_choice('size', size, SIZES)
+    out, device = Path(out), device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    start = None if scratch or not shipped_weights(size).is_file() else shipped_weights(size)
+    parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=start, progress=progress)
+             for p, share in (('video', 0.75), ('depth', 0.25))}
+    model, losses = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}
+    path = out/f'{size}.safetensors'
+    save_weights(model, path)
+    report = dict(score(model), minutes=minutes, device=device, torch=torch.__version__, steps={p: len(l) for p, l in losses.items()},
+                  shipped=score(load_weights(start, device)) if start else None)
+    (out/'report.json').write_text(json.dumps(report, indent=1))
+    _plot_losses(losses, out/'losses.png'); _sample_strips(model, out/'samples.png')
+    return path

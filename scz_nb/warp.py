@@ -1,4 +1,4 @@
-"""LESSON
+"""The other eye's view by moving what we have, first in three loops, then fast.
 
 Docs: https://scz-nb.github.io/scz_nb/warp.html.md"""
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from .core import InputError
 from .disparity import shift_columns
 
-# %% ../nbs/11_warp.ipynb #11_warp-003
+# %% ../nbs/11_warp.ipynb #11_warp-005
 def _check(x, disparity):
     "An `InputError` unless x is (B, C, H, W) and the disparity (B, 1, H, W)."
     if not (torch.is_tensor(x) and torch.is_tensor(disparity)): raise InputError("x and disparity must be tensors.")
@@ -21,7 +21,7 @@ def _check(x, disparity):
     want = (x.shape[0], 1, *x.shape[2:])
     if tuple(disparity.shape) != want: raise InputError(f"disparity has shape {tuple(disparity.shape)}; for x of shape {tuple(x.shape)} it must be {want}.")
 
-# %% ../nbs/11_warp.ipynb #11_warp-004
+# %% ../nbs/11_warp.ipynb #11_warp-006
 def warp_loops(
     x: Tensor, # (B, C, H, W), any type
     disparity: Tensor, # (B, 1, H, W) nearness in [0, 1]
@@ -43,7 +43,7 @@ def warp_loops(
                     mask[b, 0, r, target] = True
     return out, mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-005
+# %% ../nbs/11_warp.ipynb #11_warp-017
 def warp_map(
     disparity: Tensor, # (…, H, W) nearness in [0, 1]
     scale: float, # s, percent of the width; negative makes a right view
@@ -61,7 +61,7 @@ def warp_map(
     mask = won != none
     return won.masked_fill(~mask, 0).long(), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-006
+# %% ../nbs/11_warp.ipynb #11_warp-019
 def warp_with(
     z: Tensor, # (B, C, …, H, W), any type
     source: Tensor, # from `warp_map`, broadcasts to z
@@ -81,7 +81,7 @@ def warp(
     source, mask = warp_map(disparity.to(x.device), scale, exponent)
     return warp_with(x, source, mask), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-007
+# %% ../nbs/11_warp.ipynb #11_warp-027
 def warp_video(
     z: Tensor, # (B, C, T, H, W) latents, any type
     disparity: Tensor, # (T, H, W) nearness in [0, 1]
@@ -95,7 +95,7 @@ def warp_video(
     source, mask = warp_map(disparity.to(z.device), scale, exponent)
     return warp_with(z, source, mask), mask.expand(z.shape[0], 1, *mask.shape)
 
-# %% ../nbs/11_warp.ipynb #11_warp-008
+# %% ../nbs/11_warp.ipynb #11_warp-030
 def border_columns(
     mask: Tensor, # (…, H, W) bool from a warp, False in holes
     scale: float, # of that warp; its sign says which border is emptied
