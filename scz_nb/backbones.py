@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/backbones.html.md"""
 # %% auto #0
 __all__ = ['Condition', 'TinyBackbone', 'load_backbone', 'backbone_names']
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-002
+# %% ../nbs/50_backbones.ipynb #50_backbones-003
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from .dissolve import dissolve
 from .schedule import Schedule, guide, make_schedule
 from .tiny import SIZES, TinyModel, depth_latent, first_frame_condition, shipped_model, to_nearness
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-003
+# %% ../nbs/50_backbones.ipynb #50_backbones-004
 @dataclass(frozen=True)
 class Condition:
     "What a backbone is told besides the noisy latents; batch 1, used for every view."
@@ -36,7 +36,7 @@ class TinyBackbone:
     def schedule(self, steps: int, eta: float) -> Schedule: return make_schedule(steps, eta)
     def _video(self, video) -> Tensor: return torch.tensor(to_uint8(video), device=self.device).to(self.dtype)/255
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-004
+# %% ../nbs/50_backbones.ipynb #50_backbones-005
 from fastcore.basics import patch
 
 @patch
@@ -50,6 +50,7 @@ def condition(self: TinyBackbone,
     keep = torch.tensor([picture is not None], device=self.device)
     return Condition(self.model.text([prompt]), self.model.text(['']), first_frame_condition(z, self.frames, keep))
 
+# %% ../nbs/50_backbones.ipynb #50_backbones-006
 @patch
 def denoise(self: TinyBackbone,
     z: Tensor, # (V, C, T, h, w) noisy latents of V views, left views first
@@ -69,7 +70,7 @@ def decode(self: TinyBackbone, z: Tensor) -> np.ndarray: # (1, C, T, h, w) to ui
     "Pixels from latents."
     return to_uint8(self.model.picture.decode(z)[0])
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-005
+# %% ../nbs/50_backbones.ipynb #50_backbones-008
 @patch
 def estimate_depth(self: TinyBackbone, video, noise) -> Tensor:
     "Nearness (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) from the diffusion depth model; `noise` is a `NoiseSource`."
@@ -84,7 +85,7 @@ def dissolve_depth(self: TinyBackbone, nearness: Tensor, video, strength: float)
     x = self.model.nearness.encode(nearness[None, ..., None].to(self.device, self.dtype))
     return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures)))
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-006
+# %% ../nbs/50_backbones.ipynb #50_backbones-010
 def load_backbone(
     name = 'tiny', # a name from `backbone_names()`, or a backbone, which is returned as it is
     device: str|None = None, # None: cuda where there is one, else cpu

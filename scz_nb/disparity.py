@@ -25,7 +25,7 @@ def _tensor(x, what): # array, tensor or nested list -> tensor on its own device
     if bad: raise InputError(f"{what} holds {bad} NaN or infinite values of {t.numel()}; replace them first.")
     return t
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-010
+# %% ../nbs/10_disparity.ipynb #10_disparity-007
 def depth_to_disparity(
     depth, # any shape; metric depth Z > 0, say in metres
     focal: float, # focal length f, pixels
@@ -38,7 +38,7 @@ def depth_to_disparity(
         if not (math.isfinite(v) and v > 0): raise InputError(f"{name}={v!r} cannot be used; it must be a number above 0.")
     return focal*baseline/z
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-022
+# %% ../nbs/10_disparity.ipynb #10_disparity-016
 def _bounds(d, low, high):
     "The `low`-th and `high`-th percentile; of many values every n-th is looked at, but the extremes are exact."
     flat = d.flatten()
@@ -59,7 +59,7 @@ def normalise(
     if not hi > lo: return torch.zeros_like(d)
     return ((d - lo)/(hi - lo)).clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-028
+# %% ../nbs/10_disparity.ipynb #10_disparity-022
 def check_disparity(
     d, # (T, H, W) nearness in [0, 1], array or tensor
     frames: int, # T
@@ -74,7 +74,7 @@ def check_disparity(
         raise InputError(f"disparity reaches from {lo:g} to {hi:g}; it must lie in [0, 1], near = 1: use `normalise`.")
     return d.float().clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-031
+# %% ../nbs/10_disparity.ipynb #10_disparity-025
 def _check_shift(scale, exponent):
     "Scale and exponent as numbers, or an `InputError`."
     scale, exponent = float(scale), float(exponent)
@@ -95,7 +95,7 @@ def shift_columns(
     if d.device.type == 'mps': return shift_columns(d.cpu(), scale, width, exponent).to(d.device)   # it has no float64
     return (d.double()**exponent * (scale*width) / 100).trunc().long()
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-034
+# %% ../nbs/10_disparity.ipynb #10_disparity-028
 def resize_disparity(
     d, # (T, H, W) nearness in [0, 1]
     size: tuple, # (H', W') of the new grid
@@ -111,7 +111,7 @@ def resize_disparity(
     else: out = F.interpolate(x, tuple(size), mode={'area': 'area', 'nearest': 'nearest-exact'}[mode])
     return out[:, 0].clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-047
+# %% ../nbs/10_disparity.ipynb #10_disparity-041
 def converge(
     plane: float, # nearness that shall lie on the screen, in [0, 1]
     scale: float, # s, percent of the width

@@ -47,6 +47,7 @@ def stereo_agreement(
                 near=float(np.mean(-got[want >= near])), far=float(np.mean(-got[want <= far])),
                 shift=float(np.abs(got).mean()), vertical=float(np.abs(flow[..., 1][seen]).mean()))
 
+# %% ../nbs/40_metrics.ipynb #40_metrics-010
 def psnr(a, b) -> float:
     "Peak signal-to-noise ratio of two pictures or videos in dB; higher is closer, infinite for equal ones."
     mse = ((to_uint8(a).astype(np.float64) - to_uint8(b))**2).mean()
@@ -60,7 +61,7 @@ def spearman(a, b) -> float:
         ranks.append((np.cumsum(count) - (count - 1)/2)[inverse])
     return float(np.corrcoef(*ranks)[0, 1]) if all(r.std() > 0 for r in ranks) else 0.
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-016
+# %% ../nbs/40_metrics.ipynb #40_metrics-017
 def median_table(
     tables: list, # one for each scene: row name → measure → number
     columns: tuple = ('correlation', 'slope', 'near', 'far', 'shift', 'vertical', 'changed'),

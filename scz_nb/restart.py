@@ -14,7 +14,7 @@ from .core import InputError, check_choice
 from .schedule import Schedule, compose
 from .warp import border_columns
 
-# %% ../nbs/22_restart.ipynb #22_restart-003
+# %% ../nbs/22_restart.ipynb #22_restart-018
 def filling_latent(
     z: Tensor, # right latent that the last iteration made at step i
     i: int, # step
@@ -26,6 +26,7 @@ def filling_latent(
     ratio = s.sigma[i]/s.sigma[i-1] if i and s.sigma[i-1] else 1.
     return (1 - lam) * ratio * z + lam * s.sigma[i] * eps
 
+# %% ../nbs/22_restart.ipynb #22_restart-021
 def clean_border(
     fill: Tensor, # (B, C, T, h, w) filling latent
     left: Tensor, # left latent of the step
@@ -35,7 +36,6 @@ def clean_border(
     "Eq. 3: in the columns that the warp empties at the border, the left latent instead of the filling."
     return torch.where(border, mu*left + (1 - mu)*fill, fill)
 
-# %% ../nbs/22_restart.ipynb #22_restart-004
 def warp_and_fill(
     left: Tensor, # (1, C, T, h, w) left latent of the step
     fill: Tensor, # what goes into the holes
@@ -47,6 +47,14 @@ def warp_and_fill(
     warped, mask = warp(left)
     return torch.where(mask, warped, clean_border(fill, left, border_columns(mask, scale), mu))
 
+# %% ../nbs/22_restart.ipynb #22_restart-027
+def _check_restart(lefts, iterations: int, steps: int, first_fill: str):
+    "Raise if a restart cannot be done."
+    check_choice('restart_fill', first_fill, ('left', 'own'))
+    if iterations < 1: raise InputError(f'a restart needs at least one iteration; got {iterations}. To go without, skip it.')
+    if not 1 <= steps <= len(lefts): raise InputError(f'{steps} restart steps need as many left latents; there are {len(lefts)}.')
+
+# %% ../nbs/22_restart.ipynb #22_restart-028
 def noisy_restart(
     lefts: list, # left latents of steps 0 … N−1 at least, from the mono pass, each (1, C, T, h, w)
     predict, # callable (left, right, i) → x̂0 and ε̂ of the right view
@@ -63,7 +71,7 @@ def noisy_restart(
     report=lambda done, total, z: None, # called after every step
 ) -> Tensor: # right latent after step N−1
     "K iterations over the first N steps (Eq. 2, 3); what they leave in the holes fits what was warped beside them."
-    check_choice('restart_fill', first_fill, ('left', 'own'))
+    _check_restart(lefts, iterations, steps, first_fill)
     fills = None
     for k in range(iterations):
         kept, right = [], lefts[0]

@@ -10,7 +10,6 @@ __all__ = ['switches', 'mono_pass', 'step_noise', 'find_nearness', 'right_pass',
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-003
 import platform
-from dataclasses import replace
 import numpy as np, torch
 from torch import Tensor
 import scz_nb
@@ -116,6 +115,15 @@ def metadata(backbone, config: StereoConfig, prompt: str, seed: int, depth) -> d
                 dtype=str(backbone.dtype).removeprefix('torch.'),
                 versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
 
+def _reporter(*callbacks):
+    "Stage name → what a stage calls after every step; each callback that is not None gets a `StepInfo`."
+    def stage(name):
+        def step(done, total, z):
+            for f in callbacks:
+                if f is not None: f(StepInfo(name, done, total, z))
+        return step
+    return stage
+
 def _check_inputs(backbone, image, prompt, image2, loop, depth, config):
     "Raise before any network is run when something that was asked for cannot be done."
     if image is None and not prompt: raise InputError("give a picture, a prompt or both: run('photo.jpg', 'a boat drifts left').")
@@ -148,16 +156,12 @@ def run(
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
     _check_inputs(backbone, image, prompt, image2, loop, depth, config)
     bars = Progress() if progress else None
-    def report(stage):
-        def step(done, total, z):
-            for f in (bars, callback):
-                if f: f(StepInfo(stage, done, total, z))
-        return step
-    try: left, right, near = _stages(backbone, picture, prompt, depth, config, noise, report)
+    try: left, right, near = _stages(backbone, picture, prompt, depth, config, noise, _reporter(bars, callback))
     finally:
         if bars: bars.close()
     return StereoVideo(left, right, near, fps=backbone.fps, meta=metadata(backbone, config, prompt, seed, depth))
 
+# %% ../nbs/30_sampler.ipynb #30_sampler-021
 @torch.inference_mode()
 def _stages(backbone, picture, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
@@ -171,7 +175,7 @@ def _stages(backbone, picture, prompt, depth, config, noise, report):
     made, near = backbone.decode(right), near.cpu().numpy()
     return (left, made, near) if config.scale >= 0 else (made, left, near)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-032
+# %% ../nbs/30_sampler.ipynb #30_sampler-033
 switches = dict(full={}, **{'no cross-view attention': dict(cross_view=None), 'no restart': dict(restart_iterations=0), 'no refinement': dict(refine=()),
                 'refinement on x̂0': dict(refine_form='x0'), 'no dissolving': dict(dissolve=0), 'scale 0': dict(scale=0.)})
 

@@ -52,6 +52,7 @@ class Schedule:
     prediction: str # what the network predicts: 'eps' or 'v'
     def __len__(self): return len(self.timesteps)
 
+# %% ../nbs/20_schedule.ipynb #20_schedule-013
 def make_schedule(
     steps: int = 50, # S
     eta: float = 1., # 0: deterministic (DDIM), 1: as much noise as DDPM
@@ -72,7 +73,7 @@ def make_schedule(
     ratio = torch.cat([scale[t[1:]], scale[:1]]) / scale[t]
     return Schedule(*(tuple(v.tolist()) for v in (t, a, a_prev, sigma, ratio)), prediction)
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-015
+# %% ../nbs/20_schedule.ipynb #20_schedule-016
 def to_x0_eps(
     z: Tensor, # noisy latent
     out: Tensor, # the network's prediction, same shape
@@ -89,7 +90,7 @@ def add_noise(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "Forward process: √ᾱ·x0 + √(1−ᾱ)·noise; `alpha` is a number or a tensor that broadcasts."
     return alpha**0.5 * x0 + (1 - alpha)**0.5 * noise
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-018
+# %% ../nbs/20_schedule.ipynb #20_schedule-019
 def compose(x0: Tensor, eps: Tensor, i: int, s: Schedule, noise: Tensor|None = None) -> Tensor:
     "Eq. 8 from x̂0 and ε̂ on: the latent of step i+1."
     if noise is None and s.sigma[i]: raise InputError('η > 0 needs noise: pass the tensor of this step.')
@@ -108,7 +109,7 @@ def ddim_step(
     x0, eps = to_x0_eps(z, out, s.alpha[i], s.prediction)
     return compose(x0, eps, i, s, noise), x0
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-022
+# %% ../nbs/20_schedule.ipynb #20_schedule-023
 def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.) -> Tensor:
     "Classifier-free guidance (Ho & Salimans 2022) with optional rescale φ in [0, 1] to the conditional's spread."
     out = uncond + weight*(cond - uncond)

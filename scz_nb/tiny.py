@@ -10,7 +10,7 @@ __all__ = ['SIZES', 'PARTS', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel
            'train_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model', 'held_out', 'score', 'generate',
            'train']
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-002
+# %% ../nbs/61_tiny.ipynb #61_tiny-003
 import json, math, os, re, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from .dynamicrafter import DynamiCrafterUNet, TransformerBlock
 from .schedule import add_noise, alphas_cumprod, ddim_step, guide, make_schedule, to_x0_eps
 from .tinyworld import VOCABULARY, WorldConfig, render, sample_scene
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-003
+# %% ../nbs/61_tiny.ipynb #61_tiny-006
 @dataclass(frozen=True)
 class TinyConfig:
     "Every size of an embedded model; `width` and `height` in pixels, the rest in latents, channels and tokens."
@@ -49,7 +49,7 @@ class TinyConfig:
 
 SIZES = {'tiny': TinyConfig()}
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-004
+# %% ../nbs/61_tiny.ipynb #61_tiny-008
 class PatchPCA(nn.Module):
     "A linear autoencoder: principal components of p×p patches, the strongest kept, scaled to a mean variance of 1."
     def __init__(self, patch: int, colours: int, channels: int):
@@ -79,7 +79,7 @@ class PatchPCA(nn.Module):
         x = (z.permute(0, 2, 3, 4, 1) * self.scale) @ self.basis + self.mean
         return x.unflatten(4, (self.patch, self.patch, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3).clamp(0, 1)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-005
+# %% ../nbs/61_tiny.ipynb #61_tiny-011
 class WordEncoder(nn.Module):
     "Text tokens from words: a table, positions, two transformer blocks. Words that it does not know count as one."
     def __init__(self, tokens: int, dim: int):
@@ -98,7 +98,7 @@ class WordEncoder(nn.Module):
         for b in self.blocks: h = b(h)
         return self.norm(h)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-006
+# %% ../nbs/61_tiny.ipynb #61_tiny-014
 class TinyModel(nn.Module):
     "Autoencoder, text encoder, video UNet and depth UNet of one embedded model."
     def __init__(self, config: TinyConfig = TinyConfig()):
@@ -114,7 +114,7 @@ class TinyModel(nn.Module):
             channel_mult=c.depth_channel_mult, attention_resolutions=c.depth_attention_resolutions, text_tokens=1, **common)
     def depth_context(self, z): return z.new_zeros(len(z), 1, 8)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-007
+# %% ../nbs/61_tiny.ipynb #61_tiny-015
 def first_frame_condition(
     z: Tensor, # (B, C, T, h, w) latents of a clip, or (B, C, 1, h, w) of a picture
     frames: int, # T of the result
@@ -139,7 +139,7 @@ def predict_depth(self: TinyModel, x: Tensor, t, pictures: Tensor) -> Tensor:
     t = torch.as_tensor(t, device=x.device).expand(len(x))
     return self.depth(torch.cat([x, pictures], 1), t, self.depth_context(x))
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-008
+# %% ../nbs/61_tiny.ipynb #61_tiny-018
 def training_clips(
     n: int, generator: torch.Generator, config: TinyConfig, device='cpu'
 ) -> tuple: # video (n, T, H, W, 3), nearness (n, T, H, W, 1), captions
@@ -153,7 +153,7 @@ def crop(zs: list, size: tuple, generator: torch.Generator) -> list:
     y, x = (int(torch.randint(0, n + 1, (), generator=generator)) for n in (H - h, W - w))
     return [z[..., y:y+h, x:x+w] for z in zs]
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-009
+# %% ../nbs/61_tiny.ipynb #61_tiny-019
 def video_loss(model: TinyModel, video, nearness, captions, generator, window=None) -> Tensor:
     "Mean squared error of the predicted velocity at random timesteps, caption and picture dropped now and then."
     z = model.picture.encode(video)
@@ -179,7 +179,7 @@ def depth_loss(model: TinyModel, video, nearness, captions, generator, window=No
 
 PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',)))
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-010
+# %% ../nbs/61_tiny.ipynb #61_tiny-023
 def save_weights(model: TinyModel, path):
     "Half-precision safetensors with the configuration in its header; the file appears whole or not at all."
     from safetensors.torch import save
@@ -202,7 +202,7 @@ def load_weights(path, device='cpu') -> TinyModel:
     except Exception as e: raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
     return model.to(device).eval().requires_grad_(False)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-011
+# %% ../nbs/61_tiny.ipynb #61_tiny-025
 def shipped_weights(size: str = 'tiny') -> Path:
     "Where the weights of an embedded model lie in the package."
     return Path(scz_nb.__file__).parent/'weights'/f'{size}.safetensors'
@@ -223,7 +223,7 @@ class _Run:
         self.model.load_state_dict(s['model']); self.opt.load_state_dict(s['opt']); self.generator.set_state(s['generator'].cpu())
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-012
+# %% ../nbs/61_tiny.ipynb #61_tiny-026
 def _start(config, part, device, seed, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     generator = torch.Generator().manual_seed(seed)
@@ -245,7 +245,7 @@ def learning_rate(done: float, top: float = 8e-4) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-013
+# %% ../nbs/61_tiny.ipynb #61_tiny-027
 def _update(run: _Run, part: str, batch: int, window, device, lr: float) -> float:
     "One optimiser step and the running mean of the weights; the loss."
     loss_fn, _ = PARTS[part]
@@ -267,7 +267,7 @@ def _averaged(run: _Run) -> TinyModel:
     model.load_state_dict({**run.model.state_dict(), **run.mean})
     return model.to(run.model.picture.mean.device).eval().requires_grad_(False)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-014
+# %% ../nbs/61_tiny.ipynb #61_tiny-028
 def _save(run: _Run, part: str, out: Path) -> TinyModel:
     "Write checkpoint and averaged weights; the averaged model."
     model = _averaged(run)
@@ -295,7 +295,7 @@ def train_part(
     finally: model = _save(run, part, out)                               # also after Ctrl-C
     return model, run.losses
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-015
+# %% ../nbs/61_tiny.ipynb #61_tiny-029
 def _fit(run: _Run, part, total, out, batch, crop_share, window, device, progress):
     "Optimiser steps for `total` seconds, with a checkpoint every minute."
     from tqdm.auto import tqdm
@@ -310,7 +310,7 @@ def _fit(run: _Run, part, total, out, batch, crop_share, window, device, progres
             if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
             if time.monotonic() - saved > 60: _save(run, part, out); saved = time.monotonic()
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-016
+# %% ../nbs/61_tiny.ipynb #61_tiny-033
 @torch.no_grad()
 def depth_latent(
     model: TinyModel,
@@ -327,7 +327,7 @@ def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (
     "Nearness of every pixel from a depth latent."
     return model.nearness.decode(x)[0, ..., 0]
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-017
+# %% ../nbs/61_tiny.ipynb #61_tiny-034
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
     video.depth.load_state_dict(depth.depth.state_dict())
@@ -337,7 +337,7 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
     return load_weights(shipped_weights(size), device)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-018
+# %% ../nbs/61_tiny.ipynb #61_tiny-036
 def held_out(config: TinyConfig, n: int, device='cpu') -> list:
     "Scenes that training never sees, with their right views: seeds from 10,000 on, training draws from its own generator."
     return [render(sample_scene(torch.Generator().manual_seed(10_000 + i), config.world), config.world, device=device) for i in range(n)]
@@ -361,7 +361,7 @@ def score(
         ranks.append(spearman(to_nearness(model, depth_latent(model, clip.left, eps)), clip.disparity))
     return dict(video_loss=float(np.mean(losses)), depth_spearman=float(np.median(ranks)), scenes=n)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-019
+# %% ../nbs/61_tiny.ipynb #61_tiny-037
 @torch.no_grad()
 def generate(model: TinyModel, picture: Tensor, prompt: str, generator: torch.Generator, steps: int = 30) -> Tensor:
     "A clip (T, H, W, 3) in [0, 1] that begins with `picture` (H, W, 3): the plain video model, no stereo."
@@ -389,7 +389,7 @@ def _plot_losses(losses: dict, path):
         ax.plot(np.convolve(x, np.ones(w)/w, 'valid'), label=name)
     ax.set(xlabel='optimiser step', ylabel='loss', yscale='log'); ax.legend(); fig.savefig(path, dpi=80)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-020
+# %% ../nbs/61_tiny.ipynb #61_tiny-046
 def train(
     minutes: float = 10, # time budget, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one

@@ -1,0 +1,39 @@
+"Is the right view a right view? Measured on held-out scenes, with the embedded model as it is shipped."
+import numpy as np, pytest, torch
+from scz_nb.backbones import load_backbone
+from scz_nb.core import NoiseSource
+from scz_nb.metrics import psnr, spearman, stereo_agreement
+from scz_nb.sampler import run
+from scz_nb.tiny import held_out
+
+pytestmark = pytest.mark.slow
+
+@pytest.fixture(scope='module')
+def backbone(): return load_backbone('tiny', 'cpu')
+
+@pytest.fixture(scope='module')
+def scenes(backbone): return held_out(backbone.model.config, 32)
+
+@pytest.fixture(scope='module')
+def videos(backbone, scenes):
+    return [run(c.left[0].numpy(), c.caption, backbone=backbone, steps=20, progress=False) for c in scenes[:16]]
+
+def test_starts_as_the_picture_and_moves(videos, scenes):
+    assert np.median([psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)]) >= 20
+    assert min(psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)) >= 18
+    assert np.median([np.abs(v.left[-1].astype(float) - v.left[0]).mean() for v in videos]) > 2
+
+def test_the_right_view_is_a_right_view(videos, backbone):
+    scores = [stereo_agreement(v.left, v.right, v.disparity, backbone.defaults['scale']) for v in videos]
+    assert np.median([s['correlation'] for s in scores]) >= 0.3
+    assert np.median([s['near'] for s in scores]) < -1 and np.median([s['near'] - s['far'] for s in scores]) < -1   # near moves left
+    assert np.median([s['vertical'] for s in scores]) < 1
+
+def test_no_shift_at_scale_0(backbone, scenes):
+    shifts = [stereo_agreement(v.left, v.right, v.disparity, 0.)['shift'] for v in
+              (run(c.left[0].numpy(), c.caption, backbone=backbone, steps=20, scale=0., progress=False) for c in scenes[:4])]
+    assert np.median(shifts) < 0.5
+
+def test_depth_is_in_order(backbone, scenes):
+    ranks = [spearman(backbone.estimate_depth(c.left.numpy(), NoiseSource(i)), c.disparity) for i, c in enumerate(scenes)]
+    assert np.median(ranks) >= 0.8
