@@ -34,7 +34,8 @@ if __name__ == '__main__':
     (here/'switches.md').write_text(f"""# One stage off at a time
 
 Medians over {args.scenes} held-out scenes, {args.steps} steps, scale 12, the embedded model. Shifts in percent of the width, from left to right;
-`changed` is how many grey levels (of 255) the right view differs from the full method's.
+`roughness` is the right view's mean Laplacian over the left's (1 is right, above is noise); `changed` is how many grey levels (of 255)
+the right view differs from the full method's.
 
 {median_table(tables)}
 

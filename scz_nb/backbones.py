@@ -83,7 +83,7 @@ def dissolve_depth(self: TinyBackbone, nearness: Tensor, video, strength: float)
     "Eq. 5 on a nearness map (T, H, W) of a video, with the depth model's own network."
     pictures = self.model.picture.encode(self._video(video)[None])
     x = self.model.nearness.encode(nearness[None, ..., None].to(self.device, self.dtype))
-    return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures)))
+    return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form="released"))
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-010
 def load_backbone(

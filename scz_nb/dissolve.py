@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/dissolve.html.md"""
 __all__ = ['downsample', 'spectrum', 'dissolve_timestep', 'dissolve']
 
 # %% ../nbs/14_dissolve.ipynb #14_dissolve-002
-import numpy as np, torch, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import InputError, check_choice
 from .schedule import alphas_cumprod, to_x0_eps

@@ -119,15 +119,11 @@ def _read_animation(p):
 
 def _read_ffmpeg(p):
     "Frames and rate of what ffmpeg reads."
-    import imageio_ffmpeg
-    stream = imageio_ffmpeg.read_frames(str(p))
-    try:
-        info = next(stream)
-        w, h = info['size']
-        frames = [np.frombuffer(f, np.uint8).reshape(h, w, 3) for f in stream]
-    finally: stream.close()
-    if not frames: raise OSError("no frame in it")
-    return np.stack(frames), float(info['fps'])
+    import imageio_ffmpeg, mediapy
+    mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
+    video = mediapy.read_video(p)
+    if not len(video): raise OSError("no frame in it")
+    return np.asarray(video), float(video.metadata.fps)
 
 def read_video(path # path of a video, GIF or animated WebP
               ): # (T, H, W, 3) uint8 and the frames a second

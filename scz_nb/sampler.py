@@ -18,6 +18,7 @@ from .backbones import load_backbone
 from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, check_choice
 from .disparity import check_disparity, normalise, resize_disparity
 from .io import fit_image, read_image
+from .metrics import roughness, stereo_agreement
 from .refine import refine_step, scale_refine
 from .restart import noisy_restart
 from .schedule import Schedule, compose, to_x0_eps
@@ -194,5 +195,5 @@ def compare_switches(
         v = run(picture, prompt, backbone=backbone, seed=seed, config={**settings, **change}, progress=False)
         full = v if full is None else full
         out[name] = dict(stereo_agreement(v.left, v.right, full.disparity, settings.get('scale', backbone.defaults['scale'])),
-                         changed=float(np.abs(v.right.astype(float) - full.right).mean()))
+                         roughness=roughness(v.right)/roughness(v.left), changed=float(np.abs(v.right.astype(float) - full.right).mean()))
     return out

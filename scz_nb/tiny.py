@@ -348,7 +348,7 @@ def score(
     n: int = 8, # scenes
 ) -> dict: # mean velocity error of the video model at four noise levels; rank correlation of depth, median
     "Held-out figures: lower `video_loss`, higher `depth_spearman` is better."
-    from scz_nb.metrics import spearman
+    from scipy.stats import spearmanr
     g, losses, ranks = torch.Generator().manual_seed(1), [], []
     dev, abar = model.picture.mean.device, alphas_cumprod(zero_snr=True)
     for clip in held_out(model.config, n, dev):
@@ -358,7 +358,8 @@ def score(
             out = model.predict(add_noise(z, noise, a), t, model.text([clip.caption]), first_frame_condition(z, z.shape[2]))
             losses.append(F.mse_loss(out, a**0.5*noise - (1 - a)**0.5*z).item())
         eps = torch.randn(model.nearness.encode(clip.disparity[None, ..., None]).shape, generator=g).to(dev)
-        ranks.append(spearman(to_nearness(model, depth_latent(model, clip.left, eps)), clip.disparity))
+        near = to_nearness(model, depth_latent(model, clip.left, eps))
+        ranks.append(spearmanr(near.cpu().flatten(), clip.disparity.cpu().flatten()).statistic)
     return dict(video_loss=float(np.mean(losses)), depth_spearman=float(np.median(ranks)), scenes=n)
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-037
