@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 import torch
 from scz_nb import __version__
-from scz_nb.metrics import median_table
-from scz_nb.sampler import compare_switches
 from scz_nb.backbones import load_backbone
+from scz_nb.evaluate import compare_switches, median_table
 from scz_nb.tiny import held_out
 
 def one_scene(i: int, steps: int) -> dict:
