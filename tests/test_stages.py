@@ -289,3 +289,10 @@ def test_stages_with_the_real_network():
     soft = b.dissolve_depth(near, video, 30)
     assert soft.shape == near.shape and 0 <= soft.min() and soft.max() <= 1 and not torch.equal(soft, near)
     torch.testing.assert_close(b.dissolve_depth(near, video, 0), near, atol=1e-4, rtol=0)         # 2×2 patches, 4 channels: nothing is lost
+
+@pytest.mark.parametrize('size, last', [('256', 45), ('512', 44), ('1024', 39)])
+def test_paper_settings_end_at_the_last_warp_step(size, last):
+    from scz_nb.backbones import paper_settings
+    from scz_nb.core import StereoConfig
+    c = StereoConfig.make(**paper_settings(size))
+    assert c.refine[-1][0] == last and c.refine[:3] == ((6, 8), (9, 8), (14, 3)) and c.scale == 4 and c.guidance == 7.5
