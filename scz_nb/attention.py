@@ -18,9 +18,12 @@ def self_attentions(model: nn.Module) -> list:
     "The self-attention layers of a network, spatial and temporal; cross-attention to text and picture is not among them."
     return [m for m in model.modules() if getattr(m, 'is_self', False)]
 
+def _check_views(model, args):
+    "Forward pre-hook on the network: its batch must be left views and as many right views."
+    if len(args[0]) % 2: raise InputError(f'cross-view attention needs a batch of left views followed by as many right views; got {len(args[0])}.')
+
 def _left_queries(module, args, q):
     "Forward hook on `to_q`: queries of the batch's first half, for both halves."
-    if len(q) % 2: raise InputError(f'cross-view attention needs a batch of left views followed by as many right views; got {len(q)}.')
     left = q[:len(q)//2]
     return torch.cat([left, left])
 
@@ -37,7 +40,7 @@ def cross_view(
         return
     layers = self_attentions(model)
     if not layers: raise HookError(f'{type(model).__name__} has no self-attention layer that cross-view attention could hold on to.')
-    hooks = [m.to_q.register_forward_hook(_left_queries) for m in layers]
+    hooks = [model.register_forward_pre_hook(_check_views), *(m.to_q.register_forward_hook(_left_queries) for m in layers)]
     try: yield layers
     finally:
         for h in hooks: h.remove()

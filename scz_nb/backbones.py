@@ -8,6 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/backbones.html.md"""
 __all__ = ['Condition', 'TinyBackbone', 'paper_settings', 'load_backbone', 'backbone_names']
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-003
+import warnings
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import Tensor
@@ -42,10 +43,13 @@ from fastcore.basics import patch
 
 @patch
 def condition(self: TinyBackbone,
-    prompt: str, # words that the model does not know count as nothing in particular
+    prompt: str, # words that the model does not know count as one unknown word
     picture = None, # (H, W, 3) uint8 at the backbone's size, or None: text to video
 ) -> Condition:
-    "Prompt and picture, encoded."
+    "Prompt and picture, encoded; words that do nothing are named in a warning."
+    words = self.model.text.split(prompt)
+    lost = [w for i, w in enumerate(words) if w not in self.model.text.index or i >= self.model.text.tokens]
+    if lost: warnings.warn(f"{self.name} does not know or has no room for: {', '.join(lost)}. scz_nb.tinyworld.VOCABULARY has its words.", stacklevel=2)
     zero = torch.zeros(self.latent_shape, device=self.device, dtype=self.dtype)
     z = zero if picture is None else self.model.picture.encode(self._video(picture)[None, None])
     keep = torch.tensor([picture is not None], device=self.device)

@@ -85,7 +85,7 @@ def right_pass(
         done(i + 1 - n, len(s) - n, right)
     return right
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-018
+# %% ../nbs/30_sampler.ipynb #30_sampler-020
 def resolve_config(backbone, config, **given) -> StereoConfig:
     "Settings from, in rising order: `StereoConfig`'s own defaults, the backbone's, `config`, arguments that are not None."
     given = {k: v for k, v in given.items() if v is not None}
@@ -106,7 +106,7 @@ class Progress:
     def close(self):
         if self.bar is not None: self.bar.close()
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-019
+# %% ../nbs/30_sampler.ipynb #30_sampler-021
 def metadata(backbone, config: StereoConfig, prompt: str, seed: int, depth) -> dict:
     "What is needed to make the same video again: settings, seed, prompt, names and versions."
     kind = depth if isinstance(depth, str) else 'callable' if callable(depth) else 'array'
@@ -131,7 +131,7 @@ def _check_inputs(backbone, image, prompt, image2, loop, depth, config):
     if isinstance(depth, str): check_choice('depth', depth, ['auto', backbone.name])
     elif not callable(depth): check_disparity(depth, backbone.frames, backbone.height, backbone.width)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-020
+# %% ../nbs/30_sampler.ipynb #30_sampler-022
 def run(
     image=None, # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '', # what happens
@@ -160,7 +160,7 @@ def run(
         if bars: bars.close()
     return StereoVideo(left, right, near, fps=backbone.fps, meta=metadata(backbone, config, prompt, seed, depth))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-021
+# %% ../nbs/30_sampler.ipynb #30_sampler-023
 @torch.inference_mode()
 def _stages(backbone, picture, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."

@@ -89,9 +89,10 @@ class WordEncoder(nn.Module):
         self.words, self.place = nn.Embedding(len(VOCABULARY) + 2, dim), nn.Parameter(0.02*torch.randn(tokens, dim))
         self.blocks = nn.ModuleList(TransformerBlock(dim, dim//16, 16) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
+    def split(self, prompt: str) -> list: return re.findall(r"[a-z']+", prompt.lower())
     def ids(self, prompts: list) -> Tensor: # (B, tokens)
         "Word numbers of prompts, cut or padded to the number of tokens."
-        rows = [[self.index.get(w, 1) for w in re.findall(r"[a-z']+", p.lower())][:self.tokens] for p in prompts]
+        rows = [[self.index.get(w, 1) for w in self.split(p)][:self.tokens] for p in prompts]
         return torch.tensor([r + [0]*(self.tokens - len(r)) for r in rows], device=self.place.device)
     def forward(self, prompts: list) -> Tensor: # (B, tokens, dim)
         h = self.words(self.ids(prompts)) + self.place

@@ -67,6 +67,10 @@ def test_negative_scale_swaps_the_eyes(backbone, video):
     v = go(backbone, scale=-12.)
     assert np.array_equal(v.right, video.left) and not np.array_equal(v.left, video.right)
 
+def test_unknown_words_are_named(backbone):
+    with pytest.warns(UserWarning, match='submarine, recites'): backbone.condition('a submarine recites left', None)
+    with pytest.warns(UserWarning, match='room'): backbone.condition('a '*30, None)
+
 def test_text_to_video(backbone): assert go(backbone, 'a red boat sails left on the sea', image=None).left.std() > 1
 
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'CMYK', 'I;16', 'P', '1', 'LA'])
