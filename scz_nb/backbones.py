@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import Tensor
-from .core import InputError, StereoConfig, check_choice, to_uint8
+from .core import Backbone, InputError, StereoConfig, check_choice, pick_device, to_uint8
 from .dissolve import dissolve
 from .refine import cut_refine
 from .schedule import Schedule, guide, make_schedule
@@ -105,12 +105,11 @@ def load_backbone(
     dtype: torch.dtype|None = None, # None: float32
 ):
     "A backbone by name."
-    if not isinstance(name, str): return name
+    if isinstance(name, Backbone) and device is None and dtype is None: return name
+    if not isinstance(name, str): raise InputError(f'backbone must be a name or a backbone, which then has its own device and dtype; got {name!r:.60}.')
     check_choice('backbone', name, backbone_names())
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try: model = shipped_model(name, device)
-    except (RuntimeError, AssertionError) as e: raise InputError(f'device {device!r} cannot be used: {str(e).splitlines()[0]}') from None
-    return TinyBackbone(model, name, dtype or torch.float32)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point): raise InputError(f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.')
+    return TinyBackbone(shipped_model(name, pick_device(device)), name, dtype or torch.float32)
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."

@@ -20,7 +20,7 @@ def _run_options(p):
     p.add_argument('--out', default='out', metavar='DIR', help="folder for the results (default: out)")
     p.add_argument('--backbone', metavar='NAME', help="video model (default: tiny, which is shipped and runs on a CPU)")
     p.add_argument('--depth', metavar='NAME|FILE.npy', help="depth estimator, or an array (T, H, W) of nearness in [0, 1]")
-    p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: 4)")
+    p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: the backbone's, 12 for tiny)")
     p.add_argument('--steps', type=int, metavar='N', help="denoising steps (default: 50)")
     p.add_argument('--seed', type=int, metavar='N', help="another seed, another video (default: 0)")
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
@@ -40,10 +40,12 @@ def _parser():
     _run_options(q)
     _run_options(sub.add_parser('demo', help="make a stereo video from a scene of TinyWorld"))
     q = sub.add_parser('train-tiny', help="train the embedded model further")
-    q.add_argument('--minutes', type=float, default=10, metavar='N', help="how long (default: 10)")
+    q.add_argument('--minutes', type=float, default=10, metavar='N', help="how long the whole run takes (default: 10)")
     q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
     q.add_argument('--size', default='tiny', metavar='NAME', help="size of the model (default: tiny)")
-    q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that is there goes on (default: runs/tiny)")
+    q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that was cut off goes on (default: runs/tiny)")
+    q.add_argument('--scratch', action='store_true', help="do not start from the shipped weights")
+    q.add_argument('--seed', type=int, default=0, metavar='N', help="other scenes, other noise (default: 0)")
     return p
 
 # %% ../nbs/80_cli.ipynb #80_cli-008
@@ -61,8 +63,8 @@ def _kwargs(args):
 
 def _cmd_run(args):
     "scz-nb run"
-    from scz_nb.io import layout_path, read_image
-    out, names = Path(args.out).expanduser(), args.layout or ['side-by-side']
+    from scz_nb.io import check_folder, layout_path, read_image
+    out, names = check_folder(args.out), args.layout or ['side-by-side']
     for n in names: layout_path('x', n)
     image, kw = read_image(args.picture), _kwargs(args)
     if args.loops < 1: raise InputError(f"--loops {args.loops} cannot be used; it must be a whole number from 1.")
@@ -86,10 +88,10 @@ def demo_scene(width:int, height:int, # pixels
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
-    from scz_nb.io import auto_zoom, whole_file
+    from scz_nb.io import auto_zoom, check_folder, whole_file
     from scz_nb.sampler import run
     from scz_nb.show import depth_colors, resized
-    out, kw = Path(args.out).expanduser(), _kwargs(args)
+    out, kw = check_folder(args.out), _kwargs(args)
     image, prompt = demo_scene(256, 160)
     print(f"prompt: {prompt}")
     video = run(image, prompt, **kw)
@@ -102,8 +104,9 @@ def _cmd_demo(args):
 def _cmd_train(args):
     "scz-nb train-tiny"
     if not args.minutes > 0: raise InputError(f"--minutes {args.minutes:g} cannot be used; it must be above 0.")
+    from scz_nb.io import check_folder
     from scz_nb.tiny import train
-    train(minutes=args.minutes, device=args.device, size=args.size, out=args.out)
+    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed))
 
 # %% ../nbs/80_cli.ipynb #80_cli-014
 _commands = {'run': _cmd_run, 'demo': _cmd_demo, 'train-tiny': _cmd_train}

@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/core.html.md"""
 
 # %% auto #0
 __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookError', 'unknown_name', 'check_choice', 'to_numpy',
-           'to_uint8', 'StereoConfig', 'NoiseSource', 'StepInfo', 'Backbone', 'StereoVideo']
+           'to_uint8', 'StereoConfig', 'NoiseSource', 'StepInfo', 'pick_device', 'Backbone', 'StereoVideo']
 
 # %% ../nbs/00_core.ipynb #00_core-002
 import hashlib, json, math, numbers
@@ -124,7 +124,7 @@ class StereoConfig:
     restart_fill:str = "left" # what fills the holes in the first iteration: "left" (paper), "own" (released)
     border:float = 1.0 # mu of Eq. 3
     refine:tuple = ((6,8), (9,8), (14,3), (19,6), (24,6), (29,6), (34,6), (39,6), (44,4)) # (step of 50, repeats), Eq. 4
-    refine_form:str = "released" # how repeats change the holes: "released" or "x0"
+    refine_form:str = "x0" # how repeats change the holes: "released" or "x0"
     dissolve:int = 30 # strength of Eq. 5, 0 (off) to 50
 
     def __post_init__(self): _check(self)
@@ -179,14 +179,24 @@ class NoiseSource:
 @dataclass(frozen=True)
 class StepInfo:
     "One denoising step, as a callback sees it."
-    stage:str # such as "mono", "depth", "restart", "refine", "decode"
-    step:int # counted from 0 within the stage
+    stage:str # "mono", "depth", "restart" or "refine"
+    step:int # how many of the stage's steps are done, from 1 on
     total:int # steps of the stage
     latents:torch.Tensor|None = None # (B, C, T, H, W) after the step, if there are any
 
-    def __repr__(self): return f"{self.stage} {self.step + 1}/{self.total}"
+    def __repr__(self): return f"{self.stage} {self.step}/{self.total}"
 
 # %% ../nbs/00_core.ipynb #00_core-028
+def pick_device(
+    device:str|None=None, # name, or None: cuda where there is one, else cpu
+) -> str:
+    "A device that works, or an `InputError`."
+    name = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try: torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, TypeError) as e: raise InputError(f"device {name!r} cannot be used: {str(e).splitlines()[0]}") from None
+    return str(name)
+
+# %% ../nbs/00_core.ipynb #00_core-029
 @runtime_checkable
 class Backbone(Protocol):
     "A latent image-to-video diffusion model, as the sampler sees it; videos are uint8 (T, H, W, 3), latents (V, C, T, h, w)."
@@ -207,7 +217,7 @@ class Backbone(Protocol):
     def estimate_depth(self, video, noise): "Nearness (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
     def dissolve_depth(self, nearness, video, strength): "Eq. 5 on a nearness map."
 
-# %% ../nbs/00_core.ipynb #00_core-030
+# %% ../nbs/00_core.ipynb #00_core-031
 def _views(left, right):
     "Both views as uint8 (T, H, W, 3), or an `InputError`."
     out = [to_uint8(v, n) for v, n in ((left, "left view"), (right, "right view"))]
@@ -226,7 +236,7 @@ def _nearness(disparity, shape):
         raise InputError("disparity must be finite and lie in [0, 1], near = 1.")
     return d.clip(0, 1)
 
-# %% ../nbs/00_core.ipynb #00_core-031
+# %% ../nbs/00_core.ipynb #00_core-032
 @dataclass(eq=False, repr=False)
 class StereoVideo:
     "Two views of one clip, and what is needed to make it again."
@@ -247,7 +257,7 @@ class StereoVideo:
         t, h, w, _ = self.left.shape
         return f"StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{'' if self.disparity is None else ', with disparity'})"
 
-# %% ../nbs/00_core.ipynb #00_core-033
+# %% ../nbs/00_core.ipynb #00_core-034
 @patch
 def save(self:StereoVideo, path, # where to; the suffix (.mp4, .webp, .gif, .png) is the container
          layout="side-by-side", # see `scz_nb.io.layouts`

@@ -15,7 +15,7 @@ from .sampler import run
 
 # %% ../nbs/42_evaluate.ipynb #42_evaluate-005
 switches = dict(full={}, **{'no cross-view attention': dict(cross_view=None), 'no restart': dict(restart_iterations=0), 'no refinement': dict(refine=()),
-                'refinement, released form': dict(refine_form='released'), 'refinement, x0 form': dict(refine_form='x0'), 'no dissolving': dict(dissolve=0),
+                'refinement, released form': dict(refine_form='released'), 'no dissolving': dict(dissolve=0),
                 'scale 0': dict(scale=0.)})
 
 def compare_switches(
@@ -26,13 +26,13 @@ def compare_switches(
     seed: int = 0,
     backbone = 'tiny',
 ) -> dict: # name → measures
-    "The method with one stage changed at a time, on one picture; shifts are held against the first row's disparity."
+    "The method with one stage changed at a time, on one picture; shifts are held against what that row intended."
     backbone = load_backbone(backbone)
     out, full = {}, None
     for name, change in rows.items():
         v = run(picture, prompt, backbone=backbone, seed=seed, config={**settings, **change}, progress=False)
         full = v if full is None else full
-        out[name] = dict(stereo_agreement(v.left, v.right, full.disparity, full.meta['settings']['scale']),
+        out[name] = dict(stereo_agreement(v.left, v.right, v.disparity, full.meta['settings']['scale']),
                          roughness=roughness(v.right)/roughness(v.left), changed=float(np.abs(v.right.astype(float) - full.right).mean()))
     return out
 

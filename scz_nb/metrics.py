@@ -32,10 +32,11 @@ def shift_between(
 def stereo_agreement(
     left, right, # (T, H, W, 3)
     nearness, # (T, H, W) in [0, 1], intended
-    scale: float, # largest shift in percent of the width, as given to `run`
+    scale: float, # largest shift in percent of the width, as given to `run`; not negative: nearness is the left view's
     exponent: float = 1.,
 ) -> dict: # correlation in [-1, 1], slope (1 is right), near and far shift and vertical in percent of the width
     "How well the measured shift between two views agrees with the intended one."
+    if scale < 0: raise InputError(f'scale={scale} means that nearness is that of the right view; mirror views and nearness first.')
     flow, d = shift_between(left, right), to_numpy(nearness).astype(np.float64)**exponent
     W = d.shape[-1]
     seen = np.arange(W) - d*scale/100*W >= 0                                # the right view can show it

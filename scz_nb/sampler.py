@@ -8,13 +8,13 @@ Docs: https://scz-nb.github.io/scz_nb/sampler.html.md"""
 __all__ = ['mono_pass', 'step_noise', 'find_nearness', 'right_pass', 'resolve_config', 'Progress', 'metadata', 'run']
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-003
-import platform
+import hashlib, platform
 import numpy as np, torch
 from torch import Tensor
 import scz_nb
 from .attention import cross_view
 from .backbones import load_backbone
-from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, check_choice
+from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, check_choice, to_numpy
 from .disparity import check_disparity, normalise, resize_disparity
 from .io import fit_image, read_image
 from .refine import refine_step, scale_refine
@@ -64,7 +64,7 @@ def right_pass(
     report=lambda stage: lambda done, total, z: None, # stage name → callback of a stage
 ) -> Tensor: # (1, C, T, h, w), clean
     "Stages 3 and 4: noisy restart, then the remaining steps with refinement at some of them."
-    shift, grid = -config.scale, resize_disparity(nearness, lefts[0].shape[-2:]).to(lefts[0].dtype)
+    shift, grid = -config.scale, resize_disparity(nearness, lefts[0].shape[-2:])
     source, mask = warp_map(grid, shift, config.exponent)
     warp = lambda z: (warp_with(z, source, mask), mask[None, None])
     fresh = lambda i: step_noise(backbone, noise, i)
@@ -87,7 +87,7 @@ def right_pass(
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-020
 def resolve_config(backbone, config, **given) -> StereoConfig:
-    "Settings from, in rising order: `StereoConfig`'s own defaults, the backbone's, `config`, arguments that are not None."
+    "A `StereoConfig` is taken whole; a dict goes over the backbone's defaults, which go over `StereoConfig`'s. Arguments go over both."
     given = {k: v for k, v in given.items() if v is not None}
     if isinstance(config, StereoConfig): return config.replace(**given)
     if config is not None and not isinstance(config, dict):
@@ -107,10 +107,12 @@ class Progress:
         if self.bar is not None: self.bar.close()
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-021
-def metadata(backbone, config: StereoConfig, prompt: str, seed: int, depth) -> dict:
-    "What is needed to make the same video again: settings, seed, prompt, names and versions."
+def metadata(backbone, config: StereoConfig, picture, prompt: str, seed: int, depth) -> dict:
+    "What is needed to make the same video again: settings, seed, prompt, names and versions, and a fingerprint of picture and depth."
+    sha = lambda a: hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
     kind = depth if isinstance(depth, str) else 'callable' if callable(depth) else 'array'
-    return dict(prompt=prompt, seed=seed, backbone=backbone.name, depth=kind, settings=config.asdict(), device=str(backbone.device),
+    return dict(prompt=prompt, seed=seed, picture=None if picture is None else sha(picture), backbone=backbone.name,
+                depth=sha(depth) if kind == 'array' else kind, settings=config.asdict(), device=str(backbone.device),
                 dtype=str(backbone.dtype).removeprefix('torch.'),
                 versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
 
@@ -123,8 +125,10 @@ def _reporter(*callbacks):
         return step
     return stage
 
-def _check_inputs(backbone, image, prompt, image2, loop, depth, config):
+def _check_inputs(backbone, image, prompt, image2, loop, depth, config, callback):
     "Raise before any network is run when something that was asked for cannot be done."
+    if not isinstance(prompt, str): raise InputError(f'the prompt must be a text; got {type(prompt).__name__}.')
+    if not (callback is None or callable(callback)): raise InputError(f'the callback must be a function of a StepInfo; got {type(callback).__name__}.')
     if image is None and not prompt: raise InputError("give a picture, a prompt or both: run('photo.jpg', 'a boat drifts left').")
     if image2 is not None or loop: raise InputError(f'backbone {backbone.name!r} was not trained with a last frame; leave out image2 and loop.')
     if config.frame_stride is not None: raise InputError(f'backbone {backbone.name!r} has no frame stride; leave frame_stride at None.')
@@ -143,7 +147,7 @@ def run(
     scale: float|None = None, # largest shift in percent of the width; None: the backbone's default
     steps: int|None = None, # sampling steps; None: 50
     seed: int = 0,
-    config: StereoConfig|dict|None = None, # any other settings
+    config: StereoConfig|dict|None = None, # other settings: a dict goes over the backbone's defaults, a StereoConfig is taken whole
     callback=None, # called with a `StepInfo` after every step; raising ends the run
     progress: bool = True, # show a bar for each stage
     device: str|None = None, # None: cuda where there is one
@@ -153,12 +157,12 @@ def run(
     picture = None if image is None else read_image(image)
     backbone = load_backbone(backbone, device, dtype)
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
-    _check_inputs(backbone, image, prompt, image2, loop, depth, config)
+    _check_inputs(backbone, image, prompt, image2, loop, depth, config, callback)
     bars = Progress() if progress else None
     try: left, right, near = _stages(backbone, picture, prompt, depth, config, noise, _reporter(bars, callback))
     finally:
         if bars: bars.close()
-    return StereoVideo(left, right, near, fps=backbone.fps, meta=metadata(backbone, config, prompt, seed, depth))
+    return StereoVideo(left, right, near, fps=backbone.fps, meta=metadata(backbone, config, picture, prompt, seed, depth))
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-023
 @torch.inference_mode()

@@ -35,7 +35,10 @@ def spaced_timesteps(
 ) -> Tensor: # (S,) from noisiest to cleanest
     "The training timesteps that sampling visits."
     if not 1 <= steps <= train_steps: raise InputError(f'steps must be between 1 and {train_steps}; got {steps}.')
-    if spacing == 'uniform': t = torch.arange(0, train_steps, train_steps//steps)[:steps] + 1
+    if spacing == 'uniform':
+        gap = train_steps//steps
+        if gap < 2 or gap*steps < 0.9*train_steps: raise InputError(f"{steps} steps do not reach from clean to noise with spacing 'uniform'; use a divisor of {train_steps}.")
+        t = torch.arange(steps)*gap + 1
     elif spacing == 'uniform_trailing': t = train_steps - (torch.arange(steps, dtype=torch.float64) * train_steps/steps).round().long() - 1
     else: raise InputError(f"unknown spacing {spacing!r}; use 'uniform' or 'uniform_trailing'.")
     return t.flip(0) if spacing == 'uniform' else t

@@ -7,19 +7,20 @@ Docs: https://scz-nb.github.io/scz_nb/tiny.html.md"""
 # %% auto #0
 __all__ = ['SIZES', 'PARTS', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'first_frame_condition', 'training_clips',
            'crop', 'video_loss', 'depth_loss', 'save_weights', 'load_weights', 'shipped_weights', 'learning_rate',
-           'train_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model', 'held_out', 'score', 'generate',
-           'train']
+           'train_part', 'fit_part', 'depth_latent', 'to_nearness', 'merge', 'shipped_model', 'held_out', 'score',
+           'generate', 'train']
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-003
-import json, math, os, re, time
+import json, math, re, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from fastcore.basics import patch
 import scz_nb
-from .core import InputError, MissingDependency, check_choice
+from .core import InputError, MissingDependency, NoiseSource, SczError, check_choice, pick_device
 from .dynamicrafter import DynamiCrafterUNet, TransformerBlock
+from .io import whole_file
 from .schedule import add_noise, alphas_cumprod, ddim_step, guide, make_schedule, to_x0_eps
 from .tinyworld import VOCABULARY, WorldConfig, render, sample_scene
 
@@ -89,7 +90,7 @@ class WordEncoder(nn.Module):
         self.words, self.place = nn.Embedding(len(VOCABULARY) + 2, dim), nn.Parameter(0.02*torch.randn(tokens, dim))
         self.blocks = nn.ModuleList(TransformerBlock(dim, dim//16, 16) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
-    def split(self, prompt: str) -> list: return re.findall(r"[a-z']+", prompt.lower())
+    def split(self, prompt: str) -> list: return re.findall(r"\w+(?:'\w+)*", prompt.lower())
     def ids(self, prompts: list) -> Tensor: # (B, tokens)
         "Word numbers of prompts, cut or padded to the number of tokens."
         rows = [[self.index.get(w, 1) for w in self.split(p)][:self.tokens] for p in prompts]
@@ -181,26 +182,30 @@ def depth_loss(model: TinyModel, video, nearness, captions, generator, window=No
 PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',)))
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-023
-def save_weights(model: TinyModel, path):
-    "Half-precision safetensors with the configuration in its header; the file appears whole or not at all."
+def save_weights(
+    model: TinyModel,
+    path,
+    **facts, # where the weights come from; strings
+):
+    "Half-precision safetensors with configuration and words in the header; the file appears whole or not at all."
     from safetensors.torch import save
-    path, tmp = Path(path), Path(path).with_suffix('.part')
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = {k: (v.half() if v.is_floating_point() and not k.startswith(('picture', 'nearness')) else v).contiguous() for k, v in model.state_dict().items()}
-    tmp.write_bytes(save(half, {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY)}))
-    os.replace(tmp, path)
+    header = {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY), **facts}
+    with whole_file(path) as tmp: tmp.write_bytes(save(half, header))
 
 def load_weights(path, device='cpu') -> TinyModel:
     "An embedded model from a file written by `save_weights`, in float32."
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     if not Path(path).is_file(): raise MissingDependency(f'no weights at {path}; train some with `scz-nb train-tiny`, or reinstall the package.')
     try:
         with safe_open(path, 'pt') as f:
-            config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(f.metadata()['config']).items()}
-            model = TinyModel(TinyConfig(**config))
-            model.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})
-    except InputError: raise
-    except Exception as e: raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
+            facts = f.metadata() or {}
+            config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(facts['config']).items()}
+            with torch.device('meta'): model = TinyModel(TinyConfig(**config))
+            model.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()}, assign=True)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as e:
+        raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
+    if facts['words'] != ' '.join(VOCABULARY): raise InputError(f'{path} was trained with other words than TinyWorld has now; train it anew.')
     return model.to(device).eval().requires_grad_(False)
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-025
@@ -216,29 +221,30 @@ class _Run:
 
     def state(self):
         return dict(model=self.model.state_dict(), mean=self.mean, opt=self.opt.state_dict(), generator=self.generator.get_state(),
-                    samples=self.samples, seconds=self.seconds, losses=self.losses)
+                    samples=self.samples, seconds=self.seconds, losses=self.losses, config=json.dumps(asdict(self.model.config)))
     def save(self, path):
-        torch.save(self.state(), f'{path}.part'); os.replace(f'{path}.part', path)
+        with whole_file(path) as tmp: torch.save(self.state(), tmp)
     def load(self, path):
         s = torch.load(path, weights_only=True, map_location=self.model.picture.mean.device)
+        if s['config'] != json.dumps(asdict(self.model.config)): raise InputError(f'{path} is a run of another size; choose another folder.')
         self.model.load_state_dict(s['model']); self.opt.load_state_dict(s['opt']); self.generator.set_state(s['generator'].cpu())
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-026
 def _start(config, part, device, seed, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
-    generator = torch.Generator().manual_seed(seed)
+    source = NoiseSource(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)                          # the CPU's, given back as it was
         model = TinyModel(config)
     if weights: model.load_state_dict(load_weights(weights).state_dict())
     else:
-        video, near, _ = training_clips(64, generator, config)
+        video, near, _ = training_clips(64, source.generator('autoencoder'), config)
         model.picture.fit(video), model.nearness.fit(near)
     model.to(device).train()
     params = {f'{m}.{k}': p for m in PARTS[part][1] for k, p in getattr(model, m).named_parameters()}
     opt = torch.optim.AdamW(params.values(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    run = _Run(model, {k: p.detach().clone() for k, p in params.items()}, opt, generator)
+    run = _Run(model, {k: p.detach().clone() for k, p in params.items()}, opt, source.generator(f'train {part}'))
     if Path(checkpoint).is_file(): run.load(checkpoint)
     return run
 
@@ -252,6 +258,7 @@ def _update(run: _Run, part: str, batch: int, window, device, lr: float) -> floa
     loss_fn, _ = PARTS[part]
     loss = loss_fn(run.model, *training_clips(batch, run.generator, run.model.config, device), run.generator, window)
     for g in run.opt.param_groups: g['lr'] = lr
+    if not loss.isfinite(): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
     run.opt.zero_grad(); loss.backward()
     params = [p for g in run.opt.param_groups for p in g['params']]
     nn.utils.clip_grad_norm_(params, 1.)
@@ -272,42 +279,47 @@ def _averaged(run: _Run) -> TinyModel:
 def _save(run: _Run, part: str, out: Path) -> TinyModel:
     "Write checkpoint and averaged weights; the averaged model."
     model = _averaged(run)
-    run.save(out/f'{part}.ckpt'); save_weights(model, out/f'{part}.safetensors')
+    run.save(out/f'{part}.ckpt'); save_weights(model, out/f'{part}.safetensors', samples=str(run.samples))
     return model
 
 def train_part(
     part: str, # 'video' or 'depth'
-    minutes: float, # time budget of this call
+    minutes: float, # time budget of the whole run
     out: str|Path, # folder of checkpoint, weights and report
     *,
     size: str|TinyConfig = 'tiny',
     device: str = 'cpu',
-    batch: int = 4,
-    crop_share: float = 0.65, # share of the time on crops, before whole frames
-    window: tuple = (16, 16), # latents of a crop (h, w)
     seed: int = 0,
     weights: str|Path|None = None, # start from these instead of from scratch
+    max_steps: int|None = None, # budget in optimiser steps, instead of time: the same run on a slow and a fast machine
     progress: bool = True,
-) -> tuple: # model with averaged weights, losses of all steps so far
-    "Train one of the two networks for some minutes; goes on from the checkpoint in `out` where there is one."
-    out = Path(out); out.mkdir(parents=True, exist_ok=True)
+    **fit, # batch, crop_share and window, see `fit_part`
+) -> tuple: # model with averaged weights, losses of all steps
+    "Train one of the two networks. A run in `out` that was cut off goes on where it stopped, to the same end."
+    out = Path(out)
     run = _start(SIZES[size] if isinstance(size, str) else size, part, device, seed, weights, out/f'{part}.ckpt')
-    try: _fit(run, part, minutes*60, out, batch, crop_share, window, device, progress)
-    finally: model = _save(run, part, out)                               # also after Ctrl-C
-    return model, run.losses
+    try: fit_part(run, part, minutes*60, max_steps, out, device, progress, **fit)
+    except KeyboardInterrupt: _save(run, part, out); raise
+    return _save(run, part, out), run.losses
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-029
-def _fit(run: _Run, part, total, out, batch, crop_share, window, device, progress):
-    "Optimiser steps for `total` seconds, with a checkpoint every minute."
+def fit_part(
+    run: _Run, part: str, seconds: float, max_steps: int|None, out: Path, device: str, progress: bool,
+    batch: int = 4,
+    crop_share: float = 0.65, # share of the run on crops, before whole frames
+    window: tuple = (16, 16), # latents of a crop (h, w)
+):
+    "Optimiser steps until the budget is spent, with a checkpoint every minute."
     from tqdm.auto import tqdm
     begin = saved = time.monotonic()
-    before = run.seconds
-    with tqdm(total=round(total), desc=f'train {part}', unit='s', disable=not progress, mininterval=1) as bar:
-        while (now := time.monotonic() - begin) < total:
-            w = window if now/total < crop_share else None
-            run.losses.append(_update(run, part, batch, w, device, learning_rate(now/total)))
+    before, total = run.seconds, max_steps or round(seconds)
+    spent = lambda: len(run.losses) if max_steps else run.seconds
+    with tqdm(total=total, initial=min(int(spent()), total), desc=f'train {part}', unit='step' if max_steps else 's', disable=not progress, mininterval=1) as bar:
+        while spent() < total:
+            done = spent()/total
+            run.losses.append(_update(run, part, batch, window if done < crop_share else None, device, learning_rate(done)))
             run.seconds = before + time.monotonic() - begin
-            bar.update(min(round(now), bar.total) - bar.n)
+            bar.update(min(int(spent()), total) - bar.n)
             if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
             if time.monotonic() - saved > 60: _save(run, part, out); saved = time.monotonic()
 
@@ -331,6 +343,9 @@ def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (
 # %% ../nbs/61_tiny.ipynb #61_tiny-034
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
+    for name in ('picture', 'nearness'):
+        a, b = (getattr(m, name).state_dict() for m in (video, depth))
+        if not all(torch.equal(a[k], b[k]) for k in a): raise InputError('the two networks were trained with different autoencoders and cannot be joined.')
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
@@ -391,9 +406,9 @@ def _plot_losses(losses: dict, path):
         ax.plot(np.convolve(x, np.ones(w)/w, 'valid'), label=name)
     ax.set(xlabel='optimiser step', ylabel='loss', yscale='log'); ax.legend(); fig.savefig(path, dpi=80)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-046
+# %% ../nbs/61_tiny.ipynb #61_tiny-048
 def train(
-    minutes: float = 10, # time budget, three quarters for video and one for depth
+    minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one
     size: str = 'tiny',
     out: str|Path = 'runs/tiny',
@@ -403,15 +418,18 @@ def train(
 ) -> Path: # of the weights
     "Train an embedded model further; writes weights, `report.json`, `losses.png` and `samples.png` to `out`."
     check_choice('size', size, SIZES)
-    out, device = Path(out), device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if not 0 < minutes < float('inf'): raise InputError(f'minutes={minutes} cannot be used; it must be a number above 0.')
+    out, device = Path(out), pick_device(device)
+    if scratch and (out/'video.ckpt').exists(): raise InputError(f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.')
     start = None if scratch or not shipped_weights(size).is_file() else shipped_weights(size)
     parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=start, progress=progress)
              for p, share in (('video', 0.75), ('depth', 0.25))}
     model, losses = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}
     path = out/f'{size}.safetensors'
-    save_weights(model, path)
+    save_weights(model, path, minutes=str(minutes), seed=str(seed))
     report = dict(score(model), minutes=minutes, device=device, torch=torch.__version__, steps={p: len(l) for p, l in losses.items()},
                   shipped=score(load_weights(start, device)) if start else None)
-    (out/'report.json').write_text(json.dumps(report, indent=1))
-    _plot_losses(losses, out/'losses.png'); _sample_strips(model, out/'samples.png')
+    with whole_file(out/'report.json') as tmp: tmp.write_text(json.dumps(report, indent=1))
+    with whole_file(out/'losses.png') as tmp: _plot_losses(losses, tmp)
+    with whole_file(out/'samples.png') as tmp: _sample_strips(model, tmp)
     return path

@@ -34,6 +34,12 @@ def test_mistakes_are_found_first(more, photo, no_model, capsys):
     status, out, err = cli_says('run', photo, *more, capsys=capsys)
     assert status == 2 and err.startswith('scz-nb: ') and err.count('\n') == 1 and not out
 
+def test_unusable_folders_are_found_first(photo, no_model, tmp_path, capsys):
+    (tmp_path/'file').touch()
+    for argv in (['run', photo], ['demo'], ['train-tiny']):
+        status, out, err = cli_says(*argv, '--out', tmp_path/'file'/'deep', capsys=capsys)
+        assert status == 2 and 'folder' in err and not out
+
 @pytest.mark.parametrize('text', [None, '', 'not a picture'])
 def test_bad_pictures(text, tmp_path, no_model, capsys):
     f = tmp_path/'bad.png'
@@ -72,7 +78,8 @@ def test_run_writes_each_layout(photo, tmp_path, capsys):
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
     cmd = [sys.executable, '-c', 'import sys; from scz_nb.cli import main; sys.exit(main())', 'run', str(photo), '--out', str(tmp_path/'out')]
     p = subprocess.Popen(cmd, stderr=subprocess.PIPE, cwd=root, start_new_session=True)
-    time.sleep(8)
+    seen = b''
+    while b'mono' not in seen: seen += p.stderr.read1()                   # sampling has begun
     p.send_signal(signal.SIGINT)
     assert p.wait(60) == 130
     assert not [o for _, _, fs in os.walk(tmp_path/'out') for o in fs]

@@ -11,6 +11,8 @@ world = WorldConfig()
 clip = render(sample_scene(torch.Generator().manual_seed(10_003), world), world, right=False)
 picture = clip.left[0].numpy()
 
+def no_hooks(backbone): return not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.unet.modules())
+
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
 
@@ -22,11 +24,11 @@ def video(backbone): return go(backbone)
 def test_same_seed_same_bits_and_nothing_global(backbone, video):
     torch.manual_seed(5)
     before, weights = torch.get_rng_state(), [p.clone() for p in backbone.unet.parameters()]
-    again = go(backbone)
+    again = go(load_backbone('tiny', 'cpu'))
     for name in ('left', 'right', 'disparity'): assert np.array_equal(getattr(video, name), getattr(again, name)), name
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, backbone.unet.parameters()))
-    assert not any(m._forward_hooks for m in backbone.unet.modules())
+    assert no_hooks(backbone)
 
 def test_seed_and_prompt_matter(backbone, video):
     assert not np.array_equal(go(backbone, seed=1).left, video.left)
@@ -39,7 +41,7 @@ def test_shapes_and_metadata(backbone, video):
     again = go(backbone, config=StereoConfig.make(**video.meta['settings']), steps=None)
     assert np.array_equal(again.right, video.right)
 
-@pytest.mark.parametrize('off', [dict(cross_view=None), dict(restart_iterations=0), dict(refine=()), dict(dissolve=0), dict(refine_form='x0'),
+@pytest.mark.parametrize('off', [dict(cross_view=None), dict(restart_iterations=0), dict(refine=()), dict(dissolve=0), dict(refine_form='released'),
                                  dict(exponent=2.), dict(eta=0.5), dict(cross_view=(0., 0.5)), dict(scale=4.)])
 def test_every_switch_changes_the_right_view(backbone, video, off):
     v = go(backbone, config=off)
@@ -69,7 +71,12 @@ def test_negative_scale_swaps_the_eyes(backbone, video):
 
 def test_unknown_words_are_named(backbone):
     with pytest.warns(UserWarning, match='submarine, recites'): backbone.condition('a submarine recites left', None)
+    with pytest.warns(UserWarning, match='船'): backbone.condition('船', None)
     with pytest.warns(UserWarning, match='room'): backbone.condition('a '*30, None)
+
+def test_half_precision(video):
+    v = run(picture, clip.caption, dtype=torch.bfloat16, device='cpu', steps=2, progress=False)
+    assert v.meta['dtype'] == 'bfloat16' and v.right.shape == video.right.shape and v.left.std() > 1
 
 def test_text_to_video(backbone): assert go(backbone, 'a red boat sails left on the sea', image=None).left.std() > 1
 
@@ -92,7 +99,8 @@ nan = np.full((8, 40, 64), np.nan)
     (dict(backbone='dynamicrafter-512x'), 'tiny'), (dict(config=dict(gidance=2)), 'guidance'), (dict(config=[1]), 'StereoConfig'),
     (dict(depth=nan), 'NaN'), (dict(depth=np.zeros((8, 40, 63))), '63'), (dict(depth=np.full((8, 40, 64), 2.)), r'\[0, 1\]'), (dict(depth='midas'), 'auto'),
     (dict(steps=0), 'steps'), (dict(loop=True), 'loop'), (dict(image2=picture), 'image2'), (dict(image=None, prompt=''), 'picture'),
-    (dict(config=dict(frame_stride=3)), 'frame_stride'), (dict(device='abacus'), 'abacus')])
+    (dict(config=dict(frame_stride=3)), 'frame_stride'), (dict(device='abacus'), 'abacus'), (dict(prompt=None), 'prompt'), (dict(callback=3), 'callback'),
+    (dict(backbone=3), 'backbone'), (dict(dtype='bfloat16'), 'dtype'), (dict(dtype=torch.int8), 'dtype')])
 def test_mistakes_are_found_before_a_network_runs(no_network, kw, words):
     with pytest.raises(InputError, match=words): run(**{**dict(image=picture, prompt='a ball', progress=False), **kw})
 
@@ -110,7 +118,7 @@ def test_callback_sees_stages_and_may_stop(backbone):
     def stop(info):
         if info.stage == 'restart': raise Stop
     with pytest.raises(Stop): go(backbone, callback=stop)
-    assert not any(m._forward_hooks for m in backbone.unet.modules())
+    assert no_hooks(backbone)
 
 def test_settings_rise_in_order(backbone):
     assert resolve_config(backbone, None).scale == backbone.defaults['scale'] and StereoConfig().scale == 4
@@ -129,4 +137,4 @@ def test_cross_view_leaves_left_alone_and_says_what_is_wrong(backbone):
             with cross_view(backbone.unet): backbone.denoise(z[:1], 500, cond)
     with pytest.raises(HookError):
         with cross_view(torch.nn.Linear(1, 1)): pass
-    assert len(self_attentions(backbone.unet)) > 4 and not any(m._forward_hooks for m in backbone.unet.modules())
+    assert len(self_attentions(backbone.unet)) > 4 and no_hooks(backbone)

@@ -19,14 +19,14 @@ def videos(backbone, scenes):
     return [run(c.left[0].numpy(), c.caption, backbone=backbone, steps=20, progress=False) for c in scenes[:16]]
 
 def test_starts_as_the_picture_and_moves(videos, scenes):
-    assert np.median([psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)]) >= 20
-    assert min(psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)) >= 18
+    assert min(psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)) >= 20
     assert np.median([np.abs(v.left[-1].astype(float) - v.left[0]).mean() for v in videos]) > 2
 
 def test_the_right_view_is_a_right_view(videos, backbone):
     scores = [stereo_agreement(v.left, v.right, v.disparity, backbone.defaults['scale']) for v in videos]
     assert np.median([s['correlation'] for s in scores]) >= 0.3
     assert np.median([s['near'] for s in scores]) < -1 and np.median([s['near'] - s['far'] for s in scores]) < -1   # near moves left
+    assert np.median([s['slope'] for s in scores]) > 0.3
     assert np.median([s['vertical'] for s in scores]) < 1
 
 def test_no_shift_at_scale_0(backbone, scenes):

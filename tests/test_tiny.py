@@ -1,7 +1,9 @@
 "The embedded model: weights go out and come back, training goes on where it stopped."
 import json
+from dataclasses import replace
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, MissingDependency
+from scz_nb import tiny
 from scz_nb.tiny import (TinyConfig, TinyModel, WordEncoder, first_frame_condition, load_weights, merge, save_weights, shipped_model, shipped_weights,
                          train, train_part, training_clips)
 
@@ -41,19 +43,44 @@ def test_first_frame_condition():
     assert c.shape == (2, 7, 4, 5, 8) and torch.equal(c[0, :6, 3], z[0, :, 0]) and (c[1] == 0).all()
     assert (c[0, 6, 0] == 1).all() and (c[0, 6, 1:] == 0).all()
 
-def test_training_learns_and_resumes(tmp_path):
-    kw = dict(size=small, window=(8, 8), progress=False)
-    _, first = train_part('video', 0.25, tmp_path, **kw)
-    assert len(first) > 10 and np.mean(first[-5:]) < np.mean(first[:5])
-    _, more = train_part('video', 0.02, tmp_path, **kw)
-    assert more[:len(first)] == first and len(more) > len(first)
-    depth, _ = train_part('depth', 0.02, tmp_path, **kw)
-    both = merge(load_weights(tmp_path/'video.safetensors'), depth)
-    assert torch.equal(both.depth.out[2].weight, depth.depth.out[2].weight)
+quick = dict(minutes=0, size=small, window=(8, 8), progress=False)
 
-def test_one_step_is_repeatable(tmp_path):
-    runs = [train_part('depth', 1e-9, tmp_path/str(i), size=small, progress=False)[0] for i in range(2)]
-    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m in runs)))
+def test_training_learns(tmp_path):
+    _, losses = train_part('video', out=tmp_path, max_steps=60, **quick)
+    assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9*np.mean(losses[:10])
+
+def test_a_run_that_was_cut_off_ends_the_same(tmp_path, monkeypatch):
+    whole, losses = train_part('depth', out=tmp_path/'whole', max_steps=6, **quick)
+    update, calls = tiny._update, []
+    def cut(*a):
+        if len(calls) == 3: raise KeyboardInterrupt
+        calls.append(0)
+        return update(*a)
+    monkeypatch.setattr(tiny, '_update', cut)
+    with pytest.raises(KeyboardInterrupt): train_part('depth', out=tmp_path/'cut', max_steps=6, **quick)
+    monkeypatch.setattr(tiny, '_update', update)
+    again, more = train_part('depth', out=tmp_path/'cut', max_steps=6, **quick)
+    assert more == losses and all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
+    assert not [p for p in tmp_path.rglob('*part*')]
+
+def test_parts_share_the_autoencoder(tmp_path):
+    video, depth = (train_part(p, out=tmp_path, max_steps=1, **quick)[0] for p in ('video', 'depth'))
+    assert torch.equal(merge(video, depth).depth.out[2].weight, depth.depth.out[2].weight)
+    depth.picture.mean += 1
+    with pytest.raises(InputError, match='autoencoder'): merge(video, depth)
+
+def test_wrong_runs_are_named(tmp_path):
+    train_part('depth', out=tmp_path, max_steps=1, **quick)
+    with pytest.raises(InputError, match='another size'): train_part('depth', out=tmp_path, max_steps=1, **{**quick, 'size': replace(small, width=64)})
+    with pytest.raises(InputError, match='abacus'): train(1, 'abacus', out=tmp_path)
+    with pytest.raises(InputError, match='minutes'): train(float('inf'), out=tmp_path)
+    (tmp_path/'video.ckpt').touch()
+    with pytest.raises(InputError, match='scratch'): train(1, out=tmp_path, scratch=True)
+
+def test_other_words_are_refused(tmp_path, monkeypatch):
+    save_weights(TinyModel(small), tmp_path/'w.safetensors')
+    monkeypatch.setattr(tiny, 'VOCABULARY', tiny.VOCABULARY[::-1])
+    with pytest.raises(InputError, match='words'): load_weights(tmp_path/'w.safetensors')
 
 @pytest.mark.slow
 def test_train_writes_a_report(tmp_path):
