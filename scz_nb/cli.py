@@ -73,7 +73,7 @@ def _cmd_run(args):
     for n in names: print(video.save(out/f"{Path(args.picture).stem}.mp4", layout=n, loops=args.loops))
 
 # %% ../nbs/80_cli.ipynb #80_cli-010
-demo_seed = 15 # the scene of the demo: a seed of `sample_scene`
+demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
               ): # (H, W, 3) uint8, and the caption
