@@ -27,6 +27,7 @@ def _left_queries(module, args, q):
     left = q[:len(q)//2]
     return torch.cat([left, left])
 
+# %% ../nbs/21_attention.ipynb #21_attention-008
 @contextmanager
 def cross_view(
     model: nn.Module, # network whose self-attention layers have `to_q` and `is_self`
