@@ -1,6 +1,6 @@
 """What each stage is good for: the method with one stage off at a time, on held-out scenes of TinyWorld.
 
-    python benchmarks/switches.py --scenes 16 --steps 20
+    python benchmarks/switches.py --scenes 8 --steps 20
 
 writes benchmarks/switches.md and benchmarks/switches.json. Scenes are shared out to as many processes as there are cores.
 """
@@ -22,7 +22,7 @@ def one_scene(i: int, steps: int) -> dict:
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('--scenes', type=int, default=16); p.add_argument('--steps', type=int, default=20)
+    p.add_argument('--scenes', type=int, default=8); p.add_argument('--steps', type=int, default=20)
     args = p.parse_args()
     begin = time.time()
     with ProcessPoolExecutor(os.cpu_count()) as pool: tables = list(pool.map(partial(one_scene, steps=args.steps), range(args.scenes)))

@@ -16,7 +16,11 @@ def no_hooks(backbone): return not any(m._forward_hooks or m._forward_pre_hooks 
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
 
-def go(backbone, prompt=clip.caption, image=picture, steps=4, **kw): return run(image, prompt, backbone=backbone, steps=steps, progress=False, **kw)
+quick = dict(restart_iterations=2, refine=((20, 2), (40, 2)))          # all stages, few repeats
+
+def go(backbone, prompt=clip.caption, image=picture, steps=4, config={}, **kw):
+    if isinstance(config, dict): config = {**quick, **config}
+    return run(image, prompt, backbone=backbone, steps=steps, config=config, progress=False, **kw)
 
 @pytest.fixture(scope='module')
 def video(backbone): return go(backbone)
