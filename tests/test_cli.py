@@ -76,10 +76,12 @@ def test_run_writes_each_layout(photo, tmp_path, capsys):
 @needs_model
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
-    cmd = [sys.executable, '-c', 'import sys; from scz_nb.cli import main; sys.exit(main())', 'run', str(photo), '--out', str(tmp_path/'out')]
+    code = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom scz_nb.cli import main; sys.exit(main())'   # a background job may ignore it
+    cmd = [sys.executable, '-c', code, 'run', str(photo), '--out', str(tmp_path/'out')]
     p = subprocess.Popen(cmd, stderr=subprocess.PIPE, cwd=root, start_new_session=True)
     seen = b''
     while b'mono' not in seen: seen += p.stderr.read1()                   # sampling has begun
     p.send_signal(signal.SIGINT)
-    assert p.wait(60) == 130
+    p.communicate(timeout=60)
+    assert p.returncode == 130
     assert not [o for _, _, fs in os.walk(tmp_path/'out') for o in fs]
