@@ -19,7 +19,7 @@ from .disparity import check_disparity, normalise, resize_disparity
 from .io import fit_image, read_image
 from .refine import refine_step, scale_refine
 from .restart import noisy_restart
-from .schedule import Schedule, compose, to_x0_eps
+from .schedule import Schedule, compose, ddim_step, to_x0_eps
 from .warp import warp_map, warp_with
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-005
@@ -56,8 +56,7 @@ def mono_pass(
     zs = [noise.normal('start', backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)]
     for i, t in enumerate(s.timesteps):
         out = backbone.denoise(zs[-1], t, cond, config.guidance, config.guidance_rescale)
-        x0, eps = to_x0_eps(zs[-1], out, s.alpha[i], s.prediction)
-        zs.append(compose(x0, eps, i, s, step_noise(backbone, noise, i)))
+        zs.append(ddim_step(zs[-1], out, i, s, step_noise(backbone, noise, i))[0])
         report(i + 1, len(s), zs[-1])
     return zs
 
