@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/cli.html.md"""
 __all__ = ['demo_seed', 'demo_scene', 'main']
 
 # %% ../nbs/80_cli.ipynb #80_cli-002
-import argparse, sys
+import argparse, sys, time
 from pathlib import Path
 import numpy as np
 from . import __version__
@@ -27,6 +27,25 @@ def _run_options(p):
     p.add_argument('--quiet', action='store_true', help="no progress bars")
 
 # %% ../nbs/80_cli.ipynb #80_cli-005
+def _file_options(p):
+    "Options that `run` and `convert` share."
+    p.add_argument('--prompt', default='', metavar='TEXT', help="what happens in the video")
+    p.add_argument('--layout', action='append', metavar='NAME', help="side-by-side (default), top-bottom, half-side-by-side, anaglyph, left, right or wiggle; may be given several times")
+    p.add_argument('--loops', type=int, default=1, metavar='N', help="repeat the clip N times in the file (default: 1)")
+    _run_options(p)
+
+def _train_options(q):
+    "Options of `train-tiny`."
+    q.add_argument('--minutes', type=float, default=10, metavar='N', help="how long the whole run takes (default: 10)")
+    q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
+    q.add_argument('--size', default='tiny', metavar='NAME', help="size of the model (default: tiny)")
+    q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that was cut off goes on (default: runs/tiny)")
+    q.add_argument('--scratch', action='store_true', help="do not start from the shipped weights")
+    q.add_argument('--seed', type=int, default=0, metavar='N', help="other scenes, other noise (default: 0)")
+    q.add_argument('--processes', type=int, metavar='N', help="processes on a CPU (default: one a core, at most four); several GPUs: accelerate launch $(which scz-nb) train-tiny")
+    q.add_argument('--scenes', type=int, default=16, metavar='N', help="held-out scenes of the report (default: 16)")
+
+# %% ../nbs/80_cli.ipynb #80_cli-006
 def _parser():
     "The options of `scz-nb`."
     p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
@@ -34,21 +53,21 @@ def _parser():
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     q = sub.add_parser('run', help="make a stereo video from a picture")
     q.add_argument('picture', metavar='PICTURE', help="the first frame, a picture of any size")
-    q.add_argument('--prompt', default='', metavar='TEXT', help="what happens in the video")
-    q.add_argument('--layout', action='append', metavar='NAME', help="side-by-side (default), top-bottom, half-side-by-side, anaglyph, left, right or wiggle; may be given several times")
-    q.add_argument('--loops', type=int, default=1, metavar='N', help="repeat the clip N times in the file (default: 1)")
-    _run_options(q)
+    q.add_argument('--last', metavar='PICTURE', help="the last frame: the video is what lies between the two pictures")
+    q.add_argument('--loop', action='store_true', help="end where it began, to be played round and round")
+    _file_options(q)
+    q = sub.add_parser('convert', help="make the right view of a video")
+    q.add_argument('video', metavar='VIDEO', help="the left view, a video of any length")
+    _file_options(q)
     _run_options(sub.add_parser('demo', help="make a stereo video from a scene of TinyWorld"))
-    q = sub.add_parser('train-tiny', help="train the embedded model further")
-    q.add_argument('--minutes', type=float, default=10, metavar='N', help="how long the whole run takes (default: 10)")
-    q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
-    q.add_argument('--size', default='tiny', metavar='NAME', help="size of the model (default: tiny)")
-    q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that was cut off goes on (default: runs/tiny)")
-    q.add_argument('--scratch', action='store_true', help="do not start from the shipped weights")
-    q.add_argument('--seed', type=int, default=0, metavar='N', help="other scenes, other noise (default: 0)")
+    q = sub.add_parser('eval', help="measure the method and its rivals against true right views")
+    q.add_argument('--protocol', default='quick', metavar='NAME', help="quick (8 scenes) or full (64; default: quick)")
+    q.add_argument('--out', default='runs/eval', metavar='DIR', help="folder of the figures; an evaluation that was cut off goes on (default: runs/eval)")
+    q.add_argument('--processes', type=int, metavar='N', help="processes (default: one a core)")
+    _train_options(sub.add_parser('train-tiny', help="train the embedded model further"))
     return p
 
-# %% ../nbs/80_cli.ipynb #80_cli-008
+# %% ../nbs/80_cli.ipynb #80_cli-009
 def _depth(text):
     "The value of --depth: a name, or the array in a .npy file."
     if not text.endswith('.npy'): return text
@@ -61,18 +80,29 @@ def _kwargs(args):
     if args.depth is not None: kw['depth'] = _depth(args.depth)
     return dict(kw, progress=not args.quiet)
 
-def _cmd_run(args):
-    "scz-nb run"
-    from scz_nb.io import check_folder, layout_path, read_image
+# %% ../nbs/80_cli.ipynb #80_cli-010
+def _make(args, source, **kw):
+    "Run, and save in every layout that was asked for, under the name of `source`."
+    from scz_nb.io import check_folder, layout_path
     out, names = check_folder(args.out), args.layout or ['side-by-side']
     for n in names: layout_path('x', n)
-    image, kw = read_image(args.picture), _kwargs(args)
     if args.loops < 1: raise InputError(f"--loops {args.loops} cannot be used; it must be a whole number from 1.")
+    kw = dict(kw, **_kwargs(args), prompt=args.prompt)
     from scz_nb.sampler import run
-    video = run(image, args.prompt, **kw)
-    for n in names: print(video.save(out/f"{Path(args.picture).stem}.mp4", layout=n, loops=args.loops))
+    video = run(**kw)
+    for n in names: print(video.save(out/f"{Path(source).stem}.mp4", layout=n, loops=args.loops))
 
-# %% ../nbs/80_cli.ipynb #80_cli-010
+def _cmd_run(args):
+    "scz-nb run"
+    from scz_nb.io import read_image
+    last = {} if args.last is None else dict(image2=read_image(args.last))
+    _make(args, args.picture, image=read_image(args.picture), loop=args.loop, **last)
+
+def _cmd_convert(args):
+    "scz-nb convert"
+    _make(args, args.video, video=args.video)
+
+# %% ../nbs/80_cli.ipynb #80_cli-012
 demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
@@ -84,7 +114,18 @@ def demo_scene(width:int, height:int, # pixels
     clip = render(sample_scene(demo_seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../nbs/80_cli.ipynb #80_cli-011
+# %% ../nbs/80_cli.ipynb #80_cli-013
+def _real_cost(meta:dict, seconds:float) -> str:
+    "What a run that took so long would take with a real backbone, from the arithmetic of both."
+    from scz_nb.backbones import dynamicrafter_flops, load_backbone
+    from scz_nb.core import StereoConfig
+    from scz_nb.sampler import view_steps
+    own = load_backbone(meta['backbone'], 'cpu').flops()*(1 if meta['settings']['guidance'] == 1 else 2)
+    real, calls = 2*dynamicrafter_flops(), view_steps(StereoConfig.make(**meta['settings']))
+    return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
+            f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
+
+# %% ../nbs/80_cli.ipynb #80_cli-014
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
@@ -94,22 +135,34 @@ def _cmd_demo(args):
     out, kw = check_folder(args.out), _kwargs(args)
     image, prompt = demo_scene(256, 160)
     print(f"prompt: {prompt}")
+    begin = time.monotonic()
     video = run(image, prompt, **kw)
+    seconds = time.monotonic() - begin
     for layout in ('side-by-side', 'anaglyph'): print(video.save(out/'demo.mp4', layout=layout, loops=4))
     print(video.save(out/'demo.png', layout='left'))
     near = depth_colors(video.disparity[0])
     with whole_file(out/'demo_depth.png') as t: Image.fromarray(resized(near, near.shape[0]*auto_zoom(near.shape[0]))).save(t)
     print(out/'demo_depth.png')
+    print(_real_cost(video.meta, seconds))
 
 def _cmd_train(args):
     "scz-nb train-tiny"
     if not args.minutes > 0: raise InputError(f"--minutes {args.minutes:g} cannot be used; it must be above 0.")
     from scz_nb.io import check_folder
-    from scz_nb.tiny import train
-    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed))
+    if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
+    if args.scenes < 2: raise InputError(f"--scenes {args.scenes} cannot be used; it must be a whole number from 2.")
+    from scz_nb.train import train
+    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
+                processes=args.processes, scenes=args.scenes))
 
-# %% ../nbs/80_cli.ipynb #80_cli-014
-_commands = {'run': _cmd_run, 'demo': _cmd_demo, 'train-tiny': _cmd_train}
+# %% ../nbs/80_cli.ipynb #80_cli-017
+def _cmd_eval(args):
+    "scz-nb eval"
+    if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
+    from scz_nb.evaluate import evaluate
+    print(evaluate(args.protocol, args.out, args.processes).read_text())
+
+_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train}
 
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status

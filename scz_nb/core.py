@@ -207,12 +207,15 @@ class Backbone(Protocol):
     fps:float # frames a second of its clips
     latent_shape:tuple # (1, C, T, h, w)
     defaults:dict # settings that this model wants other than StereoConfig's own
+    takes_last:bool # whether a last frame can be given beside the first
+    strides:tuple # the frame strides it was trained with; empty: it knows none
     unet:Any # the network whose self-attention `cross_view` holds on to
     device:Any
     dtype:torch.dtype
     def schedule(self, steps, eta): "The `Schedule` of a run."
-    def condition(self, prompt, picture): "Prompt and picture (or None), encoded once for all steps and views."
+    def condition(self, prompt, first, last, stride): "Prompt, first and last frame and frame stride (or None), encoded once for all steps and views."
     def denoise(self, z, t, cond, guidance, rescale): "The guided prediction for V views at timestep `t`, left views first."
+    def encode(self, video): "Latents (1, C, T, h, w) of a clip."
     def decode(self, z): "Pixels from the latents of one view."
     def estimate_depth(self, video, noise): "Nearness (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
     def dissolve_depth(self, nearness, video, strength): "Eq. 5 on a nearness map."

@@ -21,11 +21,10 @@ def refine_released(
     i: int, s: Schedule, noise: Tensor, repeats: int,
 ) -> Tensor: # latent of step i+1
     "Eq. 4 as released: into the holes goes the last repeat's output, scaled by σ_i/σ_{i−1}."
-    ratio = s.sigma[i]/s.sigma[i-1] if i and s.sigma[i-1] else 1.
     z = right
     for _ in range(repeats):
         out = compose(*predict(z), i, s, noise)
-        z = torch.where(mask, right, ratio*out)
+        z = torch.where(mask, right, s.sigma_ratio(i)*out)
     return out
 
 # %% ../nbs/23_refine.ipynb #23_refine-010

@@ -23,8 +23,7 @@ def filling_latent(
 ) -> Tensor: # z̃_i, what fills the holes of step i in the next iteration
     "Eq. 2: mostly the last iteration's latent, scaled to this step's noise, with a little new noise."
     lam = s.alpha[i]**0.5
-    ratio = s.sigma[i]/s.sigma[i-1] if i and s.sigma[i-1] else 1.
-    return (1 - lam) * ratio * z + lam * s.sigma[i] * eps
+    return (1 - lam) * s.sigma_ratio(i) * z + lam * s.sigma[i] * eps
 
 # %% ../nbs/22_restart.ipynb #22_restart-021
 def clean_border(

@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/show.html.md"""
 
 # %% auto #0
 __all__ = ['anaglyph_kinds', 'show_kinds', 'frames_of', 'resized', 'picture', 'strip', 'grid', 'depth_colors', 'latents_rgb',
-           'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo']
+           'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo', 'Table']
 
 # %% ../nbs/01_show.ipynb #01_show-002
 import base64, io
@@ -209,3 +209,11 @@ def show_stereo(video, # a StereoVideo
     if kind == "disparity" and video.disparity is None: raise InputError("this video has no disparity to show.")
     frames, fps = show_kinds[kind](video)
     return to_html(frames, fps, height)
+
+# %% ../nbs/01_show.ipynb #01_show-039
+class Table:
+    "A small table of texts that a notebook shows as Markdown."
+    def __init__(self, head, rows): self.head, self.rows = head, rows
+    def _repr_markdown_(self): return str(self)
+    def __str__(self): return '\n'.join('| ' + ' | '.join(r) + ' |' for r in (self.head, ['---']*len(self.head), *self.rows))
+    __repr__ = __str__

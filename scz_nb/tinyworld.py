@@ -12,21 +12,25 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from .core import check_choice
 
 # %% auto #0
-__all__ = ['COLOURS', 'VERBS', 'KINDS', 'PLACES', 'TIMES', 'VOCABULARY', 'WorldConfig', 'Backdrop', 'Thing', 'Scene', 'Clip',
-           'sample_scene', 'photographs', 'render', 'sample_clips']
+__all__ = ['COLOURS', 'VERBS', 'KINDS', 'THIN', 'PLACES', 'TIMES', 'VOCABULARY', 'WorldConfig', 'Backdrop', 'Thing', 'Scene',
+           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'true_flow']
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-004
 @dataclass(frozen=True)
 class WorldConfig:
-    "Size and length of a clip, the distance of the eyes, and how many things a scene holds."
+    "Size and length of a clip, the eyes, and how rich a scene is; `complexity` is the split that the paper's Table 4 makes."
     width: int = 64 # pixels
     height: int = 40 # pixels
     frames: int = 8
     baseline: float = 0.12 # disparity at nearness 1, as a fraction of the width
     supersample: int = 2 # samples per pixel along each side
-    n_objects: tuple = (1, 3) # fewest and most things in a scene
+    n_objects: tuple = (1, 3) # fewest and most things in a simple scene; a complex one has one more
+    pace: float = 1. # world time that a clip lasts, about 0.5 to 1.5: at 0.5 a ball rolls half as far
+    complexity: str = 'simple' # or 'complex', or 'any': a mixture, two in five complex
+    def __post_init__(self): check_choice('complexity', self.complexity, ('simple', 'complex', 'any'))
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-006
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Scene:
     backdrops: tuple # of Backdrop, far to near
     things: tuple # of Thing, far to near
     caption: str
+    subject: int = 0 # index into `things` of what the caption speaks of first
+    weather: str = '' # '', 'snow' or 'rain'
+    complex: bool = False # drawn as a complex scene; the sea then mirrors what stands on it
 
 @dataclass(frozen=True)
 class Clip:
@@ -78,15 +85,13 @@ class Clip:
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-009
 COLOURS = dict(red=(.87,.14,.12), green=(.16,.62,.22), blue=(.13,.36,.88), yellow=(.98,.83,.14), orange=(.97,.5,.08),
     purple=(.55,.2,.72), white=(.95,.95,.93), pink=(.97,.5,.7), brown=(.52,.32,.17), black=(.13,.13,.16)) # RGB in [0, 1]
-# verb: (sideways in widths, downwards in heights, factor of nearness), each over the whole clip
-# verb: (sideways, upwards, nearing, cycles of bobbing); sideways in widths, upwards in heights, nearing as a factor
+# verb: (sideways in widths, downwards in heights, factor of nearness), each per unit of world time
 VERBS = dict(stands=(0,0,1), drifts=(.1,0,1), slides=(.1,0,1), walks=(.1,0,1), rolls=(.2,0,1), sails=(.2,0,1), swims=(.2,0,1),
     moves=(.2,0,1), drives=(.3,0,1), flies=(.3,0,1), rises=(0,-.25,1), sinks=(0,.25,1), falls=(0,.4,1), bobs=(0,0,1),
     comes=(0,0,1.4), goes=(0,0,1/1.4))
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-011
-# kind: (size, foot in its own coordinates or None if it flies, names, verbs)
-# kind: (size in heights at nearness 1, foot or None if it flies, names, verbs)
+# kind: (size in heights at nearness 1, foot in its own coordinates or None if it flies, names, verbs)
 KINDS = dict(
     ball=(.5, .47, ('ball',), 'rolls rolls rolls moves drifts stands comes goes'),
     box=(.52, .46, ('box','crate'), 'slides slides moves stands comes goes'),
@@ -99,10 +104,18 @@ KINDS = dict(
     fish=(.55, None, ('fish',), 'swims swims swims drifts moves rises sinks'),
     star=(.5, None, ('star',), 'falls falls rises drifts moves bobs'),
     sheep=(.55, .4, ('sheep',), 'walks walks moves stands comes goes'),
-    picture=(.75, .47, ('picture',), 'stands slides moves comes goes'))
+    picture=(.75, .47, ('picture',), 'stands slides moves comes goes'),
+    flower=(.6, .5, ('flower',), 'stands'),
+    rocket=(.7, None, ('rocket',), 'rises rises flies flies moves'),
+    train=(1.1, .2, ('train',), 'drives drives moves comes goes stands'),
+    kite=(.85, None, ('kite',), 'flies drifts rises sinks bobs moves'),
+    windmill=(.95, .5, ('windmill',), 'stands'),
+    fence=(1.4, .17, ('fence',), 'stands'),
+    sapling=(.95, .5, ('sapling',), 'stands'),
+    weed=(.8, .5, ('weed',), 'stands'))
+THIN = 'kite windmill fence sapling weed'.split() # kinds with parts thinner than a pixel: hard for a depth estimator
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-012
-# place: (ground colour, on, over, the things that live there)
 _LAND = 'ball ball box tree balloon car bird house star sheep picture'
 # place: (ground colour, phrase for those on the ground, phrase for those above it, inhabitants)
 PLACES = dict(
@@ -116,8 +129,9 @@ PLACES = dict(
     sea=((.1,.38,.6), 'on the sea', 'over the sea', 'boat boat boat balloon bird star ball'),
     water=((.5,.6,.5), 'under water', 'under water', 'fish fish fish star ball'),
     photo=(None, 'before a photograph', 'before a photograph', _LAND+' boat boat fish'))
+_MORE = {'sea': 'kite kite rocket', 'water': 'weed weed'} # who else lives in a complex scene
+_MORE_LAND = 'rocket train flower kite windmill fence sapling'
 # time: (sky above, sky at the horizon, colour of the light)
-# time: (sky above, sky at the horizon, colour of the light, share of things that have their own light)
 TIMES = dict(day=((.25,.52,.9), (.78,.89,.97), (1.,.99,.95)),
              dusk=((.23,.2,.45), (.98,.6,.34), (.92,.7,.6)),
              night=((.02,.03,.1), (.1,.15,.3), (.43,.49,.7)))
@@ -170,18 +184,18 @@ def _backdrops(place: str, horizon: float, d: _Dice) -> tuple:
     return (far(), b('hills', d(.25,.36), d(.09,.17) if place=='hills' else d(.02,.05), near))
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-016
-def _thing(scene: Scene, kind: str, verb: str|None, d: _Dice) -> Thing:
+def _thing(scene: Scene, kind: str, verb: str|None, cfg: WorldConfig, d: _Dice) -> Thing:
     "Draw one thing that stays inside the frame while it does its verb."
     size, foot, _, verbs = KINDS[kind]
     verb = verb or d.pick(verbs.split())
-    side, up, nearing = VERBS[verb]
+    side, up, nearing = VERBS[verb]; up = up*cfg.pace
     lo, hi = (.45, .74) if foot is not None else (.45, .9)
     if nearing>1: lo, hi = .45, .57
     if nearing<1: lo, hi = (.62 if _ground(scene)<.41 else .72), .76
     if scene.camera=='closer': hi = min(hi, .52 if nearing>1 else .7)
     near = d(max(lo, _ground(scene)+.05), hi)
     way = (-1 if d()<.5 else 1) if side else 0
-    x = d(-.36, .36-side)*(way or 1)
+    x = d(-.36, .36-side*cfg.pace)*(way or 1)
     half = size*near/2
     if scene.place=='photo': y = d(max(.3,half), 1-half*.9) if foot is not None else d(half, 1-half)
     elif foot is not None: y = _row(scene, near) - size*near*foot
@@ -196,12 +210,14 @@ def _things(scene: Scene, cfg: WorldConfig, d: _Dice) -> tuple:
     "Draw the things of a scene, the subject first, none on top of another."
     n, kinds, out = cfg.n_objects[0] + int(d()*(cfg.n_objects[1]-cfg.n_objects[0]+1)), PLACES[scene.place][3].split(), []
     second = d()<.35
+    if scene.complex: n, kinds = n+1, kinds + _MORE.get(scene.place, _MORE_LAND).split()
+    thin = [k for k in kinds if k in THIN] if scene.complex and d()<.65 else []
     for k in range(n):
-        for i in range(12):
-            kind = d.pick(kinds)
-            if k==0 and i<6 and len(KINDS[kind][3].split())==1 and d()<.7: continue # trees and houses are rarely the subject
-            t = _thing(scene, kind, None if k==0 or (k==1 and second) else 'stands', d)
-            if k>=1 and KINDS[kind][1] is None and t.verb=='stands' and kind in ('bird','fish'): continue
+        for i in range(40 if scene.complex else 12):
+            kind = d.pick(thin if thin and k==n-1 else kinds)
+            if k==0 and i<(30 if scene.complex else 6) and KINDS[kind][3]=='stands' and d()<(.9 if scene.complex else .7): continue # trees and houses are rarely the subject
+            t = _thing(scene, kind, None if k==0 or (k==1 and second) else 'stands', cfg, d)
+            if k>=1 and KINDS[kind][1] is None and t.verb=='stands' and kind in ('bird','fish','rocket'): continue
             if all(abs(t.x-o.x)>.2 or abs(t.y-o.y)>.4 for o in out): out.append(t); break
     return tuple(out)
 
@@ -221,14 +237,20 @@ def _caption(scene: Scene, things: tuple, d: _Dice) -> str:
     if len(things)>1 and things[1].verb!='stands': out += f' and {_clause(things[1], d)}'
     _, on, over, _ = PLACES[scene.place]
     if d()<.85: out += ' ' + (on if KINDS[things[0].kind][1] is not None else over)
-    out = f'{out} {d.pick(_TIMEWORDS[scene.time])}'.strip()
-    cam = {'':'', 'left':'pans left', 'right':'pans right', 'closer':'moves closer'}[scene.camera]
-    return out + (f', the camera {cam}' if cam else '')
+    when = [w for w in _TIMEWORDS[scene.time] if not (scene.weather and 'sun' in w)]
+    out = f'{out} {d.pick(when)}'.strip()
+    cam = {'':'', 'left':', the camera pans left', 'right':', the camera pans right', 'closer':', the camera moves closer'}[scene.camera]
+    return out + cam + {'':'', 'snow':', it snows', 'rain':', it rains'}[scene.weather]
+
+def _peopled(s: Scene, cfg: WorldConfig, d: _Dice) -> Scene:
+    "The scene with things and a caption drawn for it."
+    things = _things(s, cfg, d); order = sorted(range(len(things)), key=lambda i: things[i].nearness)
+    return replace(s, things=tuple(things[i] for i in order), subject=order.index(0), caption=_caption(s, things, d))
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-019
 def sample_scene(
     generator: torch.Generator|int, # a generator, or a seed for a fresh one
-    cfg: WorldConfig = WorldConfig(), # only `n_objects` is read
+    cfg: WorldConfig = WorldConfig(), # `n_objects`, `pace` and `complexity` are read
 ) -> Scene:
     "Draw a scene; the global random state is neither read nor changed."
     d = _Dice(generator)
@@ -237,13 +259,15 @@ def sample_scene(
     if place in ('water', 'photo') and d()<.7: time = 'day'
     cam = d.pick(('','','','','','left','right','closer'))
     s = Scene(place, time, horizon, (d(-.4,.4), d(.08,.3)), cam, d.many(8), _backdrops(place, horizon, d), (), '')
-    things = _things(s, cfg, d)
-    return replace(s, things=tuple(sorted(things, key=lambda t: t.nearness)), caption=_caption(s, things, d))
+    simple = _peopled(s, cfg, d)
+    if cfg.complexity=='simple' or (d()>=.4 and cfg.complexity=='any'): return simple
+    weather = '' if place=='water' or d()>=.34 else {'snow':'snow', 'desert':'rain'}.get(place) or d.pick(('snow','rain'))
+    return _peopled(replace(s, weather=weather, complex=True), cfg, d)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-022
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-024
 def _words() -> set:
     "All words of the grammar."
-    out = 'a an and the camera pans moves closer left right stands still comes goes away'.split() + list(COLOURS) + list(VERBS)
+    out = 'a an and the camera pans moves closer back left right stands still comes goes away it snows rains'.split() + list(COLOURS) + list(VERBS)
     for _, _, names, _ in KINDS.values(): out += names
     for _, on, over, _ in PLACES.values(): out += f'{on} {over}'.split()
     for ws in _TIMEWORDS.values(): out += ' '.join(ws).split()
@@ -251,7 +275,7 @@ def _words() -> set:
 
 VOCABULARY = tuple(sorted(_words())) # every word a caption can hold
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-025
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-027
 @lru_cache(maxsize=8)
 def _noise(device: str) -> Tensor:
     "(1, 1, 256, 256) cloudy texture in [0, 1], the same on every machine."
@@ -270,7 +294,7 @@ def _stars(device: str) -> Tensor:
     out[0,0,i[0],i[1]] = torch.rand(220,generator=g)*.8+.4
     return (F.avg_pool2d(F.pad(out,(1,1,1,1)),3,1)*5).clamp(0,1).to(device)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-026
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-028
 @lru_cache(maxsize=8)
 def photographs(device: str = 'cpu') -> tuple:
     "Pyramids of four photographs that scikit-image carries: per photograph a tuple of (1, 3, h, w) in [0, 1], halved each time."
@@ -282,7 +306,7 @@ def photographs(device: str = 'cpu') -> tuple:
         return tuple(p.to(device) for p in ps)
     return tuple(pyramid(getattr(data,n)()) for n in ('astronaut','chelsea','coffee','rocket'))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-027
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-029
 def _look(tex: Tensor, x: Tensor, y: Tensor) -> Tensor:
     "Look up tex (1, C, h, w) at x, y (T, 1, h, w) in [-1, 1], mirrored beyond: (T, C, h, w)."
     x, y = torch.broadcast_tensors(x[:,0], y[:,0])
@@ -302,7 +326,7 @@ def _photo(rough, x, y, px: float, wide=1.) -> Tensor:
     gain = out.new_tensor([rough[5],rough[6%len(rough)],rough[7%len(rough)]]).view(1,3,1,1)*.3+.85
     return (out*gain).clamp(0,1)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-029
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-031
 class _Lens:
     "The grid of one eye's samples, and where a layer of given nearness lies under it."
     def __init__(self, scene: Scene, cfg: WorldConfig, eye: int, device):
@@ -311,7 +335,7 @@ class _Lens:
         f = dict(device=device, dtype=torch.float32)
         self.X = ((torch.arange(self.w, **f)+.5)*self.px - self.aspect/2).view(1,1,1,-1) # unit: frame height, 0 = middle
         self.Y = ((torch.arange(self.h, **f)+.5)*self.px).view(1,1,-1,1) # 0 = top, 1 = bottom
-        self.t = torch.linspace(0,1,cfg.frames,**f).view(-1,1,1,1) if cfg.frames>1 else torch.zeros(1,1,1,1,**f)
+        self.t = torch.linspace(0,cfg.pace,cfg.frames,**f).view(-1,1,1,1) if cfg.frames>1 else torch.zeros(1,1,1,1,**f)
         self.tc = self.t if scene.camera else self.t[:1] # time as the camera feels it
         self.pan = {'left':-.15,'right':.15}.get(scene.camera,0)*self.aspect*self.tc
         self.dolly = (.3 if scene.camera=='closer' else 0)*self.tc
@@ -329,11 +353,14 @@ def _c(colour, like: Tensor) -> Tensor: return torch.as_tensor(colour, dtype=lik
 
 def _mix(a, b, k): return a+(b-a)*k
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-031
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-033
 def _air(L: _Lens) -> tuple:
     "Colour above, colour of the distance and colour of the light, each (1, 3, 1, 1)."
     top, low, light = (_c(v, L.X) for v in TIMES[L.s.time])
     if L.s.place=='water': top, low = _c((.3,.72,.8),L.X), _c((.05,.25,.45),L.X)
+    if L.s.weather: # a grey sky, and less light
+        light = light*.88; grey = _c((.66,.69,.74),L.X)*light
+        top, low = _mix(top, grey, .55), _mix(low, grey, .55)
     return top, low, light
 
 def _sky(L: _Lens) -> Tensor:
@@ -343,7 +370,8 @@ def _sky(L: _Lens) -> Tensor:
     x, y = L.to(0.)
     sky = _mix(top, low, ((L.Y-.02)/(s.horizon+.05)).clamp(0,1)**1.3)
     if s.place=='water': return sky + .06*(torch.cos(9*(x-.6*y)+6*s.rough[0])+torch.cos(17*(x-.5*y)))*(1-L.Y/.7).clamp(0,1)
-    if s.time=='night': sky = sky + _look(_stars(str(L.X.device)), x*.9+s.rough[0], y*.9)*(1-L.Y/s.horizon).clamp(0,1)
+    if s.time=='night' and not s.weather: sky = sky + _look(_stars(str(L.X.device)), x*.9+s.rough[0], y*.9)*(1-L.Y/s.horizon).clamp(0,1)
+    if s.weather: return sky
     sx, sy = s.light[0]*L.aspect, s.light[1]+(.15 if s.time=='dusk' else 0)
     r = torch.sqrt((x-sx)**2+(y-sy)**2)
     if s.time=='night':
@@ -353,7 +381,7 @@ def _sky(L: _Lens) -> Tensor:
     sky = _mix(sky, glow, torch.exp(-r*(9 if s.time=='day' else 5))*.75)
     return _mix(sky, _c((1,.98,.85) if s.time=='day' else (1,.85,.5),L.X), (.5+(.06-r)/L.px).clamp(0,1))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-032
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-034
 def _clouds(L: _Lens, rgb: Tensor, near: Tensor):
     "Paint drifts of cloud over the sky."
     s = L.s; n = .03+.03*s.rough[1]; x, y = L.to(n, slice(0, int(L.h*s.horizon)))
@@ -379,7 +407,7 @@ def _edge(b: Backdrop, x: Tensor) -> Tensor:
     amp = .12 if b.kind=='photo' else .045
     return b.base - amp*(.6*w(0,2.2)+.3*w(2,4.7)+.12*w(4,9.5))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-033
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-035
 def _hill(L: _Lens, b: Backdrop, rgb: Tensor, near: Tensor):
     "Paint one backdrop."
     s = L.s; x, y0 = L.to(b.nearness)
@@ -403,7 +431,7 @@ def _hill(L: _Lens, b: Backdrop, rgb: Tensor, near: Tensor):
     rgb[:,:,r] = _mix(rgb[:,:,r], col, a)
     near[:,:,r] = torch.where(a>.5, L.near(b.nearness), near[:,:,r])
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-034
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-036
 def _city(L: _Lens, b: Backdrop, x, y, tex, light) -> Tensor:
     "Walls with rows of windows, lit at night."
     u, v = x/.085*3+192*b.rough[15], y*26
@@ -414,7 +442,7 @@ def _city(L: _Lens, b: Backdrop, x, y, tex, light) -> Tensor:
     if L.s.time=='day': return _mix(wall, _c((.45,.6,.75),x), win*.6)
     return _mix(wall, _c((1,.85,.5),x), win*(lit<.45)*.9)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-036
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-038
 def _plane(L: _Lens) -> tuple:
     "First sample row of the ground, its nearness per row (1, 1, r, 1), and its coverage per row (T, 1, r, 1)."
     s = L.s; n0 = _ground(s)
@@ -423,7 +451,7 @@ def _plane(L: _Lens) -> tuple:
     Y = L.Y[:,:,r0:]
     return r0, n0+(_BOTTOM-n0)*(Y-s.horizon)/(1-s.horizon), (.5+(Y-row)/L.px).clamp(0,1)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-037
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-039
 def _paint_ground(L: _Lens, rgb: Tensor, near: Tensor):
     "Paint the ground or the sea, whose nearness grows row by row."
     s = L.s; r0, n, a = _plane(L); r = slice(r0, L.h)
@@ -433,7 +461,7 @@ def _paint_ground(L: _Lens, rgb: Tensor, near: Tensor):
         tex = _look(noise, x*.35+.05*L.t+s.rough[5]*3, z*.9+.25*L.t)-.5
         k = ((L.Y[:,:,r]-s.horizon)/(1-s.horizon)); tex = tex*(.15+k*4).clamp(0,1)
         col = _mix(_mix(low*.85, _c(PLACES['sea'][0],x)*light, (.25+k).clamp(0,1)), low, ((tex-.06)*3.2).clamp(0,.75)*(.35+.65*k))
-        if s.time!='day' or s.rough[6]<.5:
+        if not s.weather and (s.time!='day' or s.rough[6]<.5):
             glow, off = _c((1,.7,.35) if s.time=='dusk' else (.5,.5,.45), x), L.X + L.eyes_apart(n) - s.light[0]*L.aspect + .3*L.pan
             col = col + glow*torch.exp(-(off/(.07+.15*k))**2)*(.15+2*tex.clamp(min=0)) # the path of light under sun or moon
     else:
@@ -445,7 +473,7 @@ def _paint_ground(L: _Lens, rgb: Tensor, near: Tensor):
     rgb[:,:,r] = _mix(rgb[:,:,r], col, a)
     near[:,:,r] = torch.where(a>.5, n, near[:,:,r])
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-039
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-041
 class _Pen:
     "Paints one thing from filled shapes in its own coordinates: x to the right, y down, about -0.5 to 0.5."
     def __init__(self, x, y, px, thing: Thing, time: str, t: Tensor, light: float):
@@ -461,7 +489,7 @@ class _Pen:
         self.rgb, self.a = self.rgb*(1-a)+c.clamp(0,1)*a, self.a*(1-a)+a
     def rim(self, sdf, k=.3, w=.07): return self.side*(1-k*torch.exp((sdf/w).clamp(max=0)))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-040
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-042
 def _disc(x, y, r): return torch.sqrt(x*x+y*y)-r
 
 def _oval(x, y, a, b): return (torch.sqrt((x/a)**2+(y/b)**2)-1)*min(a,b)
@@ -479,9 +507,14 @@ def _poly(x, y, *pts):
         out = d if out is None else torch.maximum(out, d)
     return out
 
+def _line(x, y, ax, ay, bx, by, r):
+    "A stroke from a to b, r to each side."
+    k = (((x-ax)*(bx-ax)+(y-ay)*(by-ay))/((bx-ax)**2+(by-ay)**2)).clamp(0,1)
+    return _disc(x-ax-k*(bx-ax), y-ay-k*(by-ay), r)
+
 def _turn(x, y, a): return x*torch.cos(a)+y*torch.sin(a), y*torch.cos(a)-x*torch.sin(a)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-041
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-043
 def _ball(p: _Pen, turn: Tensor, light):
     "A beach ball: lit like a sphere, with a white band that turns as it rolls."
     x, y = p.x, p.y; d = _disc(x,y,.47)
@@ -502,7 +535,7 @@ def _box(p, turn, light):
     p.fill(torch.maximum(q,(x+y).abs()*.7-.07), None, p.side*.72)
     p.fill(torch.maximum(q,(x+y).abs()*.7-.045), None, p.side*1.08)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-042
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-044
 def _tree(p, turn, light):
     "A fir or a round tree."
     x, y = p.x, p.y
@@ -525,7 +558,7 @@ def _balloon(p, turn, light):
     p.fill(torch.maximum(d+.005, s), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), lam)
     p.fill(_rect(x,y-.43,.085,.06,.02), (.5,.32,.17), p.side)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-043
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-045
 def _boat(p, turn, light):
     "Two sails, a flag and a hull; the bow points right."
     x, y = p.x, p.y
@@ -549,7 +582,7 @@ def _car(p, turn, light):
         p.fill(_disc(x-k,y-.17,.105), (.1,.1,.12)); p.fill(_disc(x-k,y-.17,.05), (.8,.8,.82))
         u, v = _turn(x-k, y-.17, turn*3); p.fill(_rect(u,v,.045,.012), (.25,.25,.28))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-044
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-046
 def _bird(p, turn, light):
     "A bird that flies to the right, wings up at the start, two beats a clip."
     x, y = p.x, p.y; f = torch.cos(p.t*4*math.pi)
@@ -575,7 +608,7 @@ def _house(p, turn, light):
         p.fill(_rect(x-k,y-.16,.085,.085), (.95,.95,.92), p.side)
         p.fill(_rect(x-k,y-.16,.065,.065), (.45,.65,.82) if p.time=='day' else (1.,.85,.45), 1., p.time!='day')
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-045
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-047
 def _fish(p, turn, light):
     "A fish that swims to the right; its tail beats twice a clip."
     x, y = p.x, p.y; y = y+.035*torch.sin(p.t*4*math.pi)*(x-.3)
@@ -597,7 +630,7 @@ def _star(p, turn, light):
     facet = torch.sign(torch.remainder(ang+k/2,k)-k/2)
     p.fill(d-.015, None, p.side*(1.02+.1*facet)*(1-.25*torch.exp((d/.05).clamp(max=0))))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-046
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-048
 def _sheep(p, turn, light):
     "A woolly sheep that walks to the right."
     x, y = p.x, p.y; step = torch.sin(turn*6)*.03
@@ -615,14 +648,111 @@ def _picture(p, turn, light):
     inner = _rect(x,y,.38,.38); px = p.px.max().item()/.76
     p.fill(inner, _photo(p.thing.rough+(.5,.5), p.thing.facing*x/.76, y/.76, px), 1.) # facing undoes the mirror: photographs aren't turned
 
-_DRAW = dict(ball=_ball, box=_box, tree=_tree, balloon=_balloon, boat=_boat, car=_car, bird=_bird,
-    house=_house, fish=_fish, star=_star, sheep=_sheep, picture=_picture)
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-049
+def _flower(p, turn, light):
+    "A flower on a stem that bends a little."
+    x, y = p.x, p.y; green, bend = (.2,.5,.18), x+.12*(y-.5)*(y+.2)
+    p.fill(torch.maximum(bend.abs()-.022, (y-.14).abs()-.36), green, p.side)
+    for k in (-1,1): p.fill(_poly(x*k,y,(0,.42+.03*k),(.05,.2+.03*k),(.27,.12+.03*k),(.19,.32+.03*k)), green, p.side*(1+.1*k))
+    x, y = x, y+.22; ang, a = torch.atan2(x,-y), 2*math.pi/7
+    f = torch.remainder(ang+a/2,a)-a/2; rad = torch.sqrt(x*x+y*y)
+    d = _oval(rad*torch.sin(f), rad*torch.cos(f)-.16, .075, .12); p.fill(d, None, p.rim(d,.3,.03))
+    p.fill(_disc(x,y,.09), (.98,.8,.2) if p.thing.colour not in ('yellow','orange') else (.45,.25,.12), p.side)
+
+def _rocket(p, turn, light):
+    "A rocket on its flame; it leans the way it flies."
+    lean = .9 if p.thing.direction else 0.
+    x, y = _turn(p.x, p.y, torch.full_like(p.t, lean))
+    y2 = (y-.26)/(1+.25*torch.sin(p.t*40)) # the flame flickers
+    p.fill(_poly(x,y2,(-.09,0),(.09,0),(0,.19)), (1.,.6,.12), 1., True); p.fill(_poly(x,y2,(-.045,0),(.045,0),(0,.12)), (1.,.95,.6), 1., True)
+    for k in (-1,1): p.fill(_poly(x*k,y,(.1,.02),(.26,.2),(.26,.32),(.08,.24)), None, p.side*(.78+.08*k))
+    d = torch.maximum(_oval(x,y+.02,.145,.47), y-.27); p.fill(d, (.94,.94,.96), p.rim(d,.3,.05)*(1+.5*x*light))
+    p.fill(torch.maximum(d,y+.27), None, p.side*(1+.5*x*light)); p.fill(torch.maximum(d,(y-.23).abs()-.035), None, p.side)
+    p.fill(_disc(x,y+.1,.075), (.3,.33,.4)); p.fill(_disc(x,y+.1,.052), (.55,.8,.95), 1., p.time!='day')
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-050
+def _train(p, turn, light):
+    "An engine and a wagon; the wheels turn."
+    x, y = p.x, p.y; dark = (.16,.16,.19)
+    p.fill(_line(x,y,-.45,.1,.4,.1,.012), dark)
+    d = _rect(x+.3,y-.0,.18,.115,.02); p.fill(d, None, p.rim(d,.2,.04)*.9)
+    for k in (-.41,-.3,-.19): p.fill(_rect(x-k,y+.02,.037,.045), (.75,.88,.95) if p.time=='day' else (1.,.88,.5), 1., p.time!='day')
+    p.fill(_rect(x-.36,y+.14,.028,.075), dark); p.fill(_rect(x-.36,y+.2,.042,.02), dark); p.fill(_disc(x-.24,y+.08,.035), (.9,.75,.3), p.side)
+    d = _rect(x-.27,y-.02,.2,.085,.03); p.fill(d, None, p.rim(d,.25,.05))
+    p.fill(torch.maximum(d,torch.minimum((x-.2).abs(),(x-.32).abs())-.008), (.95,.9,.7), p.side)
+    d = _rect(x-.04,y+.03,.085,.145); p.fill(d, None, p.side*.85); p.fill(_rect(x-.04,y+.18,.115,.02), dark, p.side)
+    p.fill(_rect(x-.045,y+.07,.05,.05), (.75,.88,.95) if p.time=='day' else (1.,.88,.5), 1., p.time!='day')
+    p.fill(_poly(x,y,(.43,.06),(.5,.18),(.43,.18)), dark)
+    for k,q in ((-.4,.055),(-.2,.055),(.03,.075),(.2,.06),(.36,.06)):
+        p.fill(_disc(x-k,y-.2+q,q), dark); u, v = _turn(x-k, y-.2+q, turn*3)
+        p.fill(_rect(u,v,q*.75,.009), (.7,.7,.72))
+
+def _kite(p, turn, light):
+    "A kite, its tail with bows, and its string."
+    x, y = p.x, p.y; sway = .03*torch.sin(p.t*6.3+9*y)
+    p.fill((x+.42*(y+.2)+.3*(y+.2)*(y-.5)).abs()*.85-.007+((y-.15).abs()-.35).clamp(min=0), (.4,.34,.32))
+    tail = x-.14-.42*(y-.1)+sway*1.3; p.fill((tail.abs()-.008)+((y-.26).abs()-.2).clamp(min=0), None, p.side*.8)
+    for k in (.2,.32,.44):
+        d = torch.maximum(tail.abs()-.06, (y-k).abs()-.1*tail.abs()/.16-.008); p.fill(d, None, p.side)
+    a, b, c, e = (-.13,-.5),(.21,-.3),(.14,.1),(-.28,-.2)
+    d = _poly(x,y,a,b,c,e); p.fill(d, None, p.rim(d,.2,.03))
+    two = _poly(x,y,a,b,(.0,-.22)); p.fill(torch.maximum(d,two), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), p.side)
+    two = _poly(x,y,(.0,-.22),c,e); p.fill(torch.maximum(d,two), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), p.side*.93)
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-051
+def _windmill(p, turn, light):
+    "A windmill; its four sails are lattices and make a quarter turn a clip."
+    x, y = p.x, p.y; d = _poly(x,y,(-.085,-.16),(.085,-.16),(.15,.5),(-.15,.5))
+    p.fill(d, (.93,.9,.84), p.rim(d,.2,.04)*(1+.6*x*light))
+    p.fill(torch.maximum(_disc(x,y+.16,.11), y+.15), None, p.side); p.fill(_rect(x,y-.42,.04,.08), (.36,.24,.15), p.side)
+    p.fill(_rect(x,y-.1,.028,.04), (.5,.65,.8) if p.time=='day' else (1.,.85,.45), 1., p.time!='day')
+    u, v = _turn(x, y+.16, -(p.t+p.thing.rough[0])*math.pi/2)
+    for a, b in ((u,v),(v,-u),(-u,-v),(-v,u)):
+        sail = torch.maximum((a-.03).abs()-.036, (b-.21).abs()-.12)
+        bars = torch.minimum(((b*22)%1-.5).abs()/22-.008, (a-.06).abs()-.007) # laths across, and the far edge
+        p.fill(torch.maximum(sail, bars), None, p.side*.95)
+        p.fill(torch.maximum(a.abs()-.011, (b-.17).abs()-.17), (.34,.22,.14), p.side)
+    p.fill(_disc(x,y+.16,.03), (.3,.2,.14))
+
+def _fence(p, turn, light):
+    "Pickets on two rails; one sees through between them."
+    x, y = p.x, p.y
+    for k in (-.045,.085): p.fill(_rect(x,y-k,.49,.014), None, p.side*.75)
+    u = (x*9)%1/9-1/18 # one picket, nine times
+    d = torch.maximum(_rect(u,y-.015,.022,.155), (u.abs()-y-.165)*.7)
+    p.fill(torch.maximum(d, x.abs()-.5), None, p.side*(1.05-.6*u*light/.022*.2))
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-052
+def _sapling(p, turn, light):
+    "A young tree without leaves: one side is drawn, the other is its mirror image, and both are bent."
+    x, y = p.x, p.y; q = p.thing.rough
+    x = x+.05*torch.sin(7*y+6*q[0])*(.5-y)+.06*(q[1]-.5)*(.5-y); m = x.abs()
+    d = torch.maximum(m-.012-.03*(y+.3).clamp(min=0), (y-.05).abs()-.45)
+    for a,b,e,f,r in ((0,.2,.3,-.1,.013),(0,.02,.2,-.34,.012),(.13,.02,.36,.02,.008),(.18,-.0,.25,-.22,.008),
+        (.1,-.16,.34,-.3,.007),(0,-.2,.09,-.44,.008),(.24,-.06,.42,-.16,.006)):
+        d = torch.minimum(d, _line(m,y,a,b,e,f,r))
+    p.fill(d, (.4,.27,.17) if p.time!='night' else (.5,.4,.32), 1.+.4*x*light)
+    for k,(a,b) in enumerate(((.3,-.1),(.2,-.34),(.09,-.44))): p.fill(_disc(x*(-1)**k-a,y-b,.028), None, p.side) # last fruit
+
+def _weed(p, turn, light):
+    "Blades that sway in the water."
+    x, y = p.x, p.y
+    for k,(c,top) in enumerate(((-.22,-.1),(.2,-.25),(-.09,-.45),(.08,-.35),(0,-.02))):
+        bend = .07*torch.sin(6.3*p.t+5*y+2*k+6*p.thing.rough[0])*(.5-y)+.25*c*(.5-y)
+        d = torch.maximum((x-c-bend).abs()-.03*(y-top).clamp(0,.4)/.4-.006, (y-(.5+top)/2).abs()-(.5-top)/2)
+        p.fill(d, None if k%2 else (.16,.45,.25), p.side*(.85+.08*k))
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-053
+_DRAW = dict(ball=_ball, box=_box, tree=_tree, balloon=_balloon, boat=_boat, car=_car, bird=_bird,
+    house=_house, fish=_fish, star=_star, sheep=_sheep, picture=_picture, flower=_flower, rocket=_rocket, train=_train,
+    kite=_kite, windmill=_windmill, fence=_fence, sapling=_sapling, weed=_weed)
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-057
 def _path(L: _Lens, th: Thing) -> tuple:
     "Per frame (T, 1, 1, 1): nearness, screen centre x and y, size and turning angle of a thing, for the left eye."
     size, foot, _, _ = KINDS[th.kind]; side, up, nearing = VERBS[th.verb]; s, t = L.s, L.t
     n = th.nearness*(nearing**t) # own motion: nearness grows or falls geometrically
+    if L.cfg.pace>1: n = torch.minimum(n, 1/(1+L.dolly)) # nothing comes nearer to the camera than 1
     travel = side*th.direction*L.aspect*t
     x = th.x*L.aspect*(n/th.nearness)**.5 + travel
     y = th.y + up*t + (.07*torch.sin(2*math.pi*t) if th.verb=='bobs' else 0)
@@ -633,7 +763,7 @@ def _path(L: _Lens, th: Thing) -> tuple:
     x = x*z - L.pan*(.3+n); y = L.vanish+(y-L.vanish)*z
     return n_t, x, y, size*n_t, -travel/(size*n*.47)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-051
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-058
 def _paint_thing(L: _Lens, th: Thing, rgb: Tensor, near: Tensor, front: Tensor):
     "Paint one thing into the part of the frames that it crosses; `front` holds the nearness of the things painted before."
     n, x, y, size, turn = _path(L, th); s = L.s; light = 1. if s.light[0]>0 else -1.
@@ -651,16 +781,77 @@ def _paint_thing(L: _Lens, th: Thing, rgb: Tensor, near: Tensor, front: Tensor):
     near[:,:,r,c] = torch.where(a>.5, n, near[:,:,r,c])
     front[:,:,r,c] = torch.where(a>.5, n, front[:,:,r,c])
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-052
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-059
 def _shadow(L: _Lens, th: Thing, rgb: Tensor):
-    "Darken the ground under a thing; the shadow lies on the ground, so each row has the ground's nearness."
+    "Darken the ground beside a thing, away from the light; each row of the shadow has the ground's nearness."
     if L.s.place=='photo' or KINDS[th.kind][1] is None: return
     _, x, y, size, _ = _path(L, th); foot = y+size*KINDS[th.kind][1]
     r0, n, _ = _plane(L)
-    dx = (L.X + L.eyes_apart(n) - x)/(size*(.3 if th.kind=='tree' else .5)); dy = (L.Y[:,:,r0:]-foot)/(size*.1)
-    rgb[:,:,r0:] *= 1-.45*torch.exp(-1.2*(dx*dx+dy*dy))
+    off = (L.X + L.eyes_apart(n) - x)/size; towards = off*(1 if L.s.light[0]>0 else -1)>0
+    slim = th.kind in ('tree','windmill','sapling','flower','weed')
+    dx = off/torch.where(towards, .2 if slim else .45, .6 if slim else .75); dy = (L.Y[:,:,r0:]-foot)/(size*.09)
+    rgb[:,:,r0:] *= 1-(.25 if L.s.weather else .45)*torch.exp(-1.2*(dx*dx+dy*dy))
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-054
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-061
+def _waterline(L: _Lens, n): # nearness in each frame
+    "Row where the water has nearness n."
+    return L.vanish + (L.s.horizon-L.vanish)*n/_ground(L.s)
+
+def _mirror_hill(L: _Lens, b: Backdrop, rgb: Tensor):
+    "A faint mirror image of a backdrop, on the surface of the water."
+    r0, m, _ = _plane(L); z = 1/(1-L.dolly*b.nearness); w = _waterline(L, b.nearness*z)
+    r = slice(r0, min(L.h, r0+int(.3*L.h))); m = m[:,:,:r.stop-r0]; Y = L.Y[:,:,r]
+    x = (L.X + L.eyes_apart(m) + L.pan*(.3+b.nearness))/z
+    y = L.vanish + (2*w-Y-L.vanish+.006*torch.sin(60*x+9*L.t+300*Y))/z
+    a = (.5+(y-_edge(b, x))/L.px).clamp(0,1)*(Y>w)*.5
+    _, low, light = _air(L)
+    rgb[:,:,r] = _mix(rgb[:,:,r], _mix(_c(b.colour,x)*light, low, max(0,.55-2*b.nearness)), a)
+
+def _mirror(L: _Lens, th: Thing, rgb: Tensor):
+    "A faint, wavy mirror image of a thing, on the surface of the water."
+    n, x, y, size, turn = _path(L, th); s = L.s; light = (1. if s.light[0]>0 else -1.)*th.facing
+    r0, m, _ = _plane(L); w = _waterline(L, n)
+    r = slice(max(r0, int(w.min().item()*L.h)), min(L.h, int((2*w-y+.53*size).max().item()*L.h)+2))
+    if r.start>=r.stop: return
+    m = m[:,:,r.start-r0:r.stop-r0]; Y = L.Y[:,:,r]; X = L.X + L.eyes_apart(m) # where the left eye would see this point of the water
+    wave = .05*torch.sin(25/m.clamp(min=.05)+7*L.t)
+    p = _Pen((X-x)/size*th.facing+wave, (2*w-Y-y)/size, L.px/size, th, s.time, L.t, light)
+    _DRAW[th.kind](p, turn*th.facing, light)
+    k = .5*(Y>w)*torch.exp((w-Y)*2.5)
+    rgb[:,:,r] = rgb[:,:,r]*(1-p.a*k)+p.rgb*k
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-063
+_SHEETS = (.24, .44, .64) # nearness of the three sheets of flakes or drops
+
+@lru_cache(maxsize=16)
+def _flakes(weather: str, k: int, device: str) -> Tensor:
+    "(1, 1, 256, 512) coverage of sheet k, a tile of 2 by 1 picture heights."
+    g, out = torch.Generator().manual_seed(90+k), torch.zeros(256,512)
+    y, x = torch.arange(256)[:,None]/256, torch.arange(512)/256
+    for cx, cy, q in torch.rand((80,48,26)[k] if weather=='snow' else (60,40,24)[k], 3, generator=g).tolist():
+        dx, dy = (x-2*cx+1)%2-1, (y-cy+.5)%1-.5
+        if weather=='snow': d = torch.sqrt(dx*dx+dy*dy)-(.011,.014,.02)[k]*(.8+.4*q)
+        else: d = _line(dx+dy*.15, dy, 0., -.05-.02*k, 0., .05+.02*k, (.006,.007,.009)[k])
+        out = torch.maximum(out, (.5-d*256).clamp(0,1))
+    return out[None,None].to(device)
+
+def _fallen(weather: str, k: int, t: Tensor) -> tuple:
+    "How far sheet k has moved at times t, sideways and down, in picture heights."
+    n = _SHEETS[k]
+    if weather=='snow': return .03*torch.sin(2*math.pi*t+2*k), (.25+.6*n)*t
+    return -.15*(1.2+1.6*n)*t, (1.2+1.6*n)*t
+
+def _weather(L: _Lens, rgb: Tensor, near: Tensor):
+    "Paint the sheets of snow or rain, each behind all that is nearer."
+    s = L.s; wrap = lambda v: torch.remainder(v, 2)-1
+    col = _c((.97,.98,1.) if s.weather=='snow' else (.8,.87,.95), rgb)*_c(TIMES[s.time][2], rgb)**.6
+    for k, n in enumerate(_SHEETS):
+        x, y = L.to(n); ox, oy = _fallen(s.weather, k, L.t); n_t = L.near(n)
+        a = _look(_flakes(s.weather, k, str(rgb.device)), wrap(x-ox+5*s.rough[2]), wrap(2*(y-oy)+5*s.rough[3]))
+        a = a*(near<=n_t)*(1. if s.weather=='snow' else .7)
+        rgb.lerp_(col.expand_as(rgb), a.expand_as(rgb)); near.copy_(torch.where(a>.5, n_t, near))
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-065
 def _view(scene: Scene, cfg: WorldConfig, eye: int, device) -> tuple:
     "One eye (0 left, 1 right): RGB (T, 3, h, w) and nearness (T, 1, h, w) at the sample grid."
     L = _Lens(scene, cfg, eye, device)
@@ -671,11 +862,15 @@ def _view(scene: Scene, cfg: WorldConfig, eye: int, device) -> tuple:
     if rgb.shape[0]<cfg.frames: rgb, near = rgb.expand(cfg.frames,-1,-1,-1).contiguous(), near.expand(cfg.frames,-1,-1,-1).contiguous()
     if scene.place!='photo': _paint_ground(L, rgb, near)
     front = torch.zeros_like(near)
+    if scene.place=='sea' and scene.complex:
+        for b in scene.backdrops: _mirror_hill(L, b, rgb)
+        for th in scene.things: _mirror(L, th, rgb)
     for th in scene.things: _shadow(L, th, rgb)
     for th in scene.things: _paint_thing(L, th, rgb, near, front)
+    if scene.weather: _weather(L, rgb, near)
     return rgb.clamp_(0,1), near
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-058
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-069
 def _pool(x: Tensor, s: int) -> Tensor: return F.avg_pool2d(x, s) if s>1 else x
 
 def _middle(n: Tensor, s: int) -> Tensor:
@@ -683,7 +878,7 @@ def _middle(n: Tensor, s: int) -> Tensor:
     T, _, h, w = n.shape
     return n.view(T,h//s,s,w//s,s).transpose(2,3).reshape(T,h//s,w//s,s*s).median(-1).values if s>1 else n[:,0]
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-059
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-070
 @torch.no_grad()
 def render(
     scene: Scene,
@@ -704,7 +899,7 @@ def render(
     vis = _pool(vis[:,None].float(), s)[:,0]>.5
     return Clip(left, disp, scene.caption, image(rgb2), _middle(near2, s), vis)
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-060
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-071
 def sample_clips(
     n: int, # how many
     generator: torch.Generator|int, # a generator, or a seed for a fresh one
@@ -715,3 +910,27 @@ def sample_clips(
     "Clips of fresh scenes."
     d = _Dice(generator)
     return [render(sample_scene(d.g, cfg), cfg, device, right) for _ in range(n)]
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-085
+@torch.no_grad()
+def true_flow(
+    scene: Scene,
+    clip: Clip, # what `render` made of it
+    cfg: WorldConfig = WorldConfig(), # what it was rendered with
+) -> Tensor: # (T-1, H, W, 2) pixels, x to the right, y down
+    "Exact motion of each pixel of the left view from a frame to the next; a shadow moves with the ground it lies on."
+    L = _Lens(scene, replace(cfg, supersample=1), 0, clip.disparity.device)
+    n, X, Y, out = clip.disparity[:-1,None], L.X, L.Y, L.vanish
+    pan, dolly = L.pan.expand_as(L.t), (L.dolly+0*L.t); now, then = slice(None,-1), slice(1,None)
+    first = n/(1+dolly[now]*n); z, z2 = 1+dolly[now]*n, 1/(1-dolly[then]*first)
+    x, y = (X+pan[now]*(.3+first))/z, out+(Y-out)/z # the point of the still world under this pixel
+    for k, m in enumerate(_SHEETS if scene.weather else ()): # flakes fall through the world
+        fell = [v[then]-v[now] for v in _fallen(scene.weather, k, L.t)]; mine = (first-m).abs()<1e-5
+        x, y = torch.where(mine, x+fell[0], x), torch.where(mine, y+fell[1], y)
+    X2, Y2 = x*z2-pan[then]*(.3+first), out+(y-out)*z2
+    for th in scene.things:
+        m, cx, cy, size, _ = (v.expand_as(L.t) for v in _path(L, th))
+        dx, dy = X-cx[now], Y-cy[now]; grow = size[then]/size[now]
+        mine = ((n-m[now]).abs()<1e-5) & (torch.maximum(dx.abs(), dy.abs())<.53*size[now])
+        X2, Y2 = torch.where(mine, cx[then]+dx*grow, X2), torch.where(mine, cy[then]+dy*grow, Y2)
+    return torch.cat((X2-X, Y2-Y), 1).permute(0,2,3,1)*cfg.height

@@ -9,7 +9,7 @@ import pytest
 
 root = Path(__file__).resolve().parents[1]
 
-def pytest_configure(config): config.addinivalue_line('markers', 'slow: takes a minute or more (still part of make test)')
+def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.get_closest_marker('slow') is None)    # long ones first: the processes end together
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, request):

@@ -62,9 +62,6 @@ def test_demo_picture():
     image, caption = cli.demo_scene(64, 40)
     assert image.shape == (40, 64, 3) and image.std() > 10 and len(caption.split()) >= 3
 
-needs_model = pytest.mark.skipif(not (root/'scz_nb/sampler.py').exists(), reason="the sampler is not there yet")
-
-@needs_model
 def test_run_writes_each_layout(photo, tmp_path, capsys):
     from scz_nb.io import read_meta, read_video
     argv = ['run', photo, '--prompt', 'a red ball rolls left', '--steps', 2, '--seed', 3, '--scale', 8, '--out', tmp_path/'out', '--layout', 'side-by-side', '--layout', 'anaglyph', '--quiet']
@@ -73,7 +70,6 @@ def test_run_writes_each_layout(photo, tmp_path, capsys):
     x, fps = read_video(tmp_path/'out/photo_LR.mp4')
     assert x.ndim == 4 and read_meta(tmp_path/'out/photo_LR.mp4')['seed'] == 3
 
-@needs_model
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
     code = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom scz_nb.cli import main; sys.exit(main())'   # a background job may ignore it

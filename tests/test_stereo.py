@@ -1,7 +1,4 @@
 "Is the right view a right view? Measured on held-out scenes, with the embedded model as it is shipped."
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 import numpy as np, pytest
 from scz_nb.backbones import load_backbone
 from scz_nb.core import NoiseSource
@@ -9,7 +6,7 @@ from scz_nb.metrics import psnr, spearman, stereo_agreement
 from scz_nb.sampler import run
 from scz_nb.tiny import held_out
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('stereo')]    # one process: the videos are made once
 
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
@@ -19,12 +16,8 @@ def scenes(backbone): return held_out(backbone.model.config, 32)
 
 def make(scene, **kw): return run(scene.left[0].numpy(), scene.caption, device='cpu', steps=20, progress=False, **kw)
 
-def make_all(scenes, **kw):
-    "Two processes of one thread each."
-    with ProcessPoolExecutor(2, multiprocessing.get_context('spawn')) as pool: return list(pool.map(partial(make, **kw), scenes))
-
 @pytest.fixture(scope='module')
-def videos(scenes): return make_all(scenes[:16])
+def videos(scenes): return [make(c) for c in scenes[:16]]
 
 def test_starts_as_the_picture_and_moves(videos, scenes):
     assert min(psnr(v.left[0], c.left[0].numpy()) for v, c in zip(videos, scenes)) >= 20
@@ -38,8 +31,8 @@ def test_the_right_view_is_a_right_view(videos, backbone):
     assert np.median([s['vertical'] for s in scores]) < 1
 
 def test_no_shift_at_scale_0(scenes):
-    shifts = [stereo_agreement(v.left, v.right, v.disparity, 0.)['shift'] for v in
-              make_all(scenes[:4], scale=0.)]
+    videos = [make(c, scale=0.) for c in scenes[:4]]
+    shifts = [stereo_agreement(v.left, v.right, v.disparity, 0.)['shift'] for v in videos]
     assert np.median(shifts) < 0.5
 
 def test_depth_is_in_order(backbone, scenes):
