@@ -138,7 +138,7 @@ def interval_table(
     digits: int = 2,
 ) -> Table:
     "Means over scenes, with 95 % intervals (bootstrap)."
-    cell = lambda x: '{:.{d}f} ({:.{d}f} to {:.{d}f})'.format(float(np.nanmean(x)), *bootstrap(x), d=digits)
+    cell = lambda x: '{:.{d}f} ({:.{d}f} to {:.{d}f})'.format(float(np.nanmean(x)), *bootstrap(x), d=digits) if np.isfinite(np.nanmean(x)) else '∞'
     columns = list(next(iter(tables[0].values())))
     return Table(('', *columns), [(name, *(cell([t[name][c] for t in tables]) for c in columns)) for name in tables[0]])
 
