@@ -11,6 +11,13 @@ root = Path(__file__).resolve().parents[1]
 
 def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.get_closest_marker('slow') is None)    # long ones first: the processes end together
 
+def pytest_xdist_make_scheduler(config, log):
+    "A file's tests go to one process, which makes their fixtures once; each notebook goes where there is time."
+    from xdist.scheduler import LoadScopeScheduling
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return nodeid if 'test_notebooks' in nodeid else nodeid.split('::')[0]
+    return ByFile(config, log)
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, request):
     "A test that reaches for the network fails at once, with the address in the message."

@@ -1,9 +1,11 @@
 "Baselines: one signature, known fills of known holes, and results of other systems as files."
 import numpy as np, pytest, torch
 from PIL import Image
-from scz_nb.core import InputError, to_uint8
-from scz_nb.baselines import BASELINES, copy_left, fill_background, fill_border, fill_inpaint, read_results, warp_holes, warp_right
+from scz_nb.attention import bidirectional, self_attentions
+from scz_nb.core import HookError, InputError, to_uint8
+from scz_nb.baselines import BASELINES, copy_left, ddim_invert, fill_background, fill_border, fill_inpaint, read_results, stereodiffusion, warp_holes, warp_right
 from scz_nb.metrics import hidden_right, masked_psnr, psnr
+from scz_nb.schedule import ddim_step, make_schedule
 from scz_nb.tinyworld import WorldConfig, render, sample_scene
 from scz_nb.warp import warp
 
@@ -115,3 +117,54 @@ def test_read_results_says_what_is_wrong(tmp_path, spoil, words):
     spoil(tmp_path, a)
     with pytest.raises(InputError, match=words): read_results(tmp_path, 'one', a)
     with pytest.raises(InputError): read_results(tmp_path/'not there', 'one', a)
+
+# StereoDiffusion
+@pytest.fixture(scope='module')
+def tiny():
+    from scz_nb.backbones import load_backbone
+    return load_backbone('tiny', 'cpu')
+
+@pytest.fixture(scope='module')
+def scene(tiny): return render(sample_scene(10_002, tiny.model.config.world), tiny.model.config.world)
+
+def test_bidirectional_attention_is_its_equation(tiny):
+    net = next(m for m in self_attentions(tiny.unet))
+    g = torch.Generator().manual_seed(0)
+    l, r = torch.randn(2, 1, 7, net.to_q.in_features, generator=g)
+    views = torch.cat([l, r])
+    with torch.inference_mode():
+        with bidirectional(net) as layers: out, same = net(views), net(torch.cat([l, l]))
+        keys, values = (torch.cat([f(l), f(r)], 1) for f in (net.to_k, net.to_v))
+        for view, got in ((l, out[:1]), (r, out[1:])): torch.testing.assert_close(got, net.to_out(net.attend(net.to_q(view), keys, values)))
+        torch.testing.assert_close(same, net(torch.cat([l, l])))           # equal views change nothing
+        assert layers == [net] and (out[1:] - net(r)).abs().max() > 1e-4 and torch.equal(net(views), net(views)) and not net.to_k._forward_hooks
+        with pytest.raises(InputError):
+            with bidirectional(net): net(l)
+    with pytest.raises(HookError):
+        with bidirectional(torch.nn.Linear(2, 2)): pass
+
+def test_ddim_inversion_of_a_known_denoiser():
+    "A network that always sees the same clean latents: inversion is exact, and the way back leads to them."
+    g = torch.Generator().manual_seed(0)
+    x0, s = torch.randn(1, 2, 3, 4, 5, generator=g), make_schedule(20, 0.)
+    alphas = {t: a for t, a in zip((*s.timesteps, 0), (*s.alpha, s.alpha_prev[-1]))}
+    def denoise(z, t): return (alphas[t]**0.5*z - x0)/(1 - alphas[t])**0.5  # v under which x̂0 is x0
+    zs = ddim_invert(0.9*x0, denoise, s, begin=4)
+    assert len(zs) == 21 and zs[3] is None and torch.equal(zs[20], 0.9*x0)
+    for i in range(4, 20):
+        z, _ = ddim_step(zs[i], denoise(zs[i], s.timesteps[i]), i, s)
+        torch.testing.assert_close(z, zs[i+1], atol=2e-4, rtol=2e-4)
+
+def test_stereodiffusion_moves_what_is_seen(tiny, scene):
+    left, near, scale = to_uint8(scene.left), scene.disparity.numpy(), 100*tiny.model.config.world.baseline
+    make = lambda s=scale, **kw: stereodiffusion(left, near, s, scene.caption, tiny, 4, **kw)
+    right = make()
+    assert right.shape == left.shape and right.dtype == np.uint8 and (make() == right).all()
+    toward = lambda v: masked_psnr(v, to_uint8(scene.right), ~hidden_right(scene, scale/100))
+    assert toward(right) > toward(left) + 1                                # the wrong sign or no shift would be farther than the left view
+    assert psnr(make(0.), left) > psnr(right, left) + 2                    # nothing moves at scale 0
+    assert (make(again=None) != right).any()
+
+def test_stereodiffusion_bad_input(tiny, scene):
+    with pytest.raises(InputError, match='64×40'): stereodiffusion(np.zeros((2, 20, 20, 3), np.uint8), np.zeros((2, 20, 20)), 5, backbone=tiny)
+    with pytest.raises(InputError): stereodiffusion(to_uint8(scene.left), scene.disparity, -5, backbone=tiny)

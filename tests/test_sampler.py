@@ -102,8 +102,8 @@ nan = np.full((8, 40, 64), np.nan)
     (dict(image='nowhere.jpg'), 'nowhere.jpg'), (dict(image=np.zeros((1, 1, 3), np.uint8)), '1'), (dict(image=nan[0][..., None].repeat(3, -1)), 'NaN'),
     (dict(backbone='dynamicrafter-512x'), 'tiny'), (dict(config=dict(gidance=2)), 'guidance'), (dict(config=[1]), 'StereoConfig'),
     (dict(depth=nan), 'NaN'), (dict(depth=np.zeros((8, 40, 63))), '63'), (dict(depth=np.full((8, 40, 64), 2.)), r'\[0, 1\]'), (dict(depth='midas'), 'auto'),
-    (dict(steps=0), 'steps'), (dict(loop=True), 'loop'), (dict(image2=picture), 'image2'), (dict(image=None, prompt=''), 'picture'),
-    (dict(config=dict(frame_stride=3)), 'frame_stride'), (dict(device='abacus'), 'abacus'), (dict(prompt=None), 'prompt'), (dict(callback=3), 'callback'),
+    (dict(steps=0), 'steps'), (dict(loop=True, image2=picture), 'loop'), (dict(image=None, image2=picture), 'image2'), (dict(image=None, prompt=''), 'picture'),
+    (dict(config=dict(frame_stride=7)), 'frame_stride'), (dict(device='abacus'), 'abacus'), (dict(prompt=None), 'prompt'), (dict(callback=3), 'callback'),
     (dict(backbone=3), 'backbone'), (dict(dtype='bfloat16'), 'dtype'), (dict(dtype=torch.int8), 'dtype')])
 def test_mistakes_are_found_before_a_network_runs(no_network, kw, words):
     with pytest.raises(InputError, match=words): run(**{**dict(image=picture, prompt='a ball', progress=False), **kw})

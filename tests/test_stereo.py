@@ -1,12 +1,12 @@
 "Is the right view a right view? Measured on held-out scenes, with the embedded model as it is shipped."
 import numpy as np, pytest
 from scz_nb.backbones import load_backbone
-from scz_nb.core import NoiseSource
+from scz_nb.core import NoiseSource, StereoConfig
 from scz_nb.metrics import psnr, spearman, stereo_agreement
 from scz_nb.sampler import run
 from scz_nb.tiny import held_out
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('stereo')]    # one process: the videos are made once
+pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
@@ -14,7 +14,8 @@ def backbone(): return load_backbone('tiny', 'cpu')
 @pytest.fixture(scope='module')
 def scenes(backbone): return held_out(backbone.model.config, 32)
 
-def make(scene, **kw): return run(scene.left[0].numpy(), scene.caption, device='cpu', steps=20, progress=False, **kw)
+quick = dict(steps=12, refine=tuple((step, 2) for step, _ in StereoConfig().refine))         # the defaults take ten times as long; benchmarks/embedded.py measures those
+def make(scene, **kw): return run(scene.left[0].numpy(), scene.caption, device='cpu', progress=False, config=quick, **kw)
 
 @pytest.fixture(scope='module')
 def videos(scenes): return [make(c) for c in scenes[:16]]
