@@ -9,4 +9,4 @@ cfg = ini['DEFAULT']
 
 def lines(key): return cfg[key].split('\n')[1:] if cfg[key].startswith('\n') else cfg[key].splitlines()
 
-setup(version=cfg['version'], install_requires=lines('requirements'), extras_require={'dev': lines('dev_requirements')})
+setup(version=cfg['version'], install_requires=lines('requirements'), extras_require={k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')})

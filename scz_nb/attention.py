@@ -71,6 +71,7 @@ class LeftQueries:
         finally:
             for h in hooks: h.remove()
 
+# %% ../nbs/21_attention.ipynb #21_attention-014
 @patch
 @contextmanager
 def written(self: LeftQueries, i: int):
@@ -95,7 +96,7 @@ def asked(self: LeftQueries, i: int):
     left = iter((self.kept | self.last)[i])
     with self._hooked(lambda m, a, q: next(left)): yield
 
-# %% ../nbs/21_attention.ipynb #21_attention-018
+# %% ../nbs/21_attention.ipynb #21_attention-019
 def _of_both(module, args, x):
     "Forward hook on `to_k` or `to_v`: tokens (2B, N, C) of each view become those of both (2B, 2N, C)."
     both = torch.cat(x.chunk(2), 1)

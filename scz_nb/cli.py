@@ -18,9 +18,10 @@ from .core import InputError, SczError
 def _run_options(p):
     "Options that `run` and `demo` share."
     p.add_argument('--out', default='out', metavar='DIR', help="folder for the results (default: out)")
-    p.add_argument('--backbone', metavar='NAME', help="video model (default: tiny, which is shipped and runs on a CPU)")
+    p.add_argument('--backbone', metavar='NAME', help="video model: a name (see scz-nb models), a folder or NAME=FILE (default: tiny, which is shipped and runs on a CPU)")
     p.add_argument('--depth', metavar='NAME|FILE.npy', help="depth estimator, or an array (T, H, W) of nearness in [0, 1]")
     p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: the backbone's, 12 for tiny)")
+    p.add_argument('--right', choices=('paper', 'held'), help="how the right view is made: paper (default), or held: moved pixels stay, and only holes are painted")
     p.add_argument('--steps', type=int, metavar='N', help="denoising steps (default: 50)")
     p.add_argument('--seed', type=int, metavar='N', help="another seed, another video (default: 0)")
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
@@ -52,7 +53,7 @@ def _parser():
     p.add_argument('--version', action='version', version=f"scz-nb {__version__}")
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     q = sub.add_parser('run', help="make a stereo video from a picture")
-    q.add_argument('picture', metavar='PICTURE', help="the first frame, a picture of any size")
+    q.add_argument('picture', metavar='PICTURE', nargs='?', help="the first frame, a picture of any size; without it: from the prompt alone")
     q.add_argument('--last', metavar='PICTURE', help="the last frame: the video is what lies between the two pictures")
     q.add_argument('--loop', action='store_true', help="end where it began, to be played round and round")
     _file_options(q)
@@ -65,6 +66,8 @@ def _parser():
     q.add_argument('--out', default='runs/eval', metavar='DIR', help="folder of the figures; an evaluation that was cut off goes on (default: runs/eval)")
     q.add_argument('--processes', type=int, metavar='N', help="processes (default: one a core)")
     _train_options(sub.add_parser('train-tiny', help="train the embedded model further"))
+    sub.add_parser('models', help="list the video models")
+    sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
 # %% ../nbs/80_cli.ipynb #80_cli-009
@@ -78,6 +81,7 @@ def _kwargs(args):
     "The options that were given, as arguments of `run`."
     kw = {k: getattr(args, k) for k in ('backbone', 'scale', 'steps', 'seed', 'device') if getattr(args, k) is not None}
     if args.depth is not None: kw['depth'] = _depth(args.depth)
+    if args.right is not None: kw['config'] = dict(right=args.right)
     return dict(kw, progress=not args.quiet)
 
 # %% ../nbs/80_cli.ipynb #80_cli-010
@@ -95,8 +99,9 @@ def _make(args, source, **kw):
 def _cmd_run(args):
     "scz-nb run"
     from scz_nb.io import read_image
-    last = {} if args.last is None else dict(image2=read_image(args.last))
-    _make(args, args.picture, image=read_image(args.picture), loop=args.loop, **last)
+    if args.picture is None and not args.prompt: raise InputError("give a picture, a prompt or both: scz-nb run photo.jpg --prompt 'a boat drifts left'")
+    first, last = (None if p is None else read_image(p) for p in (args.picture, args.last))
+    _make(args, args.picture or 'video', image=first, loop=args.loop, **({} if last is None else dict(image2=last)))
 
 def _cmd_convert(args):
     "scz-nb convert"
@@ -143,7 +148,7 @@ def _cmd_demo(args):
     near = depth_colors(video.disparity[0])
     with whole_file(out/'demo_depth.png') as t: Image.fromarray(resized(near, near.shape[0]*auto_zoom(near.shape[0]))).save(t)
     print(out/'demo_depth.png')
-    print(_real_cost(video.meta, seconds))
+    if video.meta['backbone'] == 'tiny': print(_real_cost(video.meta, seconds))
 
 def _cmd_train(args):
     "scz-nb train-tiny"
@@ -162,8 +167,23 @@ def _cmd_eval(args):
     from scz_nb.evaluate import evaluate
     print(evaluate(args.protocol, args.out, args.processes).read_text())
 
-_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train}
+def _cmd_models(args):
+    "scz-nb models"
+    from scz_nb.backbones import file_size, models, storage, stored
+    size = lambda b: f'{b/1e9:.1f} GB' if b > 1e9 else f'{b/1e6:.0f} MB' if b else '-'
+    place = lambda n: str(stored(n) or (f'not here; goes to {storage(n)}' if models[n].repo else 'no weights yet')).replace(str(Path.home()), '~')
+    rows = [('name', 'task', 'size', 'licence', 'where')] + [(n, m.task, size(file_size(n)), m.licence, place(n)) for n, m in models.items()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
 
+def _cmd_fetch(args):
+    "scz-nb fetch"
+    from scz_nb.backbones import fetch
+    print(fetch(args.name))
+
+_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch}
+
+# %% ../nbs/80_cli.ipynb #80_cli-018
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status
     "The command `scz-nb`."

@@ -82,7 +82,8 @@ _rules = dict(
     border=(_is_num(0, 1), "a number from 0 (off) to 1"),
     refine=(_is_plan, "pairs (step, repeats) with rising steps from 0 to 49 and repeats from 1, such as ((6, 8), (9, 8))"),
     refine_form=(lambda v: v in ("released", "x0"), "'released' or 'x0'"),
-    dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"))
+    dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"),
+    right=(lambda v: v in ("paper", "held"), "'paper' or 'held'"))
 
 # %% ../nbs/00_core.ipynb #00_core-014
 _float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border'
@@ -126,6 +127,7 @@ class StereoConfig:
     refine:tuple = ((6,8), (9,8), (14,3), (19,6), (24,6), (29,6), (34,6), (39,6), (44,4)) # (step of 50, repeats), Eq. 4
     refine_form:str = "x0" # how repeats change the holes: "released" or "x0"
     dissolve:int = 30 # strength of Eq. 5, 0 (off) to 50
+    right:str = "paper" # how the right view is made: "paper" (restart and refinement), "held" (moved pixels stay, without either)
 
     def __post_init__(self): _check(self)
 

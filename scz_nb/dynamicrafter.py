@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/dynamicrafter.html.md"""
 # %% auto #0
 __all__ = ['Attention', 'GEGLU', 'FeedForward', 'TransformerBlock', 'SpatialTransformer', 'TemporalTransformer', 'TemporalConv',
            'zeroed', 'TemporalConvBlock', 'ResBlock', 'timestep_embedding', 'Downsample', 'Upsample',
-           'DynamiCrafterUNet', 'PerceiverAttention', 'Resampler']
+           'DynamiCrafterUNet', 'load_strict', 'PerceiverAttention', 'Resampler']
 
 # %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-002
 import math
@@ -211,8 +211,10 @@ class DynamiCrafterUNet(nn.Module):
     ):
         super().__init__()
         _check_original(original)
-        self.config = {k: v for k, v in locals().items() if k not in ('self', 'original', '__class__')}
+        self.arguments = {k: v for k, v in locals().items() if k not in ('self', 'original', '__class__')}
         self._build()
+    @property
+    def config(self) -> dict: return self.arguments
 
 # %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-025
 from fastcore.basics import patch
@@ -220,7 +222,7 @@ from fastcore.basics import patch
 @patch
 def _attention(self: DynamiCrafterUNet, c: int) -> list:
     "The spatial and the temporal transformer of a block with `c` channels."
-    cf, d = self.config, self.config['num_head_channels']
+    cf, d = self.arguments, self.arguments['num_head_channels']
     image = dict(image=cf['image_cross_attention'], learn_scale=cf['image_cross_attention_scale_learnable'])
     spatial = [SpatialTransformer(c, c//d, d, cf['transformer_depth'], cf['context_dim'], **image)]
     return spatial + [TemporalTransformer(c, c//d, d, cf['transformer_depth'])] * cf['temporal_attention']
@@ -229,7 +231,7 @@ def _attention(self: DynamiCrafterUNet, c: int) -> list:
 @patch
 def _build(self: DynamiCrafterUNet):
     "Make the layers, under the names that the published checkpoints use."
-    cf = self.config
+    cf = self.arguments
     m, mults, n = cf['model_channels'], cf['channel_mult'], cf['num_res_blocks']
     mlp = lambda: nn.Sequential(nn.Linear(m, 4*m), nn.SiLU(), nn.Linear(4*m, 4*m))
     res = lambda cin, cout: ResBlock(cin, cout, 4*m, cf['dropout'], cf['temporal_conv'])
@@ -256,8 +258,8 @@ def _build(self: DynamiCrafterUNet):
 def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int):
     "Text tokens (B·T, n, D) and image tokens (B·T, m, D) or None, for every frame."
     each = lambda c: c.repeat_interleave(frames, 0)
-    n = self.config['text_tokens']
-    if not self.config['image_cross_attention']: return each(context), None
+    n = self.arguments['text_tokens']
+    if not self.arguments['image_cross_attention']: return each(context), None
     text, image = context[:, :n], context[:, n:]
     if not image.shape[1]: raise InputError(f'the context has {context.shape[1]} tokens, no more than the {n} of the text: image tokens are missing.')
     per_frame = image.shape[1] == 16*frames
@@ -266,16 +268,16 @@ def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int):
 @patch
 def _embed(self: DynamiCrafterUNet, t: Tensor, fs: Tensor|None, dtype) -> Tensor:
     "The embedding (B, E) of timestep and frame stride."
-    sin = lambda v: timestep_embedding(v, self.config['model_channels']).to(dtype)
+    sin = lambda v: timestep_embedding(v, self.arguments['model_channels']).to(dtype)
     emb = self.time_embed(sin(t))
-    if not self.config['fs_condition']: return emb
-    if fs is None: fs = torch.full_like(t, self.config['default_fs'])
+    if not self.arguments['fs_condition']: return emb
+    if fs is None: fs = torch.full_like(t, self.arguments['default_fs'])
     return emb + self.fps_embedding(sin(fs))
 
 @patch
 def _check(self: DynamiCrafterUNet, x: Tensor):
     "Raise before anything is computed when `x` cannot be this network's input."
-    want, by = self.config['in_channels'], 2**(len(self.config['channel_mult']) - 1)
+    want, by = self.arguments['in_channels'], 2**(len(self.arguments['channel_mult']) - 1)
     if x.ndim != 5 or x.shape[1] != want: raise InputError(f'x must be (B, {want}, T, H, W); got {tuple(x.shape)}.')
     if x.shape[-1] % by or x.shape[-2] % by:
         raise InputError(f'latent height and width must be multiples of {by}; got {x.shape[-2]}×{x.shape[-1]}. Resize or pad the picture.')
@@ -310,13 +312,13 @@ def forward(self: DynamiCrafterUNet,
     return self.out(h).unflatten(0, (b, frames)).transpose(1, 2)
 
 # %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-031
-def _load_strict(module: nn.Module, named: dict, assign: bool, what: str):
+def load_strict(module: nn.Module, named: dict, assign: bool, what: str):
     "Load `named` into `module`; any missing, unexpected or misshapen tensor is an `InputError` that names it."
     ours = module.state_dict()
     missing, extra = sorted(ours.keys() - named.keys()), sorted(named.keys() - ours.keys())
     shapes = [k for k in ours.keys() & named.keys() if ours[k].shape != named[k].shape]
     for kind, names in (('lacks', missing), ('has unknown', extra), ('has another shape for', shapes)):
-        if names: raise InputError(f'the {what} checkpoint {kind} {len(names)} tensors, the first is {names[0]!r}; is it for another model size?')
+        if names: raise InputError(f"the {what} checkpoint {kind} {len(names)} tensor{'s' if names[1:] else ''}, the first is {names[0]!r}; is it for another model or size?")
     module.load_state_dict(named, assign=assign)
 
 @patch(cls_method=True)
@@ -333,8 +335,9 @@ def load_original_state_dict(self: DynamiCrafterUNet,
     "Load weights under their original names, strictly."
     ours = self.state_dict()
     def fit(name, t): return t.squeeze(-1) if name in ours and t.ndim == 3 and ours[name].ndim == 2 else t
-    renamed = {k.removeprefix(prefix).replace('temopral_conv', 'temporal_conv'): v for k, v in state_dict.items() if k.startswith(prefix)}
-    _load_strict(self, {k: fit(k, v) for k, v in renamed.items()}, assign, 'UNet')
+    ours_for = lambda k: k.removeprefix(prefix).replace('temopral_conv', 'temporal_conv').replace('framestride_embed', 'fps_embedding')
+    renamed = {ours_for(k): v for k, v in state_dict.items() if k.startswith(prefix)}
+    load_strict(self, {k: fit(k, v) for k, v in renamed.items()}, assign, 'UNet')
 
 # %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-033
 class PerceiverAttention(nn.Module):
@@ -374,4 +377,4 @@ class Resampler(nn.Module):
 @patch
 def load_original_state_dict(self: Resampler, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False):
     "Load weights under their original names, strictly."
-    _load_strict(self, {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}, assign, 'image projector')
+    load_strict(self, {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}, assign, 'image projector')

@@ -6,10 +6,11 @@ Docs: https://scz-nb.github.io/scz_nb/sampler.html.md"""
 
 # %% auto #0
 __all__ = ['resolve_config', 'Progress', 'mono_pass', 'left_queries', 'in_windows', 'find_nearness', 'restart_length',
-           'view_steps', 'right_pass', 'metadata', 'run']
+           'view_steps', 'right_pass', 'held_right', 'metadata', 'run']
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-003
 import hashlib, os, platform
+from contextlib import nullcontext
 import numpy as np, torch
 from torch import Tensor
 import scz_nb
@@ -17,8 +18,10 @@ from .attention import LeftQueries
 from .backbones import load_backbone
 from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, check_choice, to_numpy, to_uint8
 from .disparity import check_disparity, normalise, resize_disparity
+from .hold import fill_background, held_walk, seen_latents, warp_right
 from .invert import invert
 from .io import fit_image, read_image, read_video
+from .memory import tried
 from .refine import refine_step, scale_refine
 from .restart import noisy_restart
 from .schedule import Schedule, compose, ddim_step, to_x0_eps
@@ -48,6 +51,13 @@ class Progress:
         if self.bar is not None: self.bar.close()
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-007
+def _denoise(backbone, ask, i: int, z: Tensor, t: int, cond, config: StereoConfig) -> Tensor:
+    "One prediction while `ask(i)` is open, which writes or asks the questions of step i; again with less memory when it runs out (54)."
+    def call():
+        with ask(i): return backbone.denoise(z, t, cond, config.guidance, config.guidance_rescale)
+    return tried(backbone, call)
+
+# %% ../nbs/30_sampler.ipynb #30_sampler-008
 def mono_pass(
     backbone,
     cond, # the backbone's condition
@@ -61,20 +71,20 @@ def mono_pass(
     draw = _noise_of(backbone, noise)
     zs, noises = [draw('start')], [draw(f'step {i}') for i in range(len(s))]
     for i, t in enumerate(s.timesteps):
-        with queries.written(i): out = backbone.denoise(zs[-1], t, cond, config.guidance, config.guidance_rescale)
+        out = _denoise(backbone, queries.written, i, zs[-1], t, cond, config)
         zs.append(ddim_step(zs[-1], out, i, s, noises[i])[0])
         report(i + 1, len(s), zs[-1])
     return zs, noises
 
 def left_queries(backbone, config: StereoConfig) -> LeftQueries:
-    "An empty store for the questions of a run."
-    return LeftQueries(backbone.unet, config.steps, config.cross_view)
+    "An empty store for the questions of a run; a held right view asks none."
+    return LeftQueries(backbone.unet, config.steps, None if config.right == 'held' else config.cross_view)
 
 def _noise_of(backbone, noise: NoiseSource):
     "Name → noise of a latent's shape, where the backbone computes."
     return lambda name: noise.normal(name, backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-011
+# %% ../nbs/30_sampler.ipynb #30_sampler-012
 def in_windows(
     f, # function of arrays of T frames, one each of `videos`
     frames: int, # T
@@ -99,7 +109,7 @@ def find_nearness(
     near = torch.as_tensor(near, dtype=torch.float32, device=backbone.device)
     return in_windows(lambda n, x: backbone.dissolve_depth(n, x, config.dissolve).float(), backbone.frames, near, left) if config.dissolve else near
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-014
+# %% ../nbs/30_sampler.ipynb #30_sampler-015
 def restart_length(config: StereoConfig) -> int:
     "How many steps the restart goes over, of those of this run; 0: none."
     if not (config.restart_iterations and config.restart_steps): return 0
@@ -110,6 +120,7 @@ def view_steps(
     kept: int|None = None, # steps, from the first, whose left queries are kept; None: both views at every call, as in the paper
 ) -> int:
     "How often the network is asked about one view in a run; guidance asks twice."
+    if config.right == 'held': return 2*config.steps
     S, n, plan = config.steps, restart_length(config), scale_refine(config.refine, config.steps)
     visits = [config.restart_iterations if i < n else 1 for i in range(S)]
     right = sum(visits[:n]) + sum(plan.get(i, 1) for i in range(n, S))
@@ -117,7 +128,7 @@ def view_steps(
     on = config.cross_view or (0, 0)
     return S + right + sum(v for i, v in enumerate(visits) if i >= kept and on[0] <= i/S < on[1])
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-015
+# %% ../nbs/30_sampler.ipynb #30_sampler-016
 def right_pass(
     backbone, cond, s: Schedule, noise: NoiseSource, config: StereoConfig,
     lefts: list, noises: list, queries: LeftQueries, # from `mono_pass` or `invert`
@@ -129,11 +140,10 @@ def right_pass(
     source, mask = warp_map(grid, shift, config.exponent)
     warp = lambda z: (warp_with(z, source, mask), mask[None, None])
     again = _noise_of(backbone, noise)('again')
-    denoise = lambda z, i: backbone.denoise(z, s.timesteps[i], cond, config.guidance, config.guidance_rescale)
+    denoise = lambda ask, z, i: _denoise(backbone, ask, i, z, s.timesteps[i], cond, config)
     def predict(left, right, i):
-        if queries.on(i) and i not in queries:
-            with queries.written(i): denoise(left, i)
-        with queries.asked(i): return to_x0_eps(right, denoise(right, i), s.alpha[i], s.prediction)
+        if queries.on(i) and i not in queries: denoise(queries.written, left, i)
+        return to_x0_eps(right, denoise(queries.asked, right, i), s.alpha[i], s.prediction)
     n, right = restart_length(config), lefts[0]
     if n:
         right = noisy_restart(lefts, predict, warp, s, noises.__getitem__, again, scale=shift, iterations=config.restart_iterations, steps=n,
@@ -145,7 +155,24 @@ def right_pass(
         done(i + 1 - n, len(s) - n, right)
     return right
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-025
+# %% ../nbs/30_sampler.ipynb #30_sampler-026
+def held_right(
+    backbone, s: Schedule, noise: NoiseSource, config: StereoConfig,
+    condition, # callable: right view (T, H, W, 3) uint8, its holes guessed → condition
+    left, # (T, H, W, 3) uint8
+    nearness: Tensor, # (T, H, W) in [0, 1]
+    report=lambda stage: lambda done, total, z: None, # stage name → callback of a stage
+) -> np.ndarray: # (T, H, W, 3) uint8
+    "In place of stages 3 and 4: the moved pixels of the left view, and in their holes what the network paints."
+    mirror = (lambda v: v[:, :, ::-1].copy()) if config.scale < 0 else (lambda v: v)
+    view = mirror(left), mirror(nearness.cpu().numpy()**config.exponent), abs(config.scale)
+    moved, seen, filled = map(mirror, (*warp_right(*view)[:2], fill_background(*view)))
+    clean, cond = backbone.encode(filled), condition(filled)
+    predict = lambda z, i: to_x0_eps(z, _denoise(backbone, lambda i: nullcontext(), i, z, s.timesteps[i], cond, config), s.alpha[i], s.prediction)
+    made = held_walk(clean, seen_latents(seen, clean.shape[-2:], clean.device), predict, s, _noise_of(backbone, noise), report('hold'))
+    return np.where(seen[..., None], moved, backbone.decode(made))
+
+# %% ../nbs/30_sampler.ipynb #30_sampler-029
 def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, prompt: str, seed: int, depth) -> dict:
     "What is needed to make the same video again: settings, seed, prompt, names and versions, and fingerprints of pictures, video and depth."
     sha = lambda a: None if a is None else hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
@@ -155,7 +182,7 @@ def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, 
                 dtype=str(backbone.dtype).removeprefix('torch.'),
                 versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-026
+# %% ../nbs/30_sampler.ipynb #30_sampler-030
 def _reporter(*callbacks):
     "Stage name → what a stage calls after every step; each callback that is not None gets a `StepInfo`."
     def stage(name):
@@ -170,7 +197,7 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     if not isinstance(prompt, str): raise InputError(f'the prompt must be a text; got {type(prompt).__name__}.')
     if not (callback is None or callable(callback)): raise InputError(f'the callback must be a function of a StepInfo; got {type(callback).__name__}.')
     if video is not None and not (image is None and image2 is None and not loop): raise InputError('a given video has its own frames; leave out image, image2 and loop.')
-    if video is not None and not config.eta: raise InputError('a given video needs noise in every step: set eta above 0.')
+    if video is not None and not config.eta and config.right == 'paper': raise InputError('a given video needs noise in every step: set eta above 0.')
     if image is None and video is None and not prompt: raise InputError("give a picture, a prompt or both: run('photo.jpg', 'a boat drifts left').")
     if image2 is not None or loop:
         if not backbone.takes_last: raise InputError(f'backbone {backbone.name!r} was not trained with a last frame; leave out image2 and loop.')
@@ -183,7 +210,7 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     elif not callable(depth): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
     if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-027
+# %% ../nbs/30_sampler.ipynb #30_sampler-031
 def run(
     image=None, # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '', # what happens
@@ -214,7 +241,7 @@ def run(
     meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth)
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-028
+# %% ../nbs/30_sampler.ipynb #30_sampler-032
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
@@ -224,14 +251,17 @@ def _generate(backbone, pictures, prompt, depth, config, noise, report):
     left = backbone.decode(lefts[-1])
     near = find_nearness(backbone, depth, left, config, noise)
     report('depth')(1, 1, None)
-    right = backbone.decode(right_pass(backbone, cond, s, noise, config, lefts, noises, queries, near, report))
+    if config.right == 'held':
+        told = lambda right: backbone.condition(prompt, *(None if p is None else right[t] for t, p in zip((0, -1), fitted)), config.frame_stride)
+        right = held_right(backbone, s, noise, config, told, left, near, report)
+    else: right = backbone.decode(right_pass(backbone, cond, s, noise, config, lefts, noises, queries, near, report))
     return _in_order(left, right, near, config)
 
 def _in_order(given, made, near, config):
     "Left, right and nearness: with a negative scale the given view is the right one."
     return (given, made, near.cpu().numpy()) if config.scale >= 0 else (made, given, near.cpu().numpy())
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-029
+# %% ../nbs/30_sampler.ipynb #30_sampler-033
 def _frames(video) -> tuple: # (N, H, W, 3) uint8 or None, frames a second or None
     "A given video, from a file or an array."
     if video is None: return None, None
@@ -247,10 +277,11 @@ def _convert(backbone, video, prompt, depth, config, noise, report):
     near, draw = find_nearness(backbone, depth, left, config, noise), _noise_of(backbone, noise)
     report('depth')(1, 1, None)
     def other(x, n):
+        if config.right == 'held':
+            return held_right(backbone, s, noise, config, lambda right: backbone.condition(prompt, right[0], None, config.frame_stride), x, torch.as_tensor(n), report)
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
         queries = left_queries(backbone, config)
-        def predict(z, i):
-            with queries.written(i): return backbone.denoise(z, s.timesteps[i], cond, config.guidance, config.guidance_rescale)
+        predict = lambda z, i: _denoise(backbone, queries.written, i, z, s.timesteps[i], cond, config)
         lefts, noises = invert(backbone.encode(x), predict, s, lambda i: draw(f'latent {i}'), report('invert'))
         return backbone.decode(right_pass(backbone, cond, s, noise, config, lefts, noises, queries, n, report))
     return _in_order(left, in_windows(other, backbone.frames, left, near), near, config)

@@ -50,6 +50,15 @@ def test_bad_pictures(text, tmp_path, no_model, capsys):
 @pytest.mark.parametrize('argv', [[], ['rum'], ['run'], ['run', 'a.png', '--steps', 'many'], ['train-tiny', '--minutes', '0']])
 def test_wrong_usage(argv, no_model, capsys): assert cli_says(*argv, capsys=capsys)[0] == 2
 
+def test_a_prompt_alone_is_enough(tmp_path, monkeypatch, capsys):
+    import types
+    seen = {}
+    monkeypatch.setitem(sys.modules, 'scz_nb.sampler', types.SimpleNamespace(run=lambda **kw: seen.update(kw) or types.SimpleNamespace(save=lambda path, **kw: path)))
+    status, out, _ = cli_says('run', '--prompt', 'a boat', '--backbone', 'videocrafter2', '--out', tmp_path, capsys=capsys)
+    assert status == 0 and out.strip().endswith('video.mp4') and seen['image'] is None and seen['backbone'] == 'videocrafter2'
+    status, _, err = cli_says('run', capsys=capsys)
+    assert status == 2 and 'a picture, a prompt or both' in err
+
 def test_interrupt_is_130(photo, monkeypatch, capsys):
     def stop(*a): raise KeyboardInterrupt
     monkeypatch.setitem(cli._commands, 'run', stop)

@@ -264,6 +264,13 @@ def test_vertical_disparity():
     half = np.where(seen[..., None], down(0), down(2))
     assert vertical_disparity(down(0), half, seen) < 0.5 < vertical_disparity(down(0), half, ~seen)
 
+def test_agreement_of_a_known_flow():
+    left, right = pair(-4)                                                 # to the left by 4 of 64 pixels: 6.25 %
+    near = np.tile(np.linspace(0.2, 1, W), (T, H, 1))
+    got = stereo_agreement(left, right, near, 6.25, flow=np.stack([-4*near, 0*near + 0.64], -1))
+    assert got['correlation'] == pytest.approx(1) and got['slope'] == pytest.approx(1) and got['vertical'] == pytest.approx(1)
+    assert stereo_agreement(left, right, near, 6.25, flow=np.stack([2*near, 0*near], -1))['slope'] == pytest.approx(-0.5)
+
 # networks: the arithmetic on features that can be followed by eye, the loading on small networks of the same classes
 def colours(video): return torch.nn.functional.avg_pool2d(torch.from_numpy(np.asarray(video)/127.5 - 1).float().permute(0, 3, 1, 2), 2)
 def along(dx, dy=0): return np.full((T, H, W, 2), (dx, dy), np.float32)
@@ -368,7 +375,7 @@ def test_packages_that_are_not_here(tmp_path, monkeypatch):
     left, right = pair(4)
     for name in ('lpips', 'met3r'): monkeypatch.setitem(__import__('sys').modules, name, None)
     with pytest.raises(MissingDependency, match='torchvision'): lpips(left, right)
-    with pytest.raises(MissingDependency, match='pip install git'): met3r_package(left, right)
+    with pytest.raises(MissingDependency, match='mohammadasim98'): met3r_package(left, right)
     with pytest.raises(MissingDependency, match='local folder'): ClipScorer(tmp_path)
     with pytest.raises(InputError): dino_from_onnx(tmp_path/'no.onnx')
 

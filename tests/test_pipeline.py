@@ -1,5 +1,5 @@
 "The published models: every tensor of their files, small checkpoints in the original format, every model and application through the same classes."
-import errno, functools, gzip, json, subprocess, sys
+import errno, functools, gzip, json, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
@@ -7,7 +7,8 @@ from conftest import root
 from scz_nb import backbones
 from scz_nb.backbones import DynamiCrafterBackbone, fetch, file_size, load_backbone, model_settings, models, storage, stored
 from scz_nb.core import Backbone, InputError, MissingDependency, NoiseSource, OutputError, SczError
-from scz_nb.pipeline import (DynamiCrafterPipeline, build, clip_names, clip_pixels, fill, full_size, letter_tokenizer, manifest, originals,
+from scz_nb.memory import LiveBytes, choose_rung, needs, place
+from scz_nb.pipeline import (DynamiCrafterPipeline, build, clip_names, clip_pixels, fill, full_size, letter_tokenizer, manifest, model_card, originals,
                              read_checkpoint, small_size, take_apart, vae_names, write_checkpoint)
 from scz_nb.sampler import run
 
@@ -333,6 +334,46 @@ def test_defaults_are_the_papers(kind, stride, rescale, scale, last):
     d = model_settings(kind)
     assert (d['frame_stride'], d['guidance_rescale'], d.get('scale', 4.), d['refine'][-1][0]) == (stride, rescale, scale, last) and d['dissolve'] == 0
 
+# memory
+def test_live_bytes_counts_what_is_alive():
+    net = nn.Linear(100, 100, bias=False)
+    x = torch.ones(1000, 100)
+    with LiveBytes(net) as count, torch.no_grad():
+        y = net(x)
+        view, z = y.T, y + 1
+        del y, view
+        torch.zeros(10)
+    assert count.peak == 2*400_000 and count.live == 400_000, "the weights and x are known or older, a view is no new memory"
+
+def test_each_rung_needs_less(pipe):
+    need = needs(pipe)
+    assert need == sorted(need, reverse=True) and need[-1] > 0
+    assert [choose_rung(pipe, 1.25*n + 1) for n in need[2:]] == [2, 3] and choose_rung(pipe, 1e12) == 0
+    with pytest.raises(InputError, match='GB are free'): choose_rung(pipe, 1)
+
+def test_rungs_are_diffusers_own(pipe, monkeypatch):
+    done = []
+    for name in ('enable_model_cpu_offload', 'enable_sequential_cpu_offload'): monkeypatch.setattr(DynamiCrafterPipeline, name, lambda self, device, name=name: done.append((name, device)))
+    for rung in range(4): place(pipe, rung, 'cpu'); done.append(pipe.vae.use_tiling)
+    assert done == [False, True, ('enable_model_cpu_offload', 'cpu'), True, ('enable_sequential_cpu_offload', 'cpu'), True]
+    place(pipe, 0, 'cpu')
+    with pytest.raises(InputError): place(pipe, 4, 'cpu')
+
+def test_out_of_memory_steps_down_and_goes_on(pipe, monkeypatch):
+    monkeypatch.setattr('scz_nb.memory.place', lambda pipe, rung, device: pipe)
+    whole, real, calls, fails = stereo(pipe), pipe.unet.forward, [], (3, 9)
+    def forward(*a, **kw):
+        calls.append(1)
+        out = real(*a, **kw)                                        # the questions are written or asked, then it fails
+        if len(calls) in fails: raise torch.OutOfMemoryError('CUDA out of memory')
+        return out
+    monkeypatch.setattr(pipe.unet, 'forward', forward)
+    with pytest.warns(UserWarning, match='out of memory: going on with'): again = stereo(pipe)
+    assert np.array_equal(whole.left, again.left) and np.array_equal(whole.right, again.right)
+    def never(*a, **kw): raise torch.OutOfMemoryError('CUDA out of memory')
+    monkeypatch.setattr(pipe.vae, 'encode', never)
+    with pytest.warns(UserWarning), pytest.raises(InputError, match='too small'): stereo(pipe)
+
 # names, folders, files
 def test_a_folder_or_file_works_like_a_name(pipe, folder, tmp_path, monkeypatch):
     pipe.save_pretrained(tmp_path/'saved')
@@ -359,6 +400,20 @@ def test_folders_and_files_that_are_no_model(folder, tmp_path):
     (tmp_path/'model_index.json').write_text('{"_class_name": "DynamiCrafterPipeline", "unet": ["scz_nb.pipeline", "VideoUNet"]}')
     with pytest.raises(InputError, match='cannot be loaded as a pipeline'): load_backbone(tmp_path, 'cpu')
 
+def without(name):
+    def spoil(saved):
+        from safetensors.torch import load_file, save_file
+        f = saved/'unet/diffusion_pytorch_model.safetensors'
+        save_file({k: v for k, v in load_file(f).items() if k != name}, f)
+    return spoil
+
+@pytest.mark.parametrize('spoil, message', [(without('out.2.bias'), "lacks 1 tensors of the unet, the first is 'out.2.bias'"), (lambda d: shutil.rmtree(d/'tokenizer'), "no folder 'tokenizer'"),
+                                            (lambda d: (d/'text_encoder/model.safetensors').write_bytes(b'0'*99), 'cannot be loaded as a pipeline'), (lambda d: shutil.rmtree(d/'vae'), 'cannot be loaded as a pipeline')])
+def test_damaged_folders(spoil, message, pipe, tmp_path):
+    pipe.save_pretrained(tmp_path/'saved')
+    spoil(tmp_path/'saved')
+    with pytest.raises(InputError, match=message): load_backbone(tmp_path/'saved', 'cpu')
+
 # the hub
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
@@ -371,6 +426,7 @@ def hub_raises(monkeypatch, error):
     import huggingface_hub
     def download(*a, **kw): raise error
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', lambda *a, **kw: None)
 
 def test_what_goes_wrong_with_a_download(cache, monkeypatch):
     from huggingface_hub import errors
@@ -388,8 +444,19 @@ def test_no_room_is_seen_before_the_download(cache, monkeypatch):
     monkeypatch.setattr(backbones.shutil, 'disk_usage', lambda p: type('U', (), dict(free=5*10**9)))
     with pytest.raises(OutputError, match='needs 10.4 GB.*5.0 GB are free'): fetch('dynamicrafter-512')
 
-def test_offline_is_one_sentence(cache):
-    with pytest.raises(SczError): fetch('dynamicrafter-1024')
+def test_offline_is_one_sentence(cache, monkeypatch):
+    monkeypatch.setattr(backbones.shutil, 'disk_usage', lambda p: type('U', (), dict(free=10**12)))
+    with pytest.raises(MissingDependency, match='cannot be downloaded') as e: fetch('dynamicrafter-1024')
+    assert '\n' not in str(e.value)
+
+def test_transformers_is_asked_for_before_anything_is_downloaded(monkeypatch):
+    monkeypatch.setattr(backbones, 'find_spec', lambda name: None)
+    monkeypatch.setattr(backbones, 'fetch', lambda name: pytest.fail('it was downloaded'))
+    with pytest.raises(MissingDependency, match=r"scz_nb\[hub\]"): load_backbone('dynamicrafter-512', 'cpu')
+
+def test_model_card_says_what_it_is(pipes):
+    assert 'velocity' in model_card(pipes['dynamicrafter-512']) and 'image-to-video' in model_card(pipes['dynamicrafter-512'])
+    assert 'text-to-video' in model_card(pipes['videocrafter2']) and 'noise' in model_card(pipes['videocrafter2'])
 
 def test_what_is_stored_is_found(cache, capsys):
     assert stored('dynamicrafter-interp') is None
