@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from .core import Backbone, InputError, MissingDependency, OutputError, StereoConfig, check_choice, pick_device, to_uint8
+from .depth import default_depth, load_depth
 from .dissolve import dissolve
 from .memory import choose_rung, one_down, place, rungs, tried
 from .refine import cut_refine
@@ -146,6 +147,7 @@ def model_settings(
 
 class DynamiCrafterBackbone:
     "A published model, or any pipeline of its kind, as the sampler sees it."
+    default_depth = default_depth                                          # what 'auto' stands for: these models know no depth
     def __init__(self, pipe, name: str|None = None, rung: int = 0): # a `DynamiCrafterPipeline`, where it shall compute, and how (54)
         c, self.rung = pipe.config, rung
         self.pipe, self.name, self.unet, self.dtype = pipe, name or c.kind, pipe.unet, torch.float32
@@ -185,15 +187,14 @@ def step_down(self: DynamiCrafterBackbone):
 @patch
 def check(self: DynamiCrafterBackbone, first: bool, depth, config: StereoConfig):
     "Raise, before anything is run, when this model cannot do what is wanted."
-    if isinstance(depth, str): self.estimate_depth(None, None)
     if config.dissolve: self.dissolve_depth(None, None, config.dissolve)
     self.pipe.check_given(first, False)
     self.pipe.schedule(config.steps, config.eta)
 
 @patch
 def estimate_depth(self: DynamiCrafterBackbone, video, noise):
-    "These models know no depth."
-    raise InputError(f'{self.name} has no depth estimator: pass depth=… an array (T, H, W) of nearness in [0, 1] (near = 1) or a function that makes one from the uint8 video.')
+    "Nearness (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) by `default_depth`."
+    return load_depth(self.default_depth, str(self.device))(video)
 
 @patch
 def dissolve_depth(self: DynamiCrafterBackbone, nearness, video, strength):

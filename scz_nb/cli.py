@@ -47,6 +47,14 @@ def _train_options(q):
     q.add_argument('--scenes', type=int, default=16, metavar='N', help="held-out scenes of the report (default: 16)")
 
 # %% ../nbs/80_cli.ipynb #80_cli-006
+def _paper_options(q):
+    "Options of `eval --protocol paper`."
+    q.add_argument('--pictures', metavar='DIR', help="paper: pictures, and their prompts in prompts.txt or prompts.csv")
+    q.add_argument('--backbone', metavar='NAME', help="paper: video model (default: tiny)")
+    q.add_argument('--clip', metavar='NAME', help="paper: CLIP by hub name or folder, or none (default: openai/clip-vit-base-patch32)")
+    q.add_argument('--dino', metavar='NAME', help="paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)")
+    q.add_argument('--results', metavar='DIR', help="paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4")
+
 def _parser():
     "The options of `scz-nb`."
     p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
@@ -62,9 +70,10 @@ def _parser():
     _file_options(q)
     _run_options(sub.add_parser('demo', help="make a stereo video from a scene of TinyWorld"))
     q = sub.add_parser('eval', help="measure the method and its rivals against true right views")
-    q.add_argument('--protocol', default='quick', metavar='NAME', help="quick (8 scenes) or full (64; default: quick)")
-    q.add_argument('--out', default='runs/eval', metavar='DIR', help="folder of the figures; an evaluation that was cut off goes on (default: runs/eval)")
+    q.add_argument('--protocol', default='quick', metavar='NAME', help="quick (8 scenes), full (64) or paper (your pictures; default: quick)")
+    q.add_argument('--out', metavar='DIR', help="folder of the figures; an evaluation that was cut off goes on (default: runs/eval, runs/paper)")
     q.add_argument('--processes', type=int, metavar='N', help="processes (default: one a core)")
+    _paper_options(q)
     _train_options(sub.add_parser('train-tiny', help="train the embedded model further"))
     sub.add_parser('models', help="list the video models")
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
@@ -164,8 +173,11 @@ def _cmd_train(args):
 def _cmd_eval(args):
     "scz-nb eval"
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
-    from scz_nb.evaluate import evaluate
-    print(evaluate(args.protocol, args.out, args.processes).read_text())
+    from scz_nb.evaluate import evaluate, evaluate_pictures
+    if args.protocol != 'paper': return print(evaluate(args.protocol, args.out or 'runs/eval', args.processes).read_text())
+    if args.pictures is None: raise InputError("--protocol paper needs --pictures DIR: pictures, and their prompts in prompts.txt or prompts.csv.")
+    kw = {k: None if v == 'none' else v for k in ('backbone', 'clip', 'dino', 'results') if (v := getattr(args, k)) is not None}
+    print(evaluate_pictures(args.pictures, args.out or 'runs/paper', **kw).read_text())
 
 def _cmd_models(args):
     "scz-nb models"

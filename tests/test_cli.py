@@ -90,3 +90,7 @@ def test_ctrl_c_leaves_nothing(photo, tmp_path):
     p.communicate(timeout=60)
     assert p.returncode == 130
     assert not [o for _, _, fs in os.walk(tmp_path/'out') for o in fs]
+
+def test_own_pictures_need_a_folder(capsys):
+    status, _, err = cli_says('eval', '--protocol', 'paper', capsys=capsys)
+    assert status == 2 and "--pictures" in err

@@ -4,10 +4,11 @@ import numpy as np, pytest
 from scz_nb.core import InputError
 from PIL import Image
 from scz_nb.baselines import BASELINES, stereodiffusion
-from scz_nb.evaluate import METHODS, PICTURE_METHODS, PROTOCOLS, Protocol, evaluate, evaluate_pictures, interval_table, picture_scores, read_pictures, truth_rows
+from scz_nb.evaluate import PICTURE_METHODS, PROTOCOLS, Protocol, evaluate, evaluate_pictures, interval_table, picture_scores, read_pictures, truth_rows
 from test_metrics import colours, hub
 
-small = Protocol(scenes=2, steps=1)
+few = ('ours, held', 'no refinement')
+small = Protocol(scenes=2, steps=2, methods=few)
 
 @pytest.fixture(scope='module')
 def rows(): return truth_rows(1, 2, dict(ours={}), features=colours)
@@ -29,14 +30,14 @@ def test_cut_off_and_by_other_processes(tmp_path):
     assert evaluate(small, tmp_path/'two', processes=1, progress=False).read_text() == one
     assert (tmp_path/'two'/'scene_0000.json').stat().st_mtime_ns == before
     assert {'table.md', 'table.csv', 'table.png', 'scene_0000.json'} <= {p.name for p in (tmp_path/'two').iterdir()}
-    assert all(name in one for name in METHODS) and len((tmp_path/'two'/'table.csv').read_text().splitlines()) > 2*10
-    code = 'import sys; from scz_nb.evaluate import Protocol, evaluate\nif __name__ == "__main__": evaluate(Protocol(2, 1), sys.argv[1], progress=False)'
+    assert all(name in one for name in few) and 'no restart' not in one and len((tmp_path/'two'/'table.csv').read_text().splitlines()) > 2*8
+    code = 'import sys; from scz_nb.evaluate import Protocol, evaluate\nif __name__ == "__main__": evaluate(Protocol(2, 2, ("ours, held", "no refinement")), sys.argv[1], progress=False)'
     (tmp_path/'go.py').write_text(code)
     out = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', str(tmp_path/'go.py'), str(tmp_path/'launched')],
                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr[-2000:]
     assert (tmp_path/'launched'/'table.md').read_text() == one
-    with pytest.raises(InputError, match='another'): evaluate(Protocol(2, 4), tmp_path/'two', progress=False)
+    with pytest.raises(InputError, match='another'): evaluate(Protocol(2, 4, few), tmp_path/'two', progress=False)
 
 def test_unknown_protocol_is_named(tmp_path):
     with pytest.raises(InputError, match='quick'): evaluate('quik', tmp_path)

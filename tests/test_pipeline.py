@@ -322,7 +322,7 @@ def b_picture(b):
     from scz_nb.io import fit_image
     return fit_image(picture, b.width, b.height)
 
-@pytest.mark.parametrize('kw, message', [(dict(depth='auto'), 'pass depth='), (dict(config=dict(dissolve=30)), 'dissolve'), (dict(image=None), 'needs a picture'),
+@pytest.mark.parametrize('kw, message', [(dict(depth='aut'), 'auto.*depth-anything-v2-small'), (dict(config=dict(dissolve=30)), 'dissolve'), (dict(image=None), 'needs a picture'),
                                          (dict(loop=True), 'last frame'), (dict(config=dict(frame_stride=99)), 'frame_stride')])
 def test_the_sampler_says_first_what_cannot_be_done(kw, message, pipe, monkeypatch):
     monkeypatch.setattr(DynamiCrafterPipeline, 'condition', lambda *a: pytest.fail('a network was run'))
