@@ -23,11 +23,11 @@ def one_model(path, scenes: int) -> dict:
     torch.set_num_threads(1)
     return score(adopt(TinyModel(), path).eval().requires_grad_(False), scenes)
 
-def one_stereo(i: int, scale: float, steps: int) -> dict:
+def one_stereo(i: int, right: str, scale: float, steps: int) -> dict:
     torch.set_num_threads(1)
     backbone = load_backbone('tiny', 'cpu')
     clip = held_out(backbone.model.config, i + 1)[i]
-    v = run(clip.left[0].numpy(), clip.caption, backbone=backbone, steps=steps, scale=scale, progress=False)
+    v = run(clip.left[0].numpy(), clip.caption, backbone=backbone, steps=steps, scale=scale, config=dict(right=right), progress=False)
     return stereo_agreement(v.left, v.right, v.disparity, scale)
 
 if __name__ == '__main__':
@@ -37,9 +37,11 @@ if __name__ == '__main__':
     files = {**({'before': args.before} if args.before else {}), 'shipped': shipped_weights()}
     with ProcessPoolExecutor(os.cpu_count(), get_context('spawn')) as pool:
         scores = dict(zip(files, pool.map(partial(one_model, scenes=args.scenes), files.values())))
-        stereo = list(pool.map(partial(one_stereo, scale=8., steps=20), range(args.stereo)))
-    ahead = [s['near'] < s['far'] for s in stereo]                          # near things lie further left in the right view
-    rate, corr = wilson(sum(ahead), len(ahead)), [s['correlation'] for s in stereo]
+        stereo = {right: list(pool.map(partial(one_stereo, right=right, scale=8., steps=20), range(args.stereo))) for right in ('paper', 'held')}
+    def measured(rows):
+        ahead, corr = [s['near'] < s['far'] for s in rows], [s['correlation'] for s in rows]      # near things lie further left in the right view
+        return (f"{np.median(corr):.2f} ({' to '.join(f'{b:.2f}' for b in bootstrap(corr, of='median'))})",
+                f"{sum(ahead)} of {len(ahead)} ({' to '.join(f'{b:.2f}' for b in wilson(sum(ahead), len(ahead)))})")
     samples = {k: read_weights(f)[1].get('samples', '?') for k, f in files.items()}
     facts = dict(scz_nb=__version__, torch=torch.__version__, python=platform.python_version(), processor=platform.machine(), cores=os.cpu_count(), seconds=round(time.time() - begin))
     here = Path(__file__).parent
@@ -56,8 +58,9 @@ if __name__ == '__main__':
 
 ## Stereo with the shipped weights
 
-{args.stereo} scenes, 20 steps, scale 8: correlation of measured and intended shift {np.median(corr):.2f} in the median ({' to '.join(f'{b:.2f}' for b in bootstrap(corr, of='median'))}),
-near things further left in the right view in {sum(ahead)} of {len(ahead)} scenes ({rate[0]:.2f} to {rate[1]:.2f}).
+{args.stereo} scenes, 20 steps, scale 8, estimated depth.
+
+{Table(('right view', 'correlation of measured and intended shift, median', 'near things further left'), [(k, *measured(v)) for k, v in stereo.items()])}
 
 """ + ', '.join(f'{k} {v}' for k, v in facts.items()) + '\n')
     print((here/'embedded.md').read_text())

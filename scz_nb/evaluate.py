@@ -185,7 +185,7 @@ def plot_column(tables: list, ax, column: str = 'hole_psnr'):
     ax.errorbar(mean, range(len(names)), xerr=np.abs(ends.T - mean), fmt='o', capsize=2)
     ax.set_yticks(range(len(names)), names, fontsize=8); ax.invert_yaxis(); ax.set(xlabel={'hole_psnr': 'PSNR in the holes, dB (95 %)'}.get(column, f'{column} (95 %)'))
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-027
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-029
 def read_pictures(
     folder, # pictures, and prompts.csv or prompts.txt
 ) -> list: # of (path of the picture, prompt)
@@ -204,7 +204,7 @@ def read_pictures(
     if len({Path(name).stem for name, _ in pairs}) < len(pairs): raise InputError(f'{folder}: two pictures share a name; figures are kept by it.')
     return [(folder/name, (prompt or '').strip()) for name, prompt in pairs]
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-028
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-030
 def picture_scores(
     left, made, # (T, H, W, 3) uint8
     prompt: str, nearness, scale: float, # what was asked for
@@ -220,7 +220,7 @@ def picture_scores(
 
 PICTURE_METHODS = {'ours, held': dict(right='held'), 'ours': {}, 'StereoDiffusion': stereodiffusion, **{k: BASELINES[k] for k in ('copy_left', 'inpaint_telea', 'fill_background')}}
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-029
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-031
 def picture_views(
     picture, prompt: str, seed: int, backbone, # as for `run`
     settings: dict, # for `run`, in all rows
@@ -236,7 +236,7 @@ def picture_views(
         return run(picture, prompt, backbone=backbone, seed=seed, config=settings | how, progress=False).right if how else full.right
     return full, near, {name: view(how) for name, how in methods.items()}
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-030
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-032
 def _one_picture(path, prompt, seed, backbone, settings, methods, results, clip, features, out, key):
     "Make and measure one picture's rows, if their file is not there."
     item = f'{path.stem}-{seed}'
@@ -257,7 +257,7 @@ def _read_items(key: dict, names: list, out: Path) -> list:
         if any(f.get(k) != v for k, v in key.items()): raise InputError(f'{out} holds figures of other settings ({n}); choose another folder, or delete it.')
     return [f['rows'] for f in found.values()]
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-031
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-033
 def evaluate_pictures(
     pictures, # folder of pictures, with prompts.csv or prompts.txt
     out: str|Path = 'runs/paper', # folder of the items' figures, `table.md`, `table.csv`, `table.png`, and stereo/METHOD/ITEM_LR.mp4
