@@ -55,6 +55,7 @@ def _paper_options(q):
     q.add_argument('--dino', metavar='NAME', help="paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)")
     q.add_argument('--results', metavar='DIR', help="paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4")
 
+# %% ../nbs/80_cli.ipynb #80_cli-007
 def _parser():
     "The options of `scz-nb`."
     p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
@@ -79,7 +80,7 @@ def _parser():
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
-# %% ../nbs/80_cli.ipynb #80_cli-009
+# %% ../nbs/80_cli.ipynb #80_cli-010
 def _depth(text):
     "The value of --depth: a name, or the array in a .npy file."
     if not text.endswith('.npy'): return text
@@ -93,7 +94,7 @@ def _kwargs(args):
     if args.right is not None: kw['config'] = dict(right=args.right)
     return dict(kw, progress=not args.quiet)
 
-# %% ../nbs/80_cli.ipynb #80_cli-010
+# %% ../nbs/80_cli.ipynb #80_cli-011
 def _make(args, source, **kw):
     "Run, and save in every layout that was asked for, under the name of `source`."
     from scz_nb.io import check_folder, layout_path
@@ -116,7 +117,7 @@ def _cmd_convert(args):
     "scz-nb convert"
     _make(args, args.video, video=args.video)
 
-# %% ../nbs/80_cli.ipynb #80_cli-012
+# %% ../nbs/80_cli.ipynb #80_cli-013
 demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
@@ -128,7 +129,7 @@ def demo_scene(width:int, height:int, # pixels
     clip = render(sample_scene(demo_seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../nbs/80_cli.ipynb #80_cli-013
+# %% ../nbs/80_cli.ipynb #80_cli-014
 def _real_cost(meta:dict, seconds:float) -> str:
     "What a run that took so long would take with a real backbone, from the arithmetic of both."
     from scz_nb.backbones import dynamicrafter_flops, load_backbone
@@ -139,7 +140,7 @@ def _real_cost(meta:dict, seconds:float) -> str:
     return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
             f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
 
-# %% ../nbs/80_cli.ipynb #80_cli-014
+# %% ../nbs/80_cli.ipynb #80_cli-015
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
@@ -169,7 +170,7 @@ def _cmd_train(args):
     print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
                 processes=args.processes, scenes=args.scenes))
 
-# %% ../nbs/80_cli.ipynb #80_cli-017
+# %% ../nbs/80_cli.ipynb #80_cli-018
 def _cmd_eval(args):
     "scz-nb eval"
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
@@ -195,7 +196,7 @@ def _cmd_fetch(args):
 
 _commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch}
 
-# %% ../nbs/80_cli.ipynb #80_cli-018
+# %% ../nbs/80_cli.ipynb #80_cli-019
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status
     "The command `scz-nb`."

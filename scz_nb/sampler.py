@@ -99,6 +99,7 @@ def in_windows(
         out.append(made[begin - at[0]:][:n - begin])
     return np.concatenate(out) if isinstance(out[0], np.ndarray) else torch.cat([torch.as_tensor(o) for o in out])
 
+# %% ../nbs/30_sampler.ipynb #30_sampler-013
 def named_depth(
     backbone, depth, # as for `run`
 ): # 'auto', a callable (uint8 video → nearness) or an array
@@ -118,7 +119,7 @@ def find_nearness(
     near = torch.as_tensor(near, dtype=torch.float32, device=backbone.device)
     return in_windows(lambda n, x: backbone.dissolve_depth(n, x, config.dissolve).float(), backbone.frames, near, left) if config.dissolve else near
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-015
+# %% ../nbs/30_sampler.ipynb #30_sampler-016
 def restart_length(config: StereoConfig) -> int:
     "How many steps the restart goes over, of those of this run; 0: none."
     if not (config.restart_iterations and config.restart_steps): return 0
@@ -137,7 +138,7 @@ def view_steps(
     on = config.cross_view or (0, 0)
     return S + right + sum(v for i, v in enumerate(visits) if i >= kept and on[0] <= i/S < on[1])
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-016
+# %% ../nbs/30_sampler.ipynb #30_sampler-017
 def right_pass(
     backbone, cond, s: Schedule, noise: NoiseSource, config: StereoConfig,
     lefts: list, noises: list, queries: LeftQueries, # from `mono_pass` or `invert`
@@ -164,7 +165,7 @@ def right_pass(
         done(i + 1 - n, len(s) - n, right)
     return right
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-026
+# %% ../nbs/30_sampler.ipynb #30_sampler-027
 def held_right(
     backbone, s: Schedule, noise: NoiseSource, config: StereoConfig,
     condition, # callable: right view (T, H, W, 3) uint8, its holes guessed → condition
@@ -181,7 +182,7 @@ def held_right(
     made = held_walk(clean, seen_latents(seen, clean.shape[-2:], clean.device), predict, s, _noise_of(backbone, noise), report('hold'))
     return np.where(seen[..., None], moved, backbone.decode(made))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-029
+# %% ../nbs/30_sampler.ipynb #30_sampler-030
 def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, prompt: str, seed: int, depth) -> dict:
     "What is needed to make the same video again: settings, seed, prompt, names and versions, and fingerprints of pictures, video and depth."
     sha = lambda a: None if a is None else hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
@@ -191,7 +192,7 @@ def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, 
                 dtype=str(backbone.dtype).removeprefix('torch.'),
                 versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-030
+# %% ../nbs/30_sampler.ipynb #30_sampler-031
 def _reporter(*callbacks):
     "Stage name → what a stage calls after every step; each callback that is not None gets a `StepInfo`."
     def stage(name):
@@ -202,7 +203,7 @@ def _reporter(*callbacks):
     return stage
 
 def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, callback):
-    "Raise before any network is run when something that was asked for cannot be done."
+    "Raise before any network is run when something that was asked for cannot be done; the depth, loaded."
     if not isinstance(prompt, str): raise InputError(f'the prompt must be a text; got {type(prompt).__name__}.')
     if not (callback is None or callable(callback)): raise InputError(f'the callback must be a function of a StepInfo; got {type(callback).__name__}.')
     if video is not None and not (image is None and image2 is None and not loop): raise InputError('a given video has its own frames; leave out image, image2 and loop.')
@@ -218,8 +219,9 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     if isinstance(depth, (str, os.PathLike)): str(depth) in ('auto', backbone.name) or depth_source(depth, ['auto', backbone.name])
     elif not callable(depth): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
     if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
+    return named_depth(backbone, depth)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-031
+# %% ../nbs/30_sampler.ipynb #30_sampler-032
 def run(
     image=None, # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '', # what happens
@@ -242,8 +244,7 @@ def run(
     pictures, (frames, fps) = [None if p is None else read_image(p) for p in (image, image if loop else image2)], _frames(video)
     backbone = load_backbone(backbone, device, dtype)
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
-    _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
-    depth = named_depth(backbone, depth)
+    depth = _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
     with Progress(progress) as bars:
         args = prompt, depth, config, noise, _reporter(bars, callback)
         left, right, near = _generate(backbone, pictures, *args) if frames is None else _convert(backbone, frames, *args)
@@ -251,7 +252,7 @@ def run(
     meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth)
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-032
+# %% ../nbs/30_sampler.ipynb #30_sampler-033
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
@@ -271,7 +272,7 @@ def _in_order(given, made, near, config):
     "Left, right and nearness: with a negative scale the given view is the right one."
     return (given, made, near.cpu().numpy()) if config.scale >= 0 else (made, given, near.cpu().numpy())
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-033
+# %% ../nbs/30_sampler.ipynb #30_sampler-034
 def _frames(video) -> tuple: # (N, H, W, 3) uint8 or None, frames a second or None
     "A given video, from a file or an array."
     if video is None: return None, None

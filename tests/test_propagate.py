@@ -1,0 +1,102 @@
+"Eq. 12: the fast version against the loops, what moves, what is hidden, and what a bad input says."
+import numpy as np, pytest, torch
+from hypothesis import given, settings, strategies as st
+from scz_nb.core import InputError
+from scz_nb.depth import depth_flicker
+from scz_nb.propagate import agree, propagate, propagate_loops, push, push_loops, sources
+from scz_nb.tinyworld import WorldConfig, render, sample_scene
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), T=st.integers(2, 5), H=st.integers(1, 6), W=st.integers(1, 9), reach=st.sampled_from([0., 0.5, 1.5, 4.]),
+       holes=st.sampled_from(['own', 'previous']), fade=st.sampled_from([0., 0.5, 0.8, 1.]))
+def test_fast_is_the_loops_bit_by_bit(seed, T, H, W, reach, holes, fade):
+    g = np.random.default_rng(seed)
+    d, flows = g.uniform(size=(T, H, W)), [np.round(g.normal(0, 1, (T - 1, H, W, 2))*reach*2)/2 for _ in range(2)]      # halves: rounded alike
+    np.testing.assert_array_equal(propagate(d, flow=flows, holes=holes, fade=fade), propagate_loops(d, *flows, holes, fade).astype(np.float32))
+
+def test_one_step_is_the_loops_and_the_last_write_wins():
+    g = np.random.default_rng(0)
+    d, f = g.uniform(size=(7, 11)), g.normal(0, 3, (1, 7, 11, 2))
+    for holes in ('own', 'previous'): np.testing.assert_array_equal(push(d, sources(f)[0], holes), push_loops(d, f[0], holes))
+    row, both = np.array([[1., 2, 3]]), np.array([[[1., 0], [0, 0], [-1, 0]]])
+    assert push_loops(row, both).tolist() == [[1, 3, 3]] and push_loops(row, both, 'own').tolist() == [[0, 3, 0]]
+
+def test_right_is_right_and_down_is_down():
+    d = np.arange(20.).reshape(4, 5)
+    f = np.zeros((4, 5, 2)); f[..., 0], f[..., 1] = 2, 1
+    assert push_loops(d, f, 'own')[1:, 2:].tolist() == d[:-1, :-2].tolist()
+
+def moving(frames=6, step=2, size=(8, 40)):
+    "Points that keep their nearness and move `step` pixels to the right; both flows."
+    wide = np.random.default_rng(3).uniform(0, 1, (size[0], size[1] + step*frames))
+    there = np.zeros((frames - 1, *size, 2)); there[..., 0] = step
+    return np.stack([wide[:, step*(frames - t):step*(frames - t) + size[1]] for t in range(frames)]), (there, -there)
+
+@pytest.mark.parametrize('holes', ['own', 'previous'])
+def test_a_clip_that_only_moves_stays(holes):
+    near, flows = moving()
+    out = propagate(near, flow=flows, holes=holes)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out[:, :, 12:-12], near[:, :, 12:-12], atol=1e-6)
+    if holes == 'own': np.testing.assert_allclose(out, near, atol=1e-6)      # what comes in at the border has its own votes
+
+def test_votes_are_the_mean_of_all_frames():
+    near, flows = moving()
+    shift = np.array([0, 1, 2, 3, 4, 5.])[:, None, None]
+    np.testing.assert_allclose(propagate(near + shift, flow=flows)[:, :, 12:-12], near[:, :, 12:-12] + 2.5, atol=1e-5)
+    noisy = near + 0.1*np.random.default_rng(0).standard_normal(near.shape)
+    off = np.abs(propagate(noisy, flow=flows) - near)[:, :, 12:-12].mean()/np.abs(noisy - near).mean()
+    assert 0.35 < off < 0.47                                                # 1/√6
+
+def test_fade_from_nothing_to_all():
+    near, flows = moving()
+    rough = near + np.random.default_rng(0).uniform(size=(6, 1, 1))
+    np.testing.assert_array_equal(propagate(rough, flow=flows, fade=0.), rough.astype(np.float32))
+    calm = [depth_flicker(propagate(rough, flow=flows, fade=f), flows[0]) for f in (0., 0.5, 0.9, 1.)]
+    assert calm == sorted(calm, reverse=True)
+
+def test_nothing_crosses_a_cut():
+    near, flows = moving()
+    rough = near + np.random.default_rng(0).uniform(size=(6, 1, 1))
+    parts = [propagate(rough[a:b], flow=[f[a:b - 1] for f in flows]) for a, b in ((0, 2), (2, 5))] + [rough[5:].astype(np.float32)]
+    np.testing.assert_array_equal(propagate(rough, flow=flows, cuts=(5, 2, 2, 0, 99)), np.concatenate(parts))
+
+def test_check_holds_back_what_does_not_agree():
+    near, (there, back) = moving()
+    back[:, :4] = 9
+    ok = agree(there, back)
+    assert not ok[:, :4].any() and ok[:, 4:, :-2].all() and not ok[:, :, -2:].any()
+    rough = near + np.random.default_rng(0).uniform(size=(6, 1, 1))
+    out = propagate(rough, flow=(there, back), check=True)
+    np.testing.assert_array_equal(out[:, :4], rough[:, :4].astype(np.float32))
+
+def test_one_frame_and_one_value():
+    np.testing.assert_array_equal(propagate(np.ones((1, 3, 4))), 1)
+    near, flows = moving()
+    np.testing.assert_array_equal(propagate(np.full_like(near, 0.25), flow=flows), 0.25)
+    assert np.array_equal(propagate(torch.tensor(near), flow=[torch.tensor(f) for f in flows]), propagate(near, flow=flows))
+
+def test_tinyworld_is_calmed():
+    world = WorldConfig(complexity='any', frames=8)
+    s = sample_scene(10_004, world)
+    clip = render(s, world, right=False)
+    near, g = clip.disparity.double().numpy(), np.random.default_rng(0)
+    rough = g.uniform(0.8, 1.25, (8, 1, 1))*near + g.uniform(-0.1, 0.1, (8, 1, 1)) + 0.02*g.standard_normal(near.shape)
+    asked = []
+    def still(a, b): asked.append(len(a)); return np.zeros((*a.shape[:3], 2))
+    measured = propagate(rough, clip.left)                                   # DIS
+    from scz_nb.tinyworld import true_flow
+    f = true_flow(s, clip, world).numpy()
+    assert depth_flicker(measured, f) < depth_flicker(rough, f)/3
+    err = lambda d: np.abs(np.polyval(np.polyfit(d.ravel(), near.ravel(), 1), d) - near).mean()
+    assert err(measured) < err(rough)/2
+    propagate(rough, clip.left, flow=still)
+    assert asked == [7, 7]
+
+near, flows = moving()
+@pytest.mark.parametrize('kw, words', [
+    (dict(nearness=near[0]), 'frames, height, width'), (dict(nearness=np.where(near > 0.5, np.nan, near)), 'finite'), (dict(flow=flows[:1]), 'two flows'), (dict(flow=(flows[0], flows[1][1:])), 'shape'),
+    (dict(fade=2.), 'fade'), (dict(holes='none'), 'own, previous'), (dict(flow=lambda a, b: None), 'give the video'), (dict(flow=lambda a, b: np.zeros((1, 2, 3, 2)), video=np.zeros((6, 8, 40, 3), np.uint8)), 'shape'),
+    (dict(flow=lambda a, b: None, video=np.zeros((5, 8, 40, 3), np.uint8)), 'do not fit')])
+def test_what_does_not_fit_is_said(kw, words):
+    with pytest.raises(InputError, match=words): propagate(**{**dict(nearness=near, flow=flows), **kw})
