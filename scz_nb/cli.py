@@ -136,7 +136,8 @@ def _real_cost(meta:dict, seconds:float) -> str:
     from scz_nb.core import StereoConfig
     from scz_nb.sampler import view_steps
     own = load_backbone(meta['backbone'], 'cpu').flops()*(1 if meta['settings']['guidance'] == 1 else 2)
-    real, calls = 2*dynamicrafter_flops(), view_steps(StereoConfig.make(**meta['settings']))
+    config = StereoConfig.make(**meta['settings'])
+    real, calls = 2*dynamicrafter_flops(), view_steps(config, config.steps)     # all questions kept
     return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
             f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
 

@@ -216,7 +216,8 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     if config.frame_stride is not None and config.frame_stride not in backbone.strides:
         known = ' or '.join(map(str, (None, *backbone.strides)))
         raise InputError(f'frame_stride={config.frame_stride} cannot be used; backbone {backbone.name!r} knows {known}.')
-    if isinstance(depth, (str, os.PathLike)): str(depth) in ('auto', backbone.name) or depth_source(depth, ['auto', backbone.name])
+    if isinstance(depth, (str, os.PathLike)):
+        if str(depth) not in (own := ['auto', backbone.name]): depth_source(depth, own)
     elif not callable(depth): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
     if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
     return named_depth(backbone, depth)

@@ -32,9 +32,9 @@ def test_the_right_view_is_a_right_view(videos, backbone):
     assert np.median([s['vertical'] for s in scores]) < 1
 
 def test_no_shift_at_scale_0(scenes):
-    videos = [make(c, scale=0.) for c in scenes[:4]]
+    videos = [make(c, scale=0.) for c in scenes[:2]]
     shifts = [stereo_agreement(v.left, v.right, v.disparity, 0.)['shift'] for v in videos]
-    assert np.median(shifts) < 0.5
+    assert max(shifts) < 0.5
 
 def test_depth_is_in_order(backbone, scenes):
     ranks = [spearman(backbone.estimate_depth(c.left.numpy(), NoiseSource(i)), c.disparity) for i, c in enumerate(scenes)]
