@@ -14,12 +14,12 @@ from contextlib import nullcontext
 import numpy as np, torch
 from torch import Tensor
 import scz_nb
-from .attention import LeftQueries
+from .attention import LeftQueries, in_window
 from .backbones import load_backbone
 from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, to_numpy, to_uint8
 from .depth import depth_source, load_depth
 from .disparity import check_disparity, normalise, resize_disparity
-from .hold import fill_background, held_walk, seen_latents, warp_right
+from .hold import fill_far, held_walk, seen_latents, warp_right
 from .invert import invert
 from .io import fit_image, read_image, read_video
 from .memory import tried
@@ -135,8 +135,7 @@ def view_steps(
     visits = [config.restart_iterations if i < n else 1 for i in range(S)]
     right = sum(visits[:n]) + sum(plan.get(i, 1) for i in range(n, S))
     if kept is None: return S + 2*right
-    on = config.cross_view or (0, 0)
-    return S + right + sum(v for i, v in enumerate(visits) if i >= kept and on[0] <= i/S < on[1])
+    return S + right + sum(v for i, v in enumerate(visits) if i >= kept and in_window(config.cross_view, i, S))
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-017
 def right_pass(
@@ -175,8 +174,9 @@ def held_right(
 ) -> np.ndarray: # (T, H, W, 3) uint8
     "In place of stages 3 and 4: the moved pixels of the left view, and in their holes what the network paints."
     mirror = (lambda v: v[:, :, ::-1].copy()) if config.scale < 0 else (lambda v: v)
-    view = mirror(left), mirror(nearness.cpu().numpy()**config.exponent), abs(config.scale)
-    moved, seen, filled = map(mirror, (*warp_right(*view)[:2], fill_background(*view)))
+    view = mirror(left)
+    moved, seen, near = warp_right(view, mirror(nearness.cpu().numpy()**config.exponent), abs(config.scale))
+    moved, seen, filled = map(mirror, (moved, seen, fill_far(view, moved, seen, near)))
     clean, cond = backbone.encode(filled), condition(filled)
     predict = lambda z, i: to_x0_eps(z, _denoise(backbone, lambda i: nullcontext(), i, z, s.timesteps[i], cond, config), s.alpha[i], s.prediction)
     made = held_walk(clean, seen_latents(seen, clean.shape[-2:], clean.device), predict, s, _noise_of(backbone, noise), report('hold'))
