@@ -75,25 +75,27 @@ _rules = dict(
     frame_stride=(lambda v: v is None or _is_int(1, 1000)(v), "None (the backbone's own) or a whole number from 1"),
     scale=(_is_num(-100, 100), "a number from -100 to 100, in percent of the width"),
     exponent=(_is_num(0.01, 10), "a number from 0.01 to 10"),
+    guidance_window=(_is_window, "None (off) or a pair of fractions of the steps, such as (0.0, 1.0)"),
     cross_view=(_is_window, "None (off) or a pair of fractions of the steps, such as (0.0, 1.0)"),
     restart_iterations=(_is_int(0, 100), "a whole number from 0 (off) to 100"),
     restart_steps=(_is_int(0, 1000), "a whole number from 0"),
     restart_fill=(lambda v: v in ("left", "own"), "'left' (paper) or 'own' (released)"),
     border=(_is_num(0, 1), "a number from 0 (off) to 1"),
     refine=(_is_plan, "pairs (step, repeats) with rising steps from 0 to 49 and repeats from 1, such as ((6, 8), (9, 8))"),
+    settled=(_is_num(0, 1), "a share from 0 (never) to 1"),
     refine_form=(lambda v: v in ("released", "x0"), "'released' or 'x0'"),
     dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"),
     right=(lambda v: v in ("paper", "held"), "'paper' or 'held'"))
 
 # %% ../nbs/00_core.ipynb #00_core-014
-_float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border'
+_float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border', 'settled'
 
 def _tidy(name, v):
     "Bring an innocent variation of a setting's value to its one form."
     if isinstance(v, np.generic): v = v.item()
     if isinstance(v, bool): return v
     if name in _float_names and isinstance(v, numbers.Real): return float(v)
-    if name == 'cross_view' and v is not None: return tuple(float(o) for o in v)
+    if name in ('cross_view', 'guidance_window') and v is not None: return tuple(float(o) for o in v)
     if name == 'refine': return tuple(tuple(int(o) if o == int(o) else o for o in p) for p in (v or ()))
     return v
 
@@ -116,6 +118,7 @@ class StereoConfig:
     eta:float = 1.0 # fresh noise of the DDIM step (Eq. 8), 0 to 1
     guidance:float = 7.5 # classifier-free guidance; 1 is none
     guidance_rescale:float = 0.0 # pull the guided prediction back to the plain one's spread, 0 to 1
+    guidance_window:tuple|None = (0.0, 1.0) # window of the steps with guidance; the others cost half
     frame_stride:int|None = None # the backbone's stride or fps condition; None is the backbone's own
     scale:float = 4.0 # largest shift in percent of the width; the sampler gives it its sign
     exponent:float = 1.0 # nearness is raised to this power before the shift
@@ -126,6 +129,7 @@ class StereoConfig:
     border:float = 1.0 # mu of Eq. 3
     refine:tuple = ((6,8), (9,8), (14,3), (19,6), (24,6), (29,6), (34,6), (39,6), (44,4)) # (step of 50, repeats), Eq. 4
     refine_form:str = "x0" # how repeats change the holes: "released" or "x0"
+    settled:float = 0.0 # iterations and repeats end when the holes change by less than this share; 0: never, as in the paper
     dissolve:int = 30 # strength of Eq. 5, 0 (off) to 50
     right:str = "paper" # how the right view is made: "paper" (restart and refinement), "held" (moved pixels stay, without either)
 

@@ -21,8 +21,7 @@ def _tensor(x, what): # array, tensor or nested list -> tensor on its own device
     except (TypeError, ValueError) as e: raise InputError(f"{what} cannot be read as numbers: {e}") from None
     if t.is_complex() or t.numel() == 0: raise InputError(f"{what} has shape {tuple(t.shape)} and type {t.dtype}; real numbers are needed.")
     if not t.is_floating_point(): t = t.float()
-    bad = (~torch.isfinite(t)).sum().item()
-    if bad: raise InputError(f"{what} holds {bad} NaN or infinite values of {t.numel()}; replace them first.")
+    if not all(math.isfinite(m) for m in t.aminmax()): raise InputError(f"{what} holds {(~torch.isfinite(t)).sum()} NaN or infinite values of {t.numel()}; replace them first.")
     return t
 
 # %% ../nbs/10_disparity.ipynb #10_disparity-007
@@ -82,18 +81,25 @@ def _check_shift(scale, exponent):
     if not (math.isfinite(exponent) and exponent > 0): raise InputError(f"exponent={exponent} cannot be used; it must be a number above 0.")
     return scale, exponent
 
+def _not_negative(x) -> Tensor:
+    "Nearness as a tensor, finite and not below 0; on a GPU and for a compiler as it is."
+    if torch.is_tensor(x) and (x.is_cuda or x.is_meta or torch.compiler.is_compiling()): return x
+    d = _tensor(x, "nearness")
+    if d.min() < 0: raise InputError(f"nearness must not be negative; the smallest is {d.min().item():g}.")
+    return d
+
 def shift_columns(
     nearness, # any shape; D in [0, 1]
     scale: float, # s, percent of the width; negative moves to the left and makes a right view
     width: int, # W, columns
     exponent: float = 1., # α
-) -> Tensor: # the same shape, int64; columns, positive = to the right
+) -> Tensor: # the same shape, int32; columns, positive = to the right
     "Whole columns that each position moves: trunc(D^α · s/100 · W), toward zero."
     scale, exponent = _check_shift(scale, exponent)
-    d = _tensor(nearness, "nearness")
-    if d.min() < 0: raise InputError(f"nearness must not be negative; the smallest is {d.min().item():g}.")
+    d = _not_negative(nearness).detach()
     if d.device.type == 'mps': return shift_columns(d.cpu(), scale, width, exponent).to(d.device)   # it has no float64
-    return (d.double()**exponent * (scale*width) / 100).trunc().long()
+    d = d.to(torch.float64, copy=True)
+    return (d if exponent == 1 else d.pow_(exponent)).mul_(scale*width).div_(100).to(torch.int32)  # a cast goes toward zero
 
 # %% ../nbs/10_disparity.ipynb #10_disparity-028
 def resize_disparity(

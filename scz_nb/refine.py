@@ -11,6 +11,7 @@ __all__ = ['refine_released', 'refine_x0', 'refine_step', 'scale_refine', 'cut_r
 from torch import Tensor
 import torch
 from .core import InputError, check_choice
+from .restart import relative_change
 from .schedule import Schedule, add_noise, compose
 
 # %% ../nbs/23_refine.ipynb #23_refine-008
@@ -19,29 +20,33 @@ def refine_released(
     predict, # callable right → x̂0 and ε̂
     mask: Tensor, # bool (1, 1, T, h, w), False in holes
     i: int, s: Schedule, noise: Tensor, repeats: int,
+    settled: float = 0., # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
 ) -> Tensor: # latent of step i+1
     "Eq. 4 as released: into the holes goes the last repeat's output, scaled by σ_i/σ_{i−1}."
-    z = right
+    z, last = right, None
     for _ in range(repeats):
-        out = compose(*predict(z), i, s, noise)
-        z = torch.where(mask, right, s.sigma_ratio(i)*out)
+        x0, eps = predict(z)
+        out = compose(x0, eps, i, s, noise)
+        if settled and last is not None and relative_change(x0, last, ~mask) < settled: break
+        z, last = torch.where(mask, right, s.sigma_ratio(i)*out), x0
     return out
 
 # %% ../nbs/23_refine.ipynb #23_refine-010
 def refine_x0(
     right: Tensor, predict, mask: Tensor, i: int, s: Schedule, noise: Tensor, repeats: int,
     again: Tensor, # standard normal, puts the holes back to the noise of step i
+    settled: float = 0., # as for `refine_released`
 ) -> Tensor: # latent of step i+1
     "Eq. 4 on clean latents: holes keep 1−w of the last repeat's x̂0, w = √ᾱ_prev, and are noised again for the next."
     w, z, last = s.alpha_prev[i]**0.5, right, None
     for _ in range(repeats):
         x0, eps = predict(z)
         if last is not None: x0 = torch.where(mask, x0, w*x0 + (1 - w)*last)
-        last = x0
-        z = torch.where(mask, right, add_noise(x0, again, s.alpha[i]))
+        if settled and last is not None and relative_change(x0, last, ~mask) < settled: break
+        z, last = torch.where(mask, right, add_noise(x0, again, s.alpha[i])), x0
     return compose(x0, eps, i, s, noise)
 
-# %% ../nbs/23_refine.ipynb #23_refine-019
+# %% ../nbs/23_refine.ipynb #23_refine-021
 def refine_step(
     right: Tensor, # (1, C, T, h, w) latent of step i before warping
     left: Tensor, # left latent of step i
@@ -52,15 +57,17 @@ def refine_step(
     again: Tensor, # the noise that the x0 form puts back into the holes
     repeats: int = 8,
     form: str = 'released', # 'released' or 'x0'
+    settled: float = 0., # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
 ) -> Tensor: # right latent of step i+1
     "Warp the left latent again, put it where it lands, and repeat the step for the sake of the holes."
     check_choice('refine_form', form, ('released', 'x0'))
     if repeats < 1: raise InputError(f'a refined step needs at least one repeat; got {repeats}.')
     warped, mask = warp(left)
+    if mask.all(): repeats = 1                                                 # without holes a repeat repeats
     args = (torch.where(mask, warped, right), lambda z: predict(left, z, i), mask, i, s, noise, repeats)
-    return refine_released(*args) if form == 'released' else refine_x0(*args, again)
+    return refine_released(*args, settled) if form == 'released' else refine_x0(*args, again, settled)
 
-# %% ../nbs/23_refine.ipynb #23_refine-022
+# %% ../nbs/23_refine.ipynb #23_refine-024
 def scale_refine(
     refine: tuple, # pairs (step, repeats), written for 50 steps
     steps: int, # steps of this run

@@ -55,7 +55,7 @@ class Progress:
 def _denoise(backbone, ask, i: int, z: Tensor, t: int, cond, config: StereoConfig) -> Tensor:
     "One prediction while `ask(i)` is open, which writes or asks the questions of step i; again with less memory when it runs out (54)."
     def call():
-        with ask(i): return backbone.denoise(z, t, cond, config.guidance, config.guidance_rescale)
+        with ask(i): return backbone.denoise(z, t, cond, config.guidance if in_window(config.guidance_window, i, config.steps) else 1., config.guidance_rescale)
     return tried(backbone, call)
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-008
@@ -129,7 +129,7 @@ def view_steps(
     config: StereoConfig,
     kept: int|None = None, # steps, from the first, whose left queries are kept; None: both views at every call, as in the paper
 ) -> int:
-    "How often the network is asked about one view in a run; guidance asks twice."
+    "How often the network is asked about one view in a run that goes on to the end of every repeat; guidance asks twice."
     if config.right == 'held': return 2*config.steps
     S, n, plan = config.steps, restart_length(config), scale_refine(config.refine, config.steps)
     visits = [config.restart_iterations if i < n else 1 for i in range(S)]
@@ -143,26 +143,29 @@ def right_pass(
     lefts: list, noises: list, queries: LeftQueries, # from `mono_pass` or `invert`
     nearness: Tensor, # (T, H, W) in [0, 1]
     report=lambda stage: lambda done, total, z: None, # stage name → callback of a stage
-) -> Tensor: # (1, C, T, h, w), clean
+) -> tuple: # (1, C, T, h, w), clean; how often the network was asked about one view
     "Stages 3 and 4: noisy restart, then the remaining steps with refinement at some of them."
     shift, grid = -config.scale, resize_disparity(nearness, lefts[0].shape[-2:])
     source, mask = warp_map(grid, shift, config.exponent)
     warp = lambda z: (warp_with(z, source, mask), mask[None, None])
     again = _noise_of(backbone, noise)('again')
-    denoise = lambda ask, z, i: _denoise(backbone, ask, i, z, s.timesteps[i], cond, config)
+    asked = []                                                              # step by step, for the bill
+    def denoise(ask, z, i):
+        asked.append(i)
+        return _denoise(backbone, ask, i, z, s.timesteps[i], cond, config)
     def predict(left, right, i):
         if queries.on(i) and i not in queries: denoise(queries.written, left, i)
         return to_x0_eps(right, denoise(queries.asked, right, i), s.alpha[i], s.prediction)
     n, right = restart_length(config), lefts[0]
     if n:
         right = noisy_restart(lefts, predict, warp, s, noises.__getitem__, again, scale=shift, iterations=config.restart_iterations, steps=n,
-                              first_fill=config.restart_fill, mu=config.border, report=report('restart'))
+                              first_fill=config.restart_fill, mu=config.border, settled=config.settled, report=report('restart'))
     plan, done = scale_refine(config.refine, len(s)), report('refine')
     for i in range(n, len(s)):
-        if i in plan: right = refine_step(right, lefts[i], predict, warp, i, s, noises[i], again, plan[i], config.refine_form)
+        if i in plan: right = refine_step(right, lefts[i], predict, warp, i, s, noises[i], again, plan[i], config.refine_form, config.settled)
         else: right = compose(*predict(lefts[i], right, i), i, s, noises[i])
         done(i + 1 - n, len(s) - n, right)
-    return right
+    return right, len(asked)
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-027
 def held_right(
@@ -248,9 +251,9 @@ def run(
     depth = _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
     with Progress(progress) as bars:
         args = prompt, depth, config, noise, _reporter(bars, callback)
-        left, right, near = _generate(backbone, pictures, *args) if frames is None else _convert(backbone, frames, *args)
+        left, right, near, calls = _generate(backbone, pictures, *args) if frames is None else _convert(backbone, frames, *args)
     free = slice(1 if pictures[1] is not None else 0, -1 if image2 is not None else None)
-    meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth)
+    meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth) | dict(view_steps=calls)
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-033
@@ -265,9 +268,11 @@ def _generate(backbone, pictures, prompt, depth, config, noise, report):
     report('depth')(1, 1, None)
     if config.right == 'held':
         told = lambda right: backbone.condition(prompt, *(None if p is None else right[t] for t, p in zip((0, -1), fitted)), config.frame_stride)
-        right = held_right(backbone, s, noise, config, told, left, near, report)
-    else: right = backbone.decode(right_pass(backbone, cond, s, noise, config, lefts, noises, queries, near, report))
-    return _in_order(left, right, near, config)
+        right, calls = held_right(backbone, s, noise, config, told, left, near, report), len(s)
+    else:
+        z, calls = right_pass(backbone, cond, s, noise, config, lefts, noises, queries, near, report)
+        right = backbone.decode(z)
+    return *_in_order(left, right, near, config), len(s) + calls
 
 def _in_order(given, made, near, config):
     "Left, right and nearness: with a negative scale the given view is the right one."
@@ -288,12 +293,16 @@ def _convert(backbone, video, prompt, depth, config, noise, report):
     left, s = np.stack([fit_image(f, backbone.width, backbone.height) for f in video]), backbone.schedule(config.steps, config.eta)
     near, draw = find_nearness(backbone, depth, left, config, noise), _noise_of(backbone, noise)
     report('depth')(1, 1, None)
+    bill = []                                                               # view-steps of each window
     def other(x, n):
         if config.right == 'held':
+            bill.append(len(s))
             return held_right(backbone, s, noise, config, lambda right: backbone.condition(prompt, right[0], None, config.frame_stride), x, torch.as_tensor(n), report)
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
         queries = left_queries(backbone, config)
         predict = lambda z, i: _denoise(backbone, queries.written, i, z, s.timesteps[i], cond, config)
         lefts, noises = invert(backbone.encode(x), predict, s, lambda i: draw(f'latent {i}'), report('invert'))
-        return backbone.decode(right_pass(backbone, cond, s, noise, config, lefts, noises, queries, n, report))
-    return _in_order(left, in_windows(other, backbone.frames, left, near), near, config)
+        z, calls = right_pass(backbone, cond, s, noise, config, lefts, noises, queries, n, report)
+        bill.append(len(s) + calls)
+        return backbone.decode(z)
+    return *_in_order(left, in_windows(other, backbone.frames, left, near), near, config), sum(bill)

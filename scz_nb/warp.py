@@ -8,7 +8,8 @@ Docs: https://scz-nb.github.io/scz_nb/warp.html.md"""
 __all__ = ['warp_loops', 'warp_map', 'warp_with', 'warp', 'warp_video', 'border_columns']
 
 # %% ../nbs/11_warp.ipynb #11_warp-002
-import torch
+from functools import lru_cache
+import numpy as np, torch
 from torch import Tensor
 from .core import InputError
 from .disparity import shift_columns
@@ -43,7 +44,7 @@ def warp_loops(
                     mask[b, 0, r, target] = True
     return out, mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-017
+# %% ../nbs/11_warp.ipynb #11_warp-019
 def warp_map(
     disparity: Tensor, # (…, H, W) nearness in [0, 1]
     scale: float, # s, percent of the width; negative makes a right view
@@ -54,21 +55,51 @@ def warp_map(
     W = disparity.shape[-1]
     column = torch.arange(W, device=disparity.device, dtype=torch.int32).expand(disparity.shape)
     target = column + shift_columns(disparity, scale, W, exponent)
-    target = torch.where((target < 0) | (target >= W), W, target)           # an extra column takes what leaves the picture
+    target = torch.where((target < 0) | (target >= W), W, target).long()    # an extra column takes what leaves the picture
     none = W if scale > 0 else -1
     won = torch.full((*disparity.shape[:-1], W + 1), none, dtype=torch.int32, device=disparity.device)
     won = won.scatter_reduce(-1, target, column, 'amin' if scale > 0 else 'amax')[..., :W]
     mask = won != none
-    return won.masked_fill(~mask, 0).long(), mask
+    return torch.where(mask, won, 0).long(), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-019
+# %% ../nbs/11_warp.ipynb #11_warp-021
 def warp_with(
     z: Tensor, # (B, C, …, H, W), any type
     source: Tensor, # from `warp_map`, broadcasts to z
     mask: Tensor, # from `warp_map`, broadcasts to z
 ) -> Tensor: # like z, 0 in holes
     "Move z by a map of `warp_map`."
-    return z.gather(-1, source.expand(z.shape)).masked_fill(~mask, 0)
+    return z.gather(-1, source.expand(z.shape)).masked_fill_(~mask, 0)
+
+# %% ../nbs/11_warp.ipynb #11_warp-023
+@lru_cache
+def _compiled_loops():
+    "`warp_loops` as machine code, given the shifts; None without numba."
+    try: from numba import njit
+    except ImportError: return None
+    @njit(cache=True, error_model='numpy')
+    def move(x, shift, left, out, mask):
+        B, C, H, W = x.shape
+        won, row = np.empty(W + 1, np.uint32), np.zeros(W + 1, x.dtype)        # an extra column: for what leaves, and for nothing
+        for b in range(B):
+            for r in range(H):
+                won[:] = W
+                if left:
+                    for c in range(W): won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
+                else:
+                    for c in range(W - 1, -1, -1): won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
+                for c in range(W): mask[b, 0, r, c] = won[c] < W
+                for k in range(C):
+                    row[:W] = x[b, k, r]
+                    for c in range(W): out[b, k, r, c] = row[won[c]]
+    return move
+
+def _worth_compiling(x) -> bool:
+    "Whether `warp` goes by the compiled loops: a large picture on the CPU whose gradient nobody wants."
+    return x.device.type == 'cpu' and x[:, 0].numel() >= 2**15 and not (torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled())
+
+# %% ../nbs/11_warp.ipynb #11_warp-024
+_bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}     # bytes → integers of that size
 
 def warp(
     x: Tensor, # (B, C, H, W), any type
@@ -78,10 +109,17 @@ def warp(
 ) -> tuple: # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
     "View synthesis (Eq. 7) by shifting each position; equal to `warp_loops` bit by bit."
     _check(x, disparity)
-    source, mask = warp_map(disparity.to(x.device), scale, exponent)
-    return warp_with(x, source, mask), mask
+    disparity = disparity.to(x.device)
+    move = _compiled_loops() if _worth_compiling(x) else None
+    if move is None:
+        source, mask = warp_map(disparity, scale, exponent)
+        return warp_with(x, source, mask), mask
+    bits, shift = x.detach().contiguous().view(_bits[x.element_size()]), shift_columns(disparity, scale, x.shape[-1], exponent).contiguous()
+    out, mask = torch.empty_like(bits), torch.empty_like(shift, dtype=torch.bool)
+    move(bits.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
+    return out.view(x.dtype), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-027
+# %% ../nbs/11_warp.ipynb #11_warp-032
 def warp_video(
     z: Tensor, # (B, C, T, H, W) latents, any type
     disparity: Tensor, # (T, H, W) nearness in [0, 1]
@@ -95,7 +133,7 @@ def warp_video(
     source, mask = warp_map(disparity.to(z.device), scale, exponent)
     return warp_with(z, source, mask), mask.expand(z.shape[0], 1, *mask.shape)
 
-# %% ../nbs/11_warp.ipynb #11_warp-030
+# %% ../nbs/11_warp.ipynb #11_warp-035
 def border_columns(
     mask: Tensor, # (…, H, W) bool from a warp, False in holes
     scale: float, # of that warp; its sign says which border is emptied

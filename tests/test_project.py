@@ -34,7 +34,7 @@ def test_setup_hands_on_what_settings_say():
     code = "import setuptools, runpy, json; setuptools.setup = lambda **kw: print(json.dumps(kw)); runpy.run_path('setup.py')"
     kw = json.loads(subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout)
     assert kw['version'] == cfg['version']
-    assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {k: cfg[f'{k}_requirements'].split() for k in ('dev', 'hub')}
+    assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub')}
 
 def test_nbdev_is_no_runtime_need():
     assert not re.search(r'nbdev|pytest|jupyter|notebook', cfg['requirements'])

@@ -4,7 +4,7 @@ import pytest, torch
 from hypothesis import example, given, settings, strategies as st
 from scz_nb.core import InputError
 from scz_nb.disparity import shift_columns
-from scz_nb.warp import border_columns, warp, warp_loops, warp_map, warp_video, warp_with
+from scz_nb.warp import _compiled_loops, _worth_compiling, border_columns, warp, warp_loops, warp_map, warp_video, warp_with
 
 def rand(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 dtypes = torch.float32, torch.float16, torch.uint8, torch.bfloat16, torch.float64
@@ -158,3 +158,35 @@ def test_border_needs_a_mask():
     assert not border_columns(torch.zeros(2, 3, dtype=torch.bool), 0.).any()
     for bad in (torch.zeros(2, 3), [[True]], torch.zeros(3, dtype=torch.bool)):
         with pytest.raises(InputError, match='mask'): border_columns(bad, -4)
+
+# the compiled loops, and what compilers and GPUs need
+@pytest.mark.parametrize('dtype', (*dtypes, torch.int16, torch.bool, torch.complex64))
+@pytest.mark.parametrize('scale', [-30, 30, 0])
+def test_compiled_loops_move_large_pictures_as_the_scatter_does(dtype, scale):
+    pytest.importorskip('numba')
+    x, d = (rand(3, 2, 90, 128)*200 - (0 if dtype == torch.uint8 else 100)).to(dtype), rand(3, 1, 90, 128, seed=1)
+    assert _compiled_loops() and _worth_compiling(x)
+    for z, e in ((x, d), (x.mT.contiguous().mT, d.mT.contiguous().mT), (x, d.half())):
+        out, mask = warp(z, e, scale, 2.)
+        source, want = warp_map(e, scale, 2.)
+        assert torch.equal(mask, want) and torch.equal(out, warp_with(x, source, want)) and out.dtype == dtype and out.shape == x.shape
+
+def test_large_pictures_still_have_gradients_and_errors():
+    x, d = rand(1, 2, 200, 200).requires_grad_(), rand(1, 1, 200, 200, seed=1)
+    out, mask = warp(x, d, -10)
+    out.sum().backward()
+    assert x.grad.sum() == mask.sum()*2 and not warp(x.detach(), d, -10)[0].requires_grad
+    with pytest.raises(InputError, match='NaN'): warp(x.detach(), d*math.nan, -4)
+    with pytest.raises(InputError, match='negative'): warp(x.detach(), d - 2, -4)
+    with pytest.raises(InputError, match='exponent'): warp(x.detach(), d, -4, 0.)
+
+def test_one_graph_without_a_look_at_the_data():
+    "A compiler finds no break; on `meta` there are no data to look at, so nothing waits for a GPU."
+    x, d = rand(2, 3, 200, 200), rand(2, 1, 200, 200, seed=1)
+    for scale in (-10, 10):
+        for a, b in zip(warp(x, d, scale, 2.), torch.compile(lambda x, d: warp(x, d, scale, 2.), backend='aot_eager', fullgraph=True, dynamic=False)(x, d)): same(a, b)
+    out, mask = warp(x.to('meta'), d.to('meta'), -10)
+    assert out.shape == x.shape and mask.shape == d.shape and out.is_meta
+
+def test_integers_have_32_bits():
+    assert shift_columns(rand(3, 4), -10, 64).dtype == torch.int32
