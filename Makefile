@@ -6,11 +6,12 @@ BIN    := $(VENV)/bin
 SPEC   := settings.ini setup.py pyproject.toml constraints.txt
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test docs readme clean help
+.PHONY: demo test bench docs readme clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
+	@echo "make bench   how fast it is, as ratios: benchmarks/speed.md (about ten minutes, with nothing else running)"
 	@echo "make docs    the site, in _docs/ (needs Quarto)"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make clean   what the other commands made, but not $(VENV)"
@@ -29,6 +30,11 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	mkdir -p $(OUT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/test_speed.py -o addopts= -q --benchmark-only --benchmark-json $(OUT)/speed.json
+	$(BIN)/python benchmarks/speed.py $(OUT)/speed.json
 
 docs: $(VENV)/.dev
 	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started"; exit 1; }

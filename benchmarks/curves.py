@@ -19,7 +19,7 @@ from scz_nb.metrics import motion, right_scores
 from scz_nb.sampler import run
 from scz_nb.tinyworld import render, sample_scene
 
-settled = {f'{S} steps, settled {x}': dict(steps=S, settled=x) for S, x in ((50, 0.), (50, .1), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
+settled = {f'{S} steps, settled {x}': dict(steps=S, settled=x) for S, x in ((50, 0.), (50, .1), (50, .2), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
 guided = {f'20 steps, settled 0.1, guidance 3 in {a}–{b}': dict(steps=20, settled=.1, guidance=3., guidance_window=(a, b)) for a, b in ((0., 1.), (0., .5), (.2, .8))}
 plans = settled | guided | {'20 steps, held': dict(steps=20, right='held')}
 base, columns = '50 steps, settled 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker')

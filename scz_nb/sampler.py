@@ -17,7 +17,7 @@ import scz_nb
 from .attention import LeftQueries, in_window
 from .backbones import load_backbone
 from .core import InputError, NoiseSource, StepInfo, StereoConfig, StereoVideo, to_numpy, to_uint8
-from .depth import depth_source, load_depth
+from .depth import depth_source, dissolves, load_depth
 from .disparity import check_disparity, normalise, resize_disparity
 from .hold import fill_far, held_walk, seen_latents, warp_right
 from .invert import invert
@@ -113,7 +113,8 @@ def find_nearness(
     left, # uint8 (T, H, W, 3)
     config: StereoConfig, noise: NoiseSource,
 ) -> Tensor: # (T, H, W) in [0, 1]
-    "Stage 2: nearness of the left video's pixels, estimated or given, then dissolved (Eq. 5)."
+    "Stage 2: nearness of the left video's pixels, estimated or given, then dissolved (Eq. 5): by the depth network itself if it can (52), else by the backbone's."
+    if config.dissolve and hasattr(depth, 'dissolve'): return torch.as_tensor(depth.dissolve(left, config.dissolve), device=backbone.device)
     if isinstance(depth, str): near = normalise(in_windows(lambda x: backbone.estimate_depth(x, noise), backbone.frames, left), 1, 99)
     else: near = check_disparity(depth(left) if callable(depth) else depth, *left.shape[:3])
     near = torch.as_tensor(near, dtype=torch.float32, device=backbone.device)
@@ -219,9 +220,10 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     if config.frame_stride is not None and config.frame_stride not in backbone.strides:
         known = ' or '.join(map(str, (None, *backbone.strides)))
         raise InputError(f'frame_stride={config.frame_stride} cannot be used; backbone {backbone.name!r} knows {known}.')
-    if isinstance(depth, (str, os.PathLike)):
-        if str(depth) not in (own := ['auto', backbone.name]): depth_source(depth, own)
-    elif not callable(depth): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
+    named, own = isinstance(depth, (str, os.PathLike)), ['auto', backbone.name]
+    if named and str(depth) not in own: depth_source(depth, own)
+    elif not (named or callable(depth)): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
+    if str(depth) not in own and dissolves(depth): config = config.replace(dissolve=0)      # the backbone has nothing to do with it
     if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
     return named_depth(backbone, depth)
 

@@ -1,16 +1,20 @@
 "Depth estimators of transformers at small size, depth files, names in `run`, and frames brought to one scale."
-import importlib.util, subprocess, sys
+import os, subprocess, sys
+from importlib.util import find_spec
 import numpy as np, pytest, torch
 from PIL import Image
 from torch.nn import functional as F
 from hypothesis import given, settings, strategies as st
 from conftest import root
-from scz_nb.core import InputError, MissingDependency
-from scz_nb.depth import (DepthEstimator, GivenDepth, Square, align_frames, default_depth, depth_flicker, depth_source, estimators, fit_line, load_depth,
-                          matches, read_depth, to_inverse)
+from scz_nb.core import InputError, MissingDependency, SczError
+from scz_nb.depth import (ClipDepth, GivenDepth, align_frames, default_depth, depth_cache, depth_flicker, depth_source, dissolves, estimate_depth, estimators, fit_line, fitted, load_depth,
+                          matches, read_depth, stretched, to_inverse)
 from scz_nb.disparity import check_disparity, normalise
 
 video = np.random.default_rng(0).integers(0, 256, (5, 40, 64, 3), np.uint8)
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch): monkeypatch.setenv('SCZ_NB_CACHE', str(tmp_path_factory.mktemp('cache')))
 
 # networks, each written by the classes of transformers
 def vit(**kw):
@@ -119,6 +123,7 @@ def test_progress_counts_batches(folders, capsys):
 # names
 def test_names_lead_to_what_they_say(tmp_path, folders):
     for name, e in estimators.items(): assert depth_source(name) == ('model', e.repo, e) and e.licence and e.params > 0 and e.output in ('inverse', 'metric') and e.revision
+    for name, licence in {'depthcrafter': 'research only', 'video-depth-anything': 'Apache-2.0', 'video-depth-anything-large': 'CC-BY-NC-4.0', 'depth-anything-v2-large': 'CC-BY-NC-4.0', 'tiny': 'Apache-2.0'}.items(): assert licence in estimators[name].licence
     assert estimators[default_depth].licence == 'Apache-2.0'
     assert depth_source('somebody/some-model') == ('model', 'somebody/some-model', None)
     assert depth_source(folders('dpt'))[:2] == ('model', folders('dpt')) and depth_source(tmp_path)[0] == 'file'
@@ -237,12 +242,184 @@ def test_own_depth_as_a_video(tmp_path):
     d = load_depth(tmp_path/'d.mp4')(np.zeros((4, 16, 24, 3), np.uint8))
     assert d.shape == (4, 16, 24) and np.all(np.diff(d.mean((1, 2))) > 0.2)
 
+def cut(save, path): save(path, ramp); path.write_bytes(path.read_bytes()[:200]); return path
+def flip(path): np.savez(path, x=ramp); b = bytearray(path.read_bytes()); b[400] ^= 1; path.write_bytes(b); return path
+
 @pytest.mark.parametrize('make, words', [
     (lambda p: p, 'neither pictures'), (lambda p: (p/'a.png').write_bytes(b'no') and p, 'cannot be read'), (lambda p: (p/'a.npy').write_bytes(b'no') and p/'a.npy', 'cannot be read'),
-    (lambda p: np.savez(p/'a.npz', x=ramp, y=ramp) or p/'a.npz', 'x, y'), (lambda p: (p/'a.exr').write_bytes(b'no') and p/'a.exr', 'a.exr'),
+    (lambda p: np.savez(p/'a.npz', x=ramp, y=ramp) or p/'a.npz', 'x, y'), (lambda p: cut(np.savez, p/'b.npz'), 'cannot be read'), (lambda p: cut(np.save, p/'b.npy'), 'cannot be read'),
+    (lambda p: flip(p/'c.npz'), 'cannot be read'), (lambda p: np.savez(p/'o.npz', x=np.array([{}])) or p/'o.npz', 'cannot be read'), (lambda p: (p/'a.mp4').write_bytes(b'no film') and p/'a.mp4', 'cannot be decoded'),
+    (lambda p: Image.fromarray(video[0]).save(p/'rgb.png') or p/'rgb.png', 'coloured'), (lambda p: (p/'a.exr').write_bytes(b'no') and p/'a.exr', 'a.exr'),
     (lambda p: [Image.new('L', (4 + i, 4)).save(p/f'{i}.png') for i in range(2)] and p, 'different sizes'), (lambda p: p/'gone.npy', 'not there')])
 def test_bad_files_are_named(make, words, tmp_path):
-    with pytest.raises(InputError, match=words): read_depth(make(tmp_path))
+    with pytest.raises(SczError, match=words): read_depth(make(tmp_path))
+
+def test_grey_with_alpha_is_its_grey(tmp_path):
+    la = np.stack([np.rint(ramp[0]*255), np.full((6, 8), 255)], -1).astype(np.uint8)
+    Image.fromarray(la, 'LA').save(tmp_path/'a.png')
+    np.testing.assert_array_equal(read_depth(tmp_path/'a.png')[0], la[..., 0])
+
+def test_sixteen_bits_of_a_video_are_kept(tmp_path):
+    import imageio_ffmpeg
+    deep = np.rint(np.linspace(1000, 60000, 3*32*48)).astype(np.uint16).reshape(3, 32, 48)
+    run = [imageio_ffmpeg.get_ffmpeg_exe(), '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'gray16le', '-s', '48x32', '-i', '-']
+    for name, more, levels in (('a.mkv', ['-c:v', 'ffv1'], 2), ('a.mp4', ['-c:v', 'libx264', '-crf', '0'], 400)):
+        subprocess.run([*run, *more, str(tmp_path/name)], input=deep.tobytes(), check=True)
+        got = read_depth(tmp_path/name)
+        assert got.shape == deep.shape and np.abs(np.polyval(np.polyfit(got.ravel(), deep.ravel().astype(float), 1), got) - deep).max() < levels, name
+
+@pytest.mark.skipif(find_spec('OpenEXR') is None, reason='OpenEXR is not installed')
+def test_exr(tmp_path):
+    import OpenEXR
+    def write(name, **channels):
+        header = dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage)
+        with OpenEXR.File(header, {k: np.ascontiguousarray(v) for k, v in channels.items()}) as f: f.write(str(tmp_path/name))
+        return tmp_path/name
+    r = ramp[1]*40
+    np.testing.assert_array_equal(read_depth(write('z.exr', Z=r))[0], r)
+    np.testing.assert_allclose(read_depth(write('half.exr', Y=r.astype(np.float16)))[0], r, rtol=1e-3)
+    np.testing.assert_array_equal(read_depth(write('layers.exr', **{'View.Depth.Z': r, 'View.Combined.R': 0*r, 'View.Combined.G': 0*r}))[0], r)
+    np.testing.assert_allclose(read_depth(write('grey.exr', R=r, G=r, B=r))[0], r, rtol=1e-6)
+    for name, kw, words in (('rgb.exr', dict(R=r, G=0*r, B=0*r), 'coloured'), ('two.exr', dict(a=r, b=r), 'a, b')):
+        with pytest.raises(InputError, match=words): read_depth(write(name, **kw))
+    (tmp_path/'no.exr').write_bytes(b'no')
+    with pytest.raises(InputError, match='cannot be read'): read_depth(tmp_path/'no.exr')
+    far = write('far.exr', Z=np.where(r > 20, np.inf, r))
+    assert estimate_depth(np.zeros((1, 6, 8, 3), np.uint8), far, 'metric').min() == 0
+
+def test_without_openexr_the_remedy_is_said(tmp_path):
+    (tmp_path/'a.exr').write_bytes(b'x')
+    code = f"import sys; sys.modules['OpenEXR'] = None; from scz_nb.depth import read_depth; read_depth({str(tmp_path/'a.exr')!r})"
+    r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
+    assert 'MissingDependency' in r.stderr and 'pip install OpenEXR' in r.stderr.splitlines()[-1]
+
+# one call
+near = np.random.default_rng(2).uniform(0.2, 0.7, (5, 40, 64)).astype(np.float32)
+
+def test_every_road_leads_to_the_same_map(folders, tmp_path):
+    np.save(tmp_path/'d.npy', near)
+    want = normalise(near, 1, 99).numpy()
+    for model in (near, torch.tensor(near), near.tolist(), lambda v: near, lambda v: torch.tensor(near), str(tmp_path/'d.npy'), tmp_path/'d.npy', load_depth(tmp_path/'d.npy')):
+        got = estimate_depth(video, model)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    net = load_depth(folders('dpt'), 'cpu')
+    for model in (net, folders('dpt'), net.raw): np.testing.assert_array_equal(estimate_depth(video, model, device='cpu'), net(video))
+    np.testing.assert_array_equal(estimate_depth(video, 1/near, 'metric'), stretched(to_inverse(1/near, 'metric')))
+
+def test_a_video_may_be_a_file_and_depth_of_another_size(tmp_path):
+    frames = [Image.fromarray(f) for f in video]
+    frames[0].save(tmp_path/'v.webp', save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    got = estimate_depth(tmp_path/'v.webp', near[:, ::2, ::2])
+    assert got.shape == (5, 40, 64) and got.min() == 0 and got.max() == 1
+    np.testing.assert_array_equal(estimate_depth(video, near[:, ::2, ::2]), got)
+
+def test_constant_depth_is_far_and_said():
+    for model in (np.full((5, 40, 64), 3.), lambda v: np.ones((5, 4, 6))):
+        with pytest.warns(UserWarning, match='constant'): assert not estimate_depth(video, model).any()
+    ball = np.zeros((5, 40, 64)); ball[2, 10:13, 10:13] = 4.                                # far less than a hundredth, but no constant
+    assert estimate_depth(video, ball).max() == 1
+
+bad = dict(nan=(np.full((5, 40, 64), np.nan), 'all are missing'), inf=(np.full((5, 40, 64), np.inf), 'all are missing'), frame=(near[0], 'shape'), count=(near[1:], 'must be .5, height'), rgb=(near[..., None].repeat(3, -1), 'shape'),
+           empty=(near[:, :0], 'shape'), words=('near', 'unknown depth'), text=(lambda v: 'near', 'type'), none=(None, 'type'), nothing=(lambda v: None, 'type'), complex=(near*1j, 'real numbers'), ragged=([[[1.], [2., 3.]]]*5, 'numbers'),
+           function=(lambda v: near[:2], 'shape'), missing=(lambda v: near*np.nan, 'all are missing'), name=('depthcraftr', "did you mean 'depthcrafter'"), gone=('gone/depth.exr', 'not there'), number=(7, 'shape'))
+@pytest.mark.parametrize('kind', bad)
+def test_bad_depth_is_one_sentence(kind):
+    model, words = bad[kind]
+    with pytest.raises(InputError, match=words) as e: estimate_depth(video, model)
+    assert str(e.value).count('\n') == 0 and not list(depth_cache().parent.rglob('*.npz'))
+
+@pytest.mark.parametrize('v', [video[0], video[..., :2], video[:0], video/255.*np.nan, video.astype(int), 'gone.mp4'])
+def test_a_bad_video_is_said(v):
+    with pytest.raises(InputError): estimate_depth(v, near)
+
+def test_partly_missing_depth_is_far():
+    holes = np.where(near > 0.6, np.nan, near)
+    got = estimate_depth(video, holes)
+    assert np.isfinite(got).all() and (got[np.isnan(holes)] == 0).all()
+    with pytest.raises(InputError, match='inverse, metric, far'): estimate_depth(video, near, 'metres')
+
+# the cache
+def files(): return sorted(depth_cache().glob('*')) if depth_cache().is_dir() else []
+
+def test_what_was_computed_is_kept(folders, monkeypatch):
+    from scz_nb import depth
+    first = estimate_depth(video, folders('dpt'), device='cpu')
+    assert len(files()) == 1 and files()[0].suffix == '.npz'
+    np.testing.assert_allclose(read_depth(files()[0]), first)
+    monkeypatch.setattr(depth, 'load_depth', lambda *a, **k: pytest.fail('the network was loaded again'))
+    np.testing.assert_array_equal(estimate_depth(video, folders('dpt')), first)
+    np.testing.assert_array_equal(estimate_depth(video/255., folders('dpt')), first)       # the same content
+
+def test_another_content_is_another_file(folders):
+    folder, ask = folders('dpt'), lambda v=video, **kw: estimate_depth(v, folders('dpt'), device='cpu', **kw)
+    ask(); other = video.copy(); other[3, 2, 1, 0] ^= 1
+    ask(other); assert len(files()) == 2
+    ask(output='metric'); assert len(files()) == 3
+    ask(video[:4]); assert len(files()) == 4
+    os.utime(folder + '/config.json', ns=(1, 1)); ask(); assert len(files()) == 5           # other weights
+    ask(cache=False); estimate_depth(video, near); estimate_depth(video, lambda v: near); assert len(files()) == 5
+
+@pytest.mark.parametrize('harm', [lambda p: p.write_bytes(b''), lambda p: p.write_bytes(p.read_bytes()[:300]), lambda p: p.write_bytes(b'PK' + bytes(500)), lambda p: np.savez(p, x=np.zeros((2, 3, 4), np.float32)),
+                                  lambda p: p.write_bytes(p.read_bytes()[:5000] + bytes(64) + p.read_bytes()[5064:])])
+def test_a_broken_file_is_computed_again(harm, folders):
+    first = estimate_depth(video, folders('dpt'), device='cpu')
+    harm(files()[0])
+    np.testing.assert_array_equal(estimate_depth(video, folders('dpt'), device='cpu'), first)
+    np.testing.assert_array_equal(read_depth(files()[0]), first)                            # and is whole again
+
+def test_no_room_is_no_reason_to_lose_it(folders, tmp_path, monkeypatch):
+    (tmp_path/'file').write_text('x')
+    monkeypatch.setenv('SCZ_NB_CACHE', str(tmp_path/'file'))
+    with pytest.warns(UserWarning, match='not kept'): got = estimate_depth(video, folders('dpt'), device='cpu')
+    np.testing.assert_array_equal(got, load_depth(folders('dpt'), 'cpu')(video))
+
+def test_a_disk_that_is_full_leaves_no_half_file(tmp_path):
+    code = """import resource, signal, numpy as np
+from scz_nb.depth import estimate_depth, depth_cache
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+near = estimate_depth(np.random.default_rng(0).integers(0, 255, (8, 40, 64, 3), np.uint8), 'tiny', device='cpu')
+print(near.shape, near.max(), list(depth_cache().iterdir()))"""
+    r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, env={**os.environ, 'SCZ_NB_CACHE': str(tmp_path)})
+    assert r.stdout.strip() == '(8, 40, 64) 1.0 []' and 'not kept' in r.stderr, r.stderr
+
+def test_the_cache_lies_where_it_is_said(monkeypatch):
+    monkeypatch.setenv('SCZ_NB_CACHE', '/a/b'); assert str(depth_cache()) == '/a/b/depth'
+    monkeypatch.delenv('SCZ_NB_CACHE'); monkeypatch.setenv('XDG_CACHE_HOME', '/x'); assert str(depth_cache()) == '/x/scz_nb/depth'
+    monkeypatch.delenv('XDG_CACHE_HOME'); assert str(depth_cache()) == os.path.expanduser('~/.cache/scz_nb/depth')
+
+# networks for whole clips
+def test_the_embedded_network_knows_its_world():
+    "Rank correlation with the true nearness of held-out scenes, at their size, at three times it, and for clips longer and shorter than eight frames."
+    from scz_nb.core import to_uint8
+    from scz_nb.metrics import spearman
+    from scz_nb.tinyworld import WorldConfig, render, sample_scene
+    got = []
+    for i, size in ((1, (64, 40)), (4, (64, 40)), (4, (192, 120)), (9, (64, 40))):
+        w = WorldConfig(complexity='any', frames=11, width=size[0], height=size[1])
+        c = render(sample_scene(10_000 + i, w), w, right=False)
+        v, true = to_uint8(c.left), c.disparity.numpy()
+        whole, one = estimate_depth(v, 'tiny', device='cpu', cache=False), estimate_depth(v[:1], 'tiny', device='cpu', cache=False)
+        assert whole.shape == true.shape and one.shape == true[:1].shape
+        got.append((spearman(whole, true), spearman(one, true[:1])))
+    assert np.mean(got, 0).min() > 0.75, got
+
+def test_a_folder_of_depthcrafter_is_a_name(tmp_path):
+    from scz_nb.depthcrafter import load_depthcrafter, random_depthcrafter
+    random_depthcrafter().save_pretrained(tmp_path/'dc')
+    v = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
+    f = load_depth(tmp_path/'dc', 'cpu')
+    assert f.name == 'depthcrafter' and dissolves(f) and dissolves(str(tmp_path/'dc')) and not dissolves('depth-anything-v2-small') and not dissolves(np.zeros((3, 4, 5)))
+    torch.testing.assert_close(f.raw(v), load_depthcrafter(tmp_path/'dc', 'cpu').raw(v))
+    np.testing.assert_array_equal(estimate_depth(v, tmp_path/'dc', device='cpu'), f(v))
+    assert len(files()) == 1
+    (tmp_path/'dc/unet/config.json').write_text('{}')
+    with pytest.raises(InputError): load_depth(tmp_path/'dc', 'cpu')
+
+def test_depthcrafter_and_video_depth_anything_say_what_they_need():
+    with pytest.raises(MissingDependency, match='check the connection'): load_depth('depthcrafter', 'cpu')
+    if find_spec('video_depth_anything') is None:
+        with pytest.raises(MissingDependency, match='github.com/DepthAnything/Video-Depth-Anything'): load_depth('video-depth-anything', 'cpu')
 
 # flicker and alignment
 def moving(frames=6, step=2, size=(20, 60)):

@@ -4,7 +4,7 @@ from PIL import Image
 from scz_nb.attention import cross_view, self_attentions
 from scz_nb.backbones import TinyBackbone, load_backbone
 from scz_nb.core import HookError, InputError, StereoConfig
-from scz_nb.sampler import resolve_config, run
+from scz_nb.sampler import resolve_config, run, view_steps
 from scz_nb.tinyworld import WorldConfig, render, sample_scene
 
 world = WorldConfig()
@@ -33,6 +33,23 @@ def test_same_seed_same_bits_and_nothing_global(backbone, video):
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, backbone.unet.parameters()))
     assert no_hooks(backbone)
+
+def test_the_record_says_how_many_view_steps_were_run(backbone, video):
+    asked = []
+    hook = backbone.unet.register_forward_pre_hook(lambda m, a: asked.append(len(a[0])))
+    def run_steps(**config):
+        asked.clear()
+        v = go(backbone, config=dict(restart_iterations=5, refine=((20, 6),), **config), depth=np.random.default_rng(0).random((8, 40, 64)))
+        return v.meta['view_steps'], sum(asked)
+    try:
+        whole, flat, early = run_steps(), run_steps(scale=0.), run_steps(settled=.5)
+        guided, half = run_steps(guidance=2.), run_steps(guidance=2., guidance_window=(0., .5))
+        held = run_steps(right='held')
+    finally: hook.remove()
+    for said, counted in (whole, flat, early, held): assert said == counted
+    assert whole[0] == view_steps(StereoConfig(steps=4, restart_iterations=5, refine=((20, 6),)), 4)
+    assert held[0] == flat[0] == 8 and early[0] < whole[0]                        # without holes nothing repeats
+    assert guided == (whole[0], 2*whole[0]) and half[0] == whole[0] and whole[0] < half[1] < guided[1]
 
 def test_seed_and_prompt_matter(backbone, video):
     assert not np.array_equal(go(backbone, seed=1).left, video.left)

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from scz_nb.core import InputError, NoiseSource, StereoConfig
 from scz_nb.dissolve import dissolve, dissolve_timestep, downsample, spectrum
 from scz_nb.refine import refine_released, refine_step, refine_x0, scale_refine
-from scz_nb.restart import clean_border, filling_latent, noisy_restart, warp_and_fill
+from scz_nb.restart import clean_border, filling_latent, noisy_restart, relative_change, warp_and_fill
 from scz_nb.schedule import add_noise, alphas_cumprod, compose, make_schedule, to_x0_eps
 from scz_nb.warp import border_columns, warp_map, warp_with
 
@@ -176,6 +176,36 @@ def test_the_x0_form_keeps_the_noise_of_the_step():
     perfect = lambda z: (torch.zeros(n), z/(1 - a)**.5)
     level = lambda r: refine_x0((1 - a)**.5*z, perfect, all_hole, i, s, step, r, again).std().item()/(1 - b)**.5
     assert all(abs(level(r) - 1) < .02 for r in (1, 2, 5, 9))
+
+@pytest.mark.parametrize('form', ['released', 'x0'])
+def test_repeats_end_when_the_holes_have_settled(form):
+    s, i = schedules[0], 20
+    def step(settled, repeats=9, moved=warp):
+        seen = []
+        out = refine_step(draw('right'), walk[2], predictor(s, seen), moved, i, s, fresh(i), draw('again'), repeats, form, settled)
+        return out, len(seen)
+    whole, all_nine = step(0.)
+    counts = {share: step(share)[1] for share in (.001, .02, .05, .1, .2, .4, 10.)}
+    assert all_nine == 9 and list(counts.values()) == sorted(counts.values(), reverse=True) and counts[10.] == 2     # a change needs two to be seen
+    between = [share for share, n in counts.items() if 2 < n < 9]
+    assert between or form == 'released'
+    for share in (*between, 10.): assert torch.equal(step(share)[0], step(0., repeats=counts[share])[0])             # it ends there, and nothing else changes
+    assert step(0., moved=stay)[1] == 1 and torch.equal(step(0., moved=stay)[0], step(0., repeats=1, moved=stay)[0])     # no holes, no repeats
+
+def test_restart_ends_when_the_holes_have_settled():
+    s = schedules[0]
+    def count(settled, **kw):
+        said = []
+        out = restart(s, predictor(s), iterations=7, settled=settled, report=lambda done, total, z: said.append(done), **kw)
+        return out, said[-1]//4
+    whole, seven = count(0.)
+    early, n = count(.05)
+    assert seven == 7 and 2 <= n < 7 and torch.equal(early, restart(s, predictor(s), iterations=n)) and not torch.equal(early, whole)
+    assert count(100.)[1] == 2
+
+def test_relative_change_by_hand():
+    a, b, where = torch.tensor([3., 4, 9]).view(1, 1, 1, 1, 3), torch.tensor([3., 3, 7]).view(1, 1, 1, 1, 3), torch.tensor([True, True, False]).view(1, 1, 1, 1, 3)
+    assert relative_change(a, b, where) == pytest.approx(1/5) and relative_change(a, b, ~where) == pytest.approx(2/9) and relative_change(a, b, where & False) == 0
 
 def test_refine_says_what_cannot_be():
     s = schedules[0]
