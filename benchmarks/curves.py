@@ -3,7 +3,7 @@
     python benchmarks/curves.py --scenes 8
 
 writes benchmarks/curves.json (every scene) and benchmarks/curves.md (differences to the paper's plan, with 95 % intervals over scenes).
-Held-out scenes of TinyWorld with their true right views. Scenes are shared out to as many processes as there are cores; a scene that has its file in --out is not made again.
+Held-out scenes of TinyWorld with their true right views. Scenes are shared out to as many processes as there are cores; what is in a file in --out is not made again.
 """
 import argparse, json, os, platform, time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +19,7 @@ from scz_nb.metrics import motion, right_scores
 from scz_nb.sampler import run
 from scz_nb.tinyworld import render, sample_scene
 
-settled = {f'{S} steps, settled {x}': dict(steps=S, settled=x) for S, x in ((50, 0.), (50, .1), (50, .2), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
+settled = {f'{S} steps, settled {x}': dict(steps=S, settled=x) for S, x in ((50, 0.), (50, .1), (50, .2), (50, .3), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
 guided = {f'20 steps, settled 0.1, guidance 3 in {a}–{b}': dict(steps=20, settled=.1, guidance=3., guidance_window=(a, b)) for a, b in ((0., 1.), (0., .5), (.2, .8))}
 plans = settled | guided | {'20 steps, held': dict(steps=20, right='held')}
 base, columns = '50 steps, settled 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker')
@@ -27,12 +27,14 @@ base, columns = '50 steps, settled 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker'
 def one_scene(i: int, out: Path):
     torch.set_num_threads(1)
     path = out/f'scene_{i:03}.json'
-    if path.exists(): return
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    if set(plans) <= set(rows): return
     backbone = load_backbone('tiny', 'cpu')
     world = backbone.model.config.world
     clip = render(sample_scene(10_000 + i, world), world)
-    moves, rows = motion(to_uint8(clip.right)), {}
+    moves = motion(to_uint8(clip.right))
     for name, plan in plans.items():
+        if name in rows: continue
         begin = time.process_time()
         v = run(video=to_uint8(clip.left), prompt=clip.caption, depth=clip.disparity.numpy(), scale=100*world.baseline, config=dict(dissolve=0) | plan, backbone=backbone, progress=False)
         rows[name] = right_scores(clip, v.right, world.baseline, moves) | dict(view_steps=v.meta['view_steps'], seconds=time.process_time() - begin)

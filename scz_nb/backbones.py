@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
-from .core import Backbone, InputError, MissingDependency, OutputError, StereoConfig, check_choice, pick_device, to_uint8
+from .core import Backbone, InputError, MissingDependency, OutputError, StereoConfig, check_choice, hub_revisions, pick_device, to_uint8
 from .depth import default_depth, load_depth
 from .dissolve import dissolve
 from .memory import choose_rung, one_down, place, rungs, tried
@@ -220,7 +220,7 @@ models = {
     'tiny': Model('picture, two pictures or text to video, 64×40', 0, 'Apache-2.0'),
     'small': Model('the same at 128×80; no weights yet', 0, 'Apache-2.0'),
     'dynamicrafter-256': Model('picture to video, 256×256', 10_436_516_084, _tencent, 'Doubiiu/DynamiCrafter', '42f16af4614cd6b8ea37e2347ad9bf7012d5ef7f'),
-    'dynamicrafter-512': Model('picture to video, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512'),
+    'dynamicrafter-512': Model('picture to video, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512', '9eb874455b7903c0244fe7bf53ca21cb979cd05a'),
     'dynamicrafter-1024': Model('picture to video, 1024×576', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_1024', 'f7976a1ee2d962aae35d21702994052be0152896'),
     'dynamicrafter-interp': Model('two pictures to video, loops, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512_Interp', 'be54aaf61ddab427c4100395308fe31fe87a5734'),
     'videocrafter2': Model('text to video, 512×320', 7_403_883_696, 'Apache-2.0', 'VideoCrafter/VideoCrafter2', '7b4079838622fcba3fc2c9575210df3ed1cb8d69')}
@@ -252,7 +252,7 @@ def fetch(name: str) -> Path:
     _check_room(name)
     import huggingface_hub as hub
     try:
-        hub.snapshot_download(tokenizer_repo, allow_patterns=['vocab.json', 'merges.txt', 'tokenizer*.json', 'special_tokens_map.json'])
+        hub.snapshot_download(tokenizer_repo, revision=hub_revisions[tokenizer_repo], allow_patterns=['vocab.json', 'merges.txt', 'tokenizer*.json', 'special_tokens_map.json'])
         return Path(hub.hf_hub_download(m.repo, m.file, revision=m.revision))
     except Exception as e: raise _hub_error(name, e) from None
 
@@ -301,6 +301,7 @@ def load_backbone(
     if isinstance(name, Backbone) and device is None and dtype is None: return name
     if not isinstance(name, (str, os.PathLike)): raise InputError(f'backbone must be a name or a backbone, which then has its own device and dtype; got {name!r:.60}.')
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point): raise InputError(f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.')
+    if rung is not None and rung not in range(len(rungs)): raise InputError(f'rung={rung} cannot be used; it must be a whole number from 0 (everything on the GPU) to {len(rungs) - 1} ({rungs[-1]}).')
     device, (kind, path) = pick_device(device), _find(str(name))
     if kind in SIZES: return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
     dtype = dtype or (torch.float32 if device == 'cpu' else torch.float16)

@@ -26,6 +26,7 @@ def _run_options(p):
     p.add_argument('--steps', type=int, metavar='N', help="denoising steps (default: 50)")
     p.add_argument('--seed', type=int, metavar='N', help="another seed, another video (default: 0)")
     p.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
+    p.add_argument('--rung', type=int, metavar='N', help="less GPU memory, more time: 0 (all of it) to 3 (one layer at a time); default: what is free")
     p.add_argument('--quiet', action='store_true', help="no progress bars")
 
 # %% ../nbs/80_cli.ipynb #80_cli-005
@@ -95,7 +96,10 @@ def _kwargs(args):
     "The options that were given, as arguments of `run`."
     kw = {k: getattr(args, k) for k in ('backbone', 'scale', 'steps', 'seed', 'device') if getattr(args, k) is not None}
     if args.depth is not None: kw['depth'] = _depth(args.depth)
-    if args.right is not None: kw['config'] = dict(right=args.right)
+    if config := {k: getattr(args, k) for k in ('right', 'settled') if getattr(args, k) is not None}: kw['config'] = config
+    if args.rung is not None:
+        from scz_nb.backbones import load_backbone
+        kw['backbone'] = load_backbone(args.backbone or 'tiny', kw.pop('device', None), rung=args.rung)
     return dict(kw, progress=not args.quiet)
 
 # %% ../nbs/80_cli.ipynb #80_cli-011

@@ -192,9 +192,9 @@ class Estimator:
 
 default_depth = 'depth-anything-v2-small'
 estimators = {
-    'depth-anything-v2-small': Estimator('depth-anything/Depth-Anything-V2-Small-hf', 'inverse', 'Apache-2.0', 25),
-    'depth-anything-v2-base': Estimator('depth-anything/Depth-Anything-V2-Base-hf', 'inverse', 'CC-BY-NC-4.0', 97),
-    'depth-anything-v2-large': Estimator('depth-anything/Depth-Anything-V2-Large-hf', 'inverse', 'CC-BY-NC-4.0', 335),
+    'depth-anything-v2-small': Estimator('depth-anything/Depth-Anything-V2-Small-hf', 'inverse', 'Apache-2.0', 25, '5426e4f0f36572d16453bbda7a8389317b1bef99'),
+    'depth-anything-v2-base': Estimator('depth-anything/Depth-Anything-V2-Base-hf', 'inverse', 'CC-BY-NC-4.0', 97, 'b1958afc87fb45a9e3746cb387596094de553ed8'),
+    'depth-anything-v2-large': Estimator('depth-anything/Depth-Anything-V2-Large-hf', 'inverse', 'CC-BY-NC-4.0', 335, '7581137eff8d4e94f6e796d3baea0e9fa79b22d2'),
     'dpt-large': Estimator('Intel/dpt-large', 'inverse', 'Apache-2.0', 342),
     'dpt-hybrid-midas': Estimator('Intel/dpt-hybrid-midas', 'inverse', 'Apache-2.0', 123),
     'zoedepth': Estimator('Intel/zoedepth-nyu-kitti', 'metric', 'MIT', 345),

@@ -14,7 +14,7 @@ __all__ = ['dis_flow', 'shift_between', 'stereo_agreement', 'psnr', 'roughness',
 # %% ../nbs/40_metrics.ipynb #40_metrics-002
 from pathlib import Path
 import numpy as np, torch
-from .core import InputError, MissingDependency, check_choice, to_numpy, to_uint8
+from .core import InputError, MissingDependency, check_choice, hub_revisions, to_numpy, to_uint8
 
 # %% ../nbs/40_metrics.ipynb #40_metrics-005
 def _two(a, b) -> tuple:
@@ -301,7 +301,7 @@ def from_hub(
     "A model or tokenizer of transformers; if it cannot be had, a `MissingDependency` that says what to do."
     try: import transformers
     except ImportError: raise MissingDependency('this measure needs the package transformers: pip install transformers.') from None
-    try: return getattr(transformers, kind).from_pretrained(name)
+    try: return getattr(transformers, kind).from_pretrained(name, revision=hub_revisions.get(str(name), 'main'))
     except (OSError, ValueError) as e:
         raise MissingDependency(f'{kind} {str(name)!r} could not be loaded ({str(e).splitlines()[0]}); give a name on the hub and a network, or a local folder.') from None
 

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, ConfigMixin, DiffusionPipeline, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from fastcore.basics import patch
 from torch import Tensor
-from .core import InputError, MissingDependency, check_choice
+from .core import InputError, MissingDependency, check_choice, hub_revisions
 from .dynamicrafter import DynamiCrafterUNet, Resampler, load_strict
 from .schedule import Schedule, ddim_step, guide, make_schedule
 
@@ -301,7 +301,7 @@ def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.) -> S
 def _clip_part(part: str, clip: str, layers: int):
     "A CLIP tower or the tokenizer from a folder or a name on the hub."
     tf, cls = _transformers(), dict(text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer')[part]
-    try: return getattr(tf, cls).from_pretrained(clip, **(dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}))
+    try: return getattr(tf, cls).from_pretrained(clip, revision=hub_revisions.get(str(clip), 'main'), **(dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}))
     except (OSError, ValueError, TypeError) as e:
         raise MissingDependency(f"the {part.replace('_', ' ')} cannot be loaded from {clip!r} ({_first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.") from None
 

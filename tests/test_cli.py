@@ -94,3 +94,19 @@ def test_ctrl_c_leaves_nothing(photo, tmp_path):
 def test_own_pictures_need_a_folder(capsys):
     status, _, err = cli_says('eval', '--protocol', 'paper', capsys=capsys)
     assert status == 2 and "--pictures" in err
+
+def test_options_become_settings(tmp_path, monkeypatch, capsys):
+    import types
+    seen = {}
+    monkeypatch.setitem(sys.modules, 'scz_nb.sampler', types.SimpleNamespace(run=lambda **kw: seen.update(kw) or types.SimpleNamespace(save=lambda path, **kw: path)))
+    go = lambda *argv: seen.clear() or cli_says('run', '--prompt', 'a boat', '--out', tmp_path, *argv, capsys=capsys)[0]
+    assert go() == 0 and 'config' not in seen and 'backbone' not in seen
+    assert go('--settled', '0.1', '--right', 'held') == 0 and seen['config'] == dict(right='held', settled=.1)
+    assert go('--rung', '2', '--device', 'cpu') == 0 and seen['backbone'].name == 'tiny' and 'device' not in seen
+    assert go('--rung', '4') == 2
+
+def test_bench_prints_its_table(tmp_path, monkeypatch, capsys):
+    from scz_nb import bench as B
+    monkeypatch.setattr(B, 'warp_sizes', {'small': (1, 3, 16, 24)})
+    status, out, _ = cli_says('bench', '--device', 'cpu', '--out', tmp_path/'b', capsys=capsys)
+    assert status == 0 and 'small, float32' in out and (tmp_path/'b/bench.json').exists()
