@@ -46,7 +46,7 @@ class BothViews(LeftQueries):
     "Keeps nothing: the left view runs again before each call of the right one, as in the paper."
     def __contains__(self, i): return False
 
-plans = {'paper, both views at every call': dict(), 'left view once': dict(), 'settled 0.1': dict(settled=.1), 'settled 0.2': dict(settled=.2), '20 steps': dict(steps=20), '20 steps, settled 0.2': dict(steps=20, settled=.2)}
+plans = {'paper, both views at every call': dict(), 'left view once': dict(), 'settled 0.1': dict(settled=.1), 'settled 0.2': dict(settled=.2), 'settled 0.3': dict(settled=.3), '20 steps': dict(steps=20), '20 steps, settled 0.2': dict(steps=20, settled=.2)}
 made = {}
 
 @pytest.mark.parametrize('name', plans)

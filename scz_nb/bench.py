@@ -125,9 +125,12 @@ def random_unet(params: dict, device, dtype) -> DynamiCrafterUNet:
     for p in unet.parameters(): nn.init.normal_(p, std=.02)
     return unet
 
-def bench_unet(unet, sizes: dict, batches = (1, 2)) -> dict: # 'size, views' → `call_cost`
+def bench_unet(unet, sizes: dict, batches = (1, 2)) -> dict: # 'size, views' → `call_cost`, or None where memory ran out
     "A UNet at several sizes (frames and latents), with one view and with two at once."
-    return {f'{name}, {b} view{"s"*(b > 1)}': call_cost(unet, unet_inputs(unet, *size, b)) for name, size in sizes.items() for b in batches}
+    def cost(size, b):
+        try: return call_cost(unet, unet_inputs(unet, *size, b))
+        except torch.OutOfMemoryError: return None
+    return {f'{name}, {b} view{"s"*(b > 1)}': cost(size, b) for name, size in sizes.items() for b in batches}
 
 @torch.inference_mode()
 def bench_compiled(unet, size: tuple) -> dict: # seconds
@@ -147,7 +150,7 @@ def bench_table(found: dict) -> str:
     if w := found.get('warp'): out.append(rows(('warp, times a copy', *next(iter(w.values()))), [(size, *(f'{t/r["copy"]:,.1f}' for t in r.values())) for size, r in w.items()]))
     if u := found.get('unet'):
         out.append(rows(('UNet', 'seconds a call', 'TFLOP', 'share of the ceiling', 'GB at the peak'),
-                        [(k, f'{c["seconds"]:.3f}', f'{c["flops"]/1e12:.2f}', f'{c["flops"]/c["seconds"]/best["arithmetic"]:.2f}', f'{c["bytes"]/1e9:.2f}') for k, c in u.items()]))
+                        [(k, f'{c["seconds"]:.3f}', f'{c["flops"]/1e12:.2f}', f'{c["flops"]/c["seconds"]/best["arithmetic"]:.2f}', f'{c["bytes"]/1e9:.2f}') if c else (k, *['out of memory']*4) for k, c in u.items()]))
     if c := found.get('compiled'): out.append(f'torch.compile: {c["plain"]/c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.')
     return '\n\n'.join(out) + '\n'
 

@@ -50,3 +50,14 @@ def test_finished_parts_survive_an_interrupt(tmp_path, monkeypatch):
     monkeypatch.setattr(B, 'bench_unet', stop)
     with pytest.raises(KeyboardInterrupt): bench('cpu', tmp_path)
     assert 'small, float32' in (tmp_path/'bench.md').read_text() and 'UNet' not in (tmp_path/'bench.md').read_text()
+
+def test_no_memory_is_a_row_of_the_table(monkeypatch):
+    unet = load_backbone('tiny', 'cpu').unet
+    whole = B.call_cost
+    def small(net, inputs, n=3):
+        if len(inputs[0]) > 1: raise torch.OutOfMemoryError('no')
+        return whole(net, inputs, 1)
+    monkeypatch.setattr(B, 'call_cost', small)
+    found = B.bench_unet(unet, {'small': (2, 8, 12)})
+    assert found['small, 1 view'] and found['small, 2 views'] is None
+    assert '| small, 2 views | out of memory |' in bench_table(dict(machine=B.machine(), ceilings=dict(bandwidth=1., arithmetic=1.), unet=found))
