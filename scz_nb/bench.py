@@ -154,6 +154,7 @@ def bench_table(found: dict) -> str:
     if c := found.get('compiled'): out.append(f'torch.compile: {c["plain"]/c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.')
     return '\n\n'.join(out) + '\n'
 
+# %% ../nbs/44_bench.ipynb #44_bench-027
 def bench(
     device: str|None = None, # None: cuda where there is one
     out: str|Path = 'runs/bench', # folder of `bench.json` and `bench.md`, written anew after every part

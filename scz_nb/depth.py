@@ -318,6 +318,7 @@ def dissolves(depth) -> bool: # a name as in `depth_source`, or a loaded depth
     what, repo, known = depth_source(depth)
     return what == 'model' and _kind(repo, known) == 'depthcrafter'
 
+# %% ../nbs/12_depth.ipynb #12_depth-037
 def load_depth(
     name = default_depth, # as in `depth_source`
     device: str|None = None, # where it computes; None: cuda where there is one
@@ -343,7 +344,7 @@ def load_depth(
             + ('write the folder again with save_pretrained, model and image processor.' if local else 'check the connection, or give a folder that save_pretrained wrote, a depth file, an array or a function.')) from None
     return DepthEstimator(model, processor, str(name), output or (known.output if known else None), device, batch, progress)
 
-# %% ../nbs/12_depth.ipynb #12_depth-039
+# %% ../nbs/12_depth.ipynb #12_depth-040
 def depth_cache() -> Path:
     "Where `estimate_depth` keeps what networks computed: depth in $SCZ_NB_CACHE, or else in ~/.cache/scz_nb. It may be deleted at any time."
     base = os.environ.get('SCZ_NB_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'scz_nb'
@@ -366,7 +367,7 @@ def _kept_at(frames: np.ndarray, name: str, repo: str, known, output) -> Path:
     told = repr((scz_nb.__version__, name, repo, _weights(repo, known), output, frames.shape))
     return depth_cache()/(hashlib.sha256(told.encode() + np.ascontiguousarray(frames).data).hexdigest()[:32] + '.npz')
 
-# %% ../nbs/12_depth.ipynb #12_depth-040
+# %% ../nbs/12_depth.ipynb #12_depth-041
 def _kept(path: Path, shape: tuple) -> np.ndarray|None: # (T, H, W) or None
     "What lies in the cache, if it is whole."
     try:
@@ -380,7 +381,7 @@ def _keep(path: Path, near: np.ndarray):
         with whole_file(path) as part: np.savez(part, nearness=near)
     except (OutputError, OSError) as e: warnings.warn(f'the depth is not kept: {e}', stacklevel=3)
 
-# %% ../nbs/12_depth.ipynb #12_depth-041
+# %% ../nbs/12_depth.ipynb #12_depth-042
 def estimate_depth(
     video, # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
     model = default_depth, # name, hub id, folder or depth file as for `load_depth`; a function of the uint8 video, or what it gives: an array (T, h, w)
@@ -404,7 +405,7 @@ def estimate_depth(
     if kept: _keep(here(), near)                                           # by now the commit is known
     return near
 
-# %% ../nbs/12_depth.ipynb #12_depth-051
+# %% ../nbs/12_depth.ipynb #12_depth-052
 def matches(
     flow, # (T-1, H, W, 2) pixels to the right and down to the next frame
     seen = None, # (T-1, H, W) bool: where the flow holds; None: everywhere
@@ -434,7 +435,7 @@ def depth_flicker(
     d, (y, x, ok) = _clip(depth, flow), matches(flow, seen)
     return float(np.abs(np.take_along_axis(d[1:].reshape(len(y), -1), (y*d.shape[2] + x).reshape(len(y), -1), 1).reshape(y.shape) - d[:-1])[ok].mean()) if ok.any() else float('nan')
 
-# %% ../nbs/12_depth.ipynb #12_depth-057
+# %% ../nbs/12_depth.ipynb #12_depth-058
 def fit_line(
     x, y, # (N,)
     rounds: int = 5, # how often pairs that do not fit are dropped

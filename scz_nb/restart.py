@@ -71,11 +71,9 @@ def noisy_restart(
     eps: Tensor, # the ε of Eq. 2
     *,
     scale: float, # signed percent of the width, as the warp uses it
-    iterations: int = 7, # K
-    steps: int = 6, # N
+    iterations: int = 7, steps: int = 6, # K, N
     first_fill: str = 'left', # first iteration's filling: 'left' (paper) or 'own' (released)
-    mu: float = 1., # border blend of Eq. 3
-    settled: float = 0., # no further iteration when the last one has changed the holes by less than this share; 0: never
+    mu: float = 1., settled: float = 0., # border blend of Eq. 3; no further iteration when the last one has changed the holes by less than this share; 0: never
     report=lambda done, total, z: None, # called after every step
 ) -> Tensor: # right latent after step N−1
     "K iterations over the first N steps (Eq. 2, 3); what they leave in the holes fits what was warped beside them."
@@ -90,7 +88,6 @@ def noisy_restart(
             right = compose(*predict(lefts[i], right, i), i, s, noise(i))
             kept.append(filling_latent(right, i, s, eps))
             report(k*steps + i + 1, iterations*steps, right)
-        fills = kept
-        if settled and last is not None and relative_change(right, last, holes) < settled: break
-        last = right
+        if settled and k and relative_change(right, last, holes) < settled: break
+        fills, last = kept, right
     return right
