@@ -4,6 +4,7 @@
 """
 import json, sys
 from pathlib import Path
+from scz_nb.show import Table
 
 yardsticks = {'warp': 'copy', 'UNet': 'ours', 'stereo': 'paper, both views at every call', 'start': 'import torch'}
 words = {'warp': 'times a copy of the picture', 'UNet': 'times ours', 'stereo': "share of the paper's way", 'start': 'times `import torch`'}
@@ -25,7 +26,7 @@ def table(found: dict) -> str:
         head = ['', 'seconds', words[kind], *extra]
         more = lambda n: (v if isinstance(v := rows[n]['extra_info'].get(k, ''), str) else f'{v:.3g}' for k in extra)
         lines = [[n, f'{t:.4g}', f'{t/best[yardsticks[kind]]:,.2f}', *more(n)] for n, t in best.items()]
-        parts += [f'## {group}', '\n'.join('| ' + ' | '.join(r) + ' |' for r in (head, ['---']*len(head), *lines))]
+        parts += [f'## {group}', str(Table(head, lines))]
         if kind == 'warp': parts.append(f"Compiled against unique: {best['unique (Appendix B)']/best['compiled']:.0f} times as fast." + (f" Against the loops: {best['loops']/best['compiled']:,.0f} times." if 'loops' in best else ''))
     return '\n\n'.join(parts) + '\n'
 

@@ -12,14 +12,15 @@ __all__ = ['warp_sizes', 'unet_sizes', 'seconds', 'machine', 'ceilings', 'warp_r
 import copy, json, platform, types
 from pathlib import Path
 from time import perf_counter
-import numpy as np, torch
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 import scz_nb
-from .core import check_choice, pick_device
+from .core import pick_device
 from .dynamicrafter import Attention, DynamiCrafterUNet, TemporalConv
 from .io import check_folder, whole_file
 from .memory import LiveBytes
+from .show import Table
 from .warp import warp, warp_map, warp_unique, warp_with
 
 # %% ../nbs/44_bench.ipynb #44_bench-005
@@ -146,11 +147,10 @@ def bench_table(found: dict) -> str:
     best = found['ceilings']
     out = ['# Speed', ', '.join(f'{k} {v}' for k, v in found['machine'].items()),
            f'Ceilings: {best["bandwidth"]/1e9:,.0f} GB a second read and written, {best["arithmetic"]/1e12:,.2f} TFLOP a second.']
-    rows = lambda head, body: '\n'.join('| ' + ' | '.join(map(str, r)) + ' |' for r in (head, ['---']*len(head), *body))
-    if w := found.get('warp'): out.append(rows(('warp, times a copy', *next(iter(w.values()))), [(size, *(f'{t/r["copy"]:,.1f}' for t in r.values())) for size, r in w.items()]))
+    if w := found.get('warp'): out.append(str(Table(('warp, times a copy', *next(iter(w.values()))), [(size, *(f'{t/r["copy"]:,.1f}' for t in r.values())) for size, r in w.items()])))
     if u := found.get('unet'):
-        out.append(rows(('UNet', 'seconds a call', 'TFLOP', 'share of the ceiling', 'GB at the peak'),
-                        [(k, f'{c["seconds"]:.3f}', f'{c["flops"]/1e12:.2f}', f'{c["flops"]/c["seconds"]/best["arithmetic"]:.2f}', f'{c["bytes"]/1e9:.2f}') if c else (k, *['out of memory']*4) for k, c in u.items()]))
+        out.append(str(Table(('UNet', 'seconds a call', 'TFLOP', 'share of the ceiling', 'GB at the peak'),
+                        [(k, f'{c["seconds"]:.3f}', f'{c["flops"]/1e12:.2f}', f'{c["flops"]/c["seconds"]/best["arithmetic"]:.2f}', f'{c["bytes"]/1e9:.2f}') if c else (k, *['out of memory']*4) for k, c in u.items()])))
     if c := found.get('compiled'): out.append(f'torch.compile: {c["plain"]/c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.')
     return '\n\n'.join(out) + '\n'
 

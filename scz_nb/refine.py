@@ -11,7 +11,7 @@ __all__ = ['refine_released', 'refine_x0', 'refine_step', 'scale_refine', 'cut_r
 from torch import Tensor
 import torch
 from .core import InputError, check_choice
-from .restart import relative_change
+from .restart import has_settled
 from .schedule import Schedule, add_noise, compose
 
 # %% ../nbs/23_refine.ipynb #23_refine-008
@@ -27,7 +27,7 @@ def refine_released(
     for _ in range(repeats):
         x0, eps = predict(z)
         out = compose(x0, eps, i, s, noise)
-        if settled and last is not None and relative_change(x0, last, ~mask) < settled: break
+        if has_settled(x0, last, ~mask, settled): break
         z, last = torch.where(mask, right, s.sigma_ratio(i)*out), x0
     return out
 
@@ -42,7 +42,7 @@ def refine_x0(
     for _ in range(repeats):
         x0, eps = predict(z)
         if last is not None: x0 = torch.where(mask, x0, w*x0 + (1 - w)*last)
-        if settled and last is not None and relative_change(x0, last, ~mask) < settled: break
+        if has_settled(x0, last, ~mask, settled): break
         z, last = torch.where(mask, right, add_noise(x0, again, s.alpha[i])), x0
     return compose(x0, eps, i, s, noise)
 
