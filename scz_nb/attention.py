@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/attention.html.md"""
 # %% auto #0
 __all__ = ['self_attentions', 'in_window', 'cross_view', 'LeftQueries', 'bidirectional']
 
-# %% ../nbs/21_attention.ipynb #21_attention-002
+# %% ../nbs/21_attention.ipynb #21_attention-003
 from contextlib import contextmanager
 import torch
 from torch import nn
 from fastcore.basics import patch
 from .core import HookError, InputError
 
-# %% ../nbs/21_attention.ipynb #21_attention-007
+# %% ../nbs/21_attention.ipynb #21_attention-008
 def self_attentions(model: nn.Module) -> list:
     "The self-attention layers of a network, spatial and temporal; cross-attention to text and picture is not among them."
     return [m for m in model.modules() if getattr(m, 'is_self', False)]
@@ -34,7 +34,7 @@ def _left_queries(module, args, q):
     left = q[:len(q)//2]
     return torch.cat([left, left])
 
-# %% ../nbs/21_attention.ipynb #21_attention-008
+# %% ../nbs/21_attention.ipynb #21_attention-009
 def in_window(
     window: tuple|None, # from this share of the steps up to, not including, that one; None: never
     step: int, # index of the sampling step, 0 is noisiest
@@ -50,7 +50,7 @@ def _open(hooks: list):
     finally:
         for h in hooks: h.remove()
 
-# %% ../nbs/21_attention.ipynb #21_attention-009
+# %% ../nbs/21_attention.ipynb #21_attention-010
 @contextmanager
 def cross_view(
     model: nn.Module, # network whose self-attention layers have `to_q` and `is_self`
@@ -65,7 +65,7 @@ def cross_view(
     layers = _layers(model)
     with _open([model.register_forward_pre_hook(_check_views), *(m.to_q.register_forward_hook(_left_queries) for m in layers)]): yield layers
 
-# %% ../nbs/21_attention.ipynb #21_attention-014
+# %% ../nbs/21_attention.ipynb #21_attention-015
 class LeftQueries:
     "The left view's self-attention queries, step by step, so that the right view can run alone (Eq. 9)."
     def __init__(self,
@@ -83,7 +83,7 @@ class LeftQueries:
     def __contains__(self, i: int) -> bool: return i in self.kept or i in self.last
     def _hooked(self, hook): return _open([m.to_q.register_forward_hook(hook) for m in self.layers])
 
-# %% ../nbs/21_attention.ipynb #21_attention-015
+# %% ../nbs/21_attention.ipynb #21_attention-016
 @patch
 @contextmanager
 def written(self: LeftQueries, i: int):
@@ -108,7 +108,7 @@ def asked(self: LeftQueries, i: int):
     left = iter((self.kept | self.last)[i])
     with self._hooked(lambda m, a, q: next(left)): yield
 
-# %% ../nbs/21_attention.ipynb #21_attention-020
+# %% ../nbs/21_attention.ipynb #21_attention-021
 def _of_both(module, args, x):
     "Forward hook on `to_k` or `to_v`: tokens (2B, N, C) of each view become those of both (2B, 2N, C)."
     both = torch.cat(x.chunk(2), 1)

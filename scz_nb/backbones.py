@@ -9,7 +9,7 @@ __all__ = ['tokenizer_repo', 'models', 'Condition', 'TinyBackbone', 'paper_setti
            'model_settings', 'DynamiCrafterBackbone', 'Model', 'stored', 'storage', 'file_size', 'fetch',
            'load_backbone', 'backbone_names']
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-003
+# %% ../nbs/50_backbones.ipynb #50_backbones-004
 import os, shutil, warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from .refine import cut_refine
 from .schedule import Schedule, guide, make_schedule
 from .tiny import SIZES, TinyModel, depth_latent, shipped_model, shipped_weights, to_nearness
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-004
+# %% ../nbs/50_backbones.ipynb #50_backbones-005
 @dataclass(frozen=True)
 class Condition:
     "What a backbone is told besides the noisy latents; batch 1, used for every view."
@@ -46,7 +46,7 @@ class TinyBackbone:
     def schedule(self, steps: int, eta: float) -> Schedule: return make_schedule(steps, eta)
     def _video(self, video) -> Tensor: return torch.tensor(to_uint8(video), device=self.device).to(self.dtype)/255
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-005
+# %% ../nbs/50_backbones.ipynb #50_backbones-006
 from fastcore.basics import patch
 
 @patch
@@ -63,7 +63,7 @@ def condition(self: TinyBackbone,
     frames = self.model.condition(1, *(None if p is None else self._video(p)[None] for p in (first, last)))
     return Condition(self.model.text([prompt]), self.model.text(['']), frames, stride)
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-006
+# %% ../nbs/50_backbones.ipynb #50_backbones-007
 @patch
 def denoise(self: TinyBackbone,
     z: Tensor, # (V, C, T, h, w) noisy latents of V views, left views first
@@ -88,7 +88,7 @@ def decode(self: TinyBackbone, z: Tensor) -> np.ndarray: # (1, C, T, h, w) to ui
     "Pixels from latents."
     return to_uint8(self.model.picture.decode(z)[0])
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-008
+# %% ../nbs/50_backbones.ipynb #50_backbones-009
 @patch
 def estimate_depth(self: TinyBackbone, video, noise) -> Tensor:
     "Nearness (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) from the diffusion depth model; `noise` is a `NoiseSource`."
@@ -103,7 +103,7 @@ def dissolve_depth(self: TinyBackbone, nearness: Tensor, video, strength: float)
     x = self.model.nearness.encode(nearness[None, ..., None].to(self.device, self.dtype))
     return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form="released"))
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-010
+# %% ../nbs/50_backbones.ipynb #50_backbones-011
 def paper_settings(
     size: str, # '256' (256×256), '512' (320×512) or '1024' (576×1024)
 ) -> dict: # for `StereoConfig.make`
@@ -111,7 +111,7 @@ def paper_settings(
     last, dissolve, stride, rescale = {'256': (45, 30, 3, 0.), '512': (44, 30, 24, 0.7), '1024': (39, 0, 10, 0.7)}[check_choice('size', size, ('256', '512', '1024'))]
     return dict(refine=cut_refine(StereoConfig().refine, last), dissolve=dissolve, frame_stride=stride, guidance_rescale=rescale)
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-013
+# %% ../nbs/50_backbones.ipynb #50_backbones-014
 def count_flops(
     params: dict, # of `DynamiCrafterUNet`
     z: tuple, # shape (B, in_channels, T, h, w) of its input
@@ -136,7 +136,7 @@ def flops(self: TinyBackbone) -> int:
     b, c, *thw = self.latent_shape
     return count_flops(self.unet.config, (b, 2*c + 1, *thw), self.model.config.text_tokens)
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-016
+# %% ../nbs/50_backbones.ipynb #50_backbones-017
 def model_settings(
     kind: str, # 'dynamicrafter-256', '-512', '-1024', 'dynamicrafter-interp' or 'videocrafter2'
 ) -> dict: # for `StereoConfig.make`
@@ -165,7 +165,7 @@ class DynamiCrafterBackbone:
     def _video(self, video) -> Tensor: # uint8 (T, H, W, 3) to (1, 3, T, H, W) in [-1, 1]
         return torch.tensor(to_uint8(video), device=self.device).permute(3, 0, 1, 2)[None].float()/127.5 - 1
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-017
+# %% ../nbs/50_backbones.ipynb #50_backbones-018
 @patch
 @torch.no_grad()
 def encode(self: DynamiCrafterBackbone, video) -> Tensor: # uint8 (T, H, W, 3) to (1, 4, T, h, w)
@@ -183,7 +183,7 @@ def step_down(self: DynamiCrafterBackbone):
     "Do with less memory from here on (54)."
     self.rung = one_down(self.pipe, self.rung, str(self.device))
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-018
+# %% ../nbs/50_backbones.ipynb #50_backbones-019
 @patch
 def check(self: DynamiCrafterBackbone, first: bool, depth, config: StereoConfig):
     "Raise, before anything is run, when this model cannot do what is wanted."
@@ -201,7 +201,7 @@ def dissolve_depth(self: DynamiCrafterBackbone, nearness, video, strength):
     "These models know no depth."
     raise InputError(f'dissolve={strength} needs a diffusion depth model, which {self.name} does not have; set dissolve to 0.')
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-020
+# %% ../nbs/50_backbones.ipynb #50_backbones-021
 @dataclass(frozen=True)
 class Model:
     "A model that has a name here."
@@ -225,7 +225,7 @@ models = {
     'dynamicrafter-interp': Model('two pictures to video, loops, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512_Interp', 'be54aaf61ddab427c4100395308fe31fe87a5734'),
     'videocrafter2': Model('text to video, 512×320', 7_403_883_696, 'Apache-2.0', 'VideoCrafter/VideoCrafter2', '7b4079838622fcba3fc2c9575210df3ed1cb8d69')}
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-021
+# %% ../nbs/50_backbones.ipynb #50_backbones-022
 def stored(name: str) -> Path|None: # None: it is not here
     "Where the file of a model lies."
     m = models[check_choice('model', name, models)]
@@ -243,7 +243,7 @@ def file_size(name: str) -> int: # bytes
     "How large the file of a model is."
     return models[name].size or (stored(name).stat().st_size if stored(name) else 0)
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-022
+# %% ../nbs/50_backbones.ipynb #50_backbones-023
 def fetch(name: str) -> Path:
     "The file of a model, downloaded if it is not here; what was cut off goes on."
     m, path = models[check_choice('model', name, models)], stored(name)
@@ -256,7 +256,7 @@ def fetch(name: str) -> Path:
         return Path(hub.hf_hub_download(m.repo, m.file, revision=m.revision))
     except Exception as e: raise _hub_error(name, e) from None
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-023
+# %% ../nbs/50_backbones.ipynb #50_backbones-024
 def _check_room(name: str):
     "Raise before a download that the disk has no room for."
     folder = storage(name)
@@ -276,7 +276,7 @@ def _hub_error(name: str, e: Exception) -> Exception:
         return MissingDependency(f'{name} is no longer at {m.url} (revision {m.revision}): {what}; pass a file that you have as {name}=PATH.')
     return MissingDependency(f'{name} cannot be downloaded ({what}); check the connection and try again, {elsewhere}.')
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-026
+# %% ../nbs/50_backbones.ipynb #50_backbones-027
 def _find(name: str) -> tuple: # kind of model or None, path or None
     "What a backbone's name stands for: one of `models`, a folder of `save_pretrained`, or NAME=FILE."
     if name in models and models[name].repo and find_spec('transformers') is None: raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
@@ -290,7 +290,7 @@ def _find(name: str) -> tuple: # kind of model or None, path or None
     if path.suffix in ('.ckpt', '.safetensors', '.pt') or os.sep in name: raise InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
     return check_choice('backbone', name, backbone_names()), None
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-027
+# %% ../nbs/50_backbones.ipynb #50_backbones-028
 def load_backbone(
     name = 'tiny', # one of `backbone_names()`, a folder, NAME=FILE, or a backbone, which is returned as it is
     device: str|None = None, # None: cuda where there is one, else cpu
@@ -316,7 +316,7 @@ def backbone_names() -> list:
     "The names that `load_backbone` knows."
     return [name for name, m in models.items() if m.repo or shipped_weights(name).is_file()]
 
-# %% ../nbs/50_backbones.ipynb #50_backbones-028
+# %% ../nbs/50_backbones.ipynb #50_backbones-029
 def _pipeline(kind: str|None, path: Path, dtype: torch.dtype):
     "A pipeline from a folder (kind None) or from a file in the original format."
     from scz_nb.pipeline import DynamiCrafterPipeline

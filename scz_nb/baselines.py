@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/baselines.html.md"""
 __all__ = ['BASELINES', 'copy_left', 'warp_holes', 'fill_border', 'fill_inpaint', 'ddim_invert', 'stereodiffusion',
            'read_results']
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-002
+# %% ../nbs/41_baselines.ipynb #41_baselines-003
 from pathlib import Path
 from functools import partial
 import numpy as np, torch
@@ -22,7 +22,7 @@ from .sampler import in_windows, resolve_config
 from .schedule import Schedule, ddim_step, to_x0_eps
 from .warp import warp_map, warp_with
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-005
+# %% ../nbs/41_baselines.ipynb #41_baselines-006
 def copy_left(
     left, # (T, H, W, 3) uint8, or float in [0, 1]
     nearness, # (T, H, W) in [0, 1], of the left view
@@ -31,7 +31,7 @@ def copy_left(
     "The left view once more: no depth at all."
     return given_view(left, nearness, scale)[0].copy()
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-007
+# %% ../nbs/41_baselines.ipynb #41_baselines-008
 def warp_holes(
     left, # (T, H, W, 3) uint8, or float in [0, 1]
     nearness, # (T, H, W) in [0, 1], of the left view
@@ -41,7 +41,7 @@ def warp_holes(
     "The left view warped; what nobody sees is black."
     return warp_right(left, nearness, scale, fine)[0]
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-012
+# %% ../nbs/41_baselines.ipynb #41_baselines-013
 def fill_border(
     left, # (T, H, W, 3) uint8, or float in [0, 1]
     nearness, # (T, H, W) in [0, 1], of the left view
@@ -55,7 +55,7 @@ def fill_border(
     first = (before >= 0) & ((after == W) | (col - before <= after - col))
     return copy_columns(right, np.where(first, before, after), to_uint8(left))
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-015
+# %% ../nbs/41_baselines.ipynb #41_baselines-016
 def fill_inpaint(
     left, # (T, H, W, 3) uint8, or float in [0, 1]
     nearness, # (T, H, W) in [0, 1], of the left view
@@ -71,12 +71,12 @@ def fill_inpaint(
     how = dict(telea=cv2.INPAINT_TELEA, ns=cv2.INPAINT_NS)[method]
     return np.stack([cv2.inpaint(f, (~s).astype(np.uint8), radius, how) for f, s in zip(right, seen)])
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-016
+# %% ../nbs/41_baselines.ipynb #41_baselines-017
 BASELINES = dict( # name: (left, nearness, scale) → right view
     copy_left=copy_left, warp_holes=warp_holes, fill_border=fill_border,
     inpaint_telea=partial(fill_inpaint, method='telea'), inpaint_ns=partial(fill_inpaint, method='ns'), fill_background=fill_background)
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-027
+# %% ../nbs/41_baselines.ipynb #41_baselines-028
 def ddim_invert(
     z0: torch.Tensor, # (1, C, T, h, w) clean latents
     denoise, # callable (z, t) → the network's prediction at timestep t
@@ -90,7 +90,7 @@ def ddim_invert(
         zs[i] = s.alpha[i]**0.5*x0/s.rescale[i] + (1 - s.alpha[i])**0.5*eps
     return zs
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-028
+# %% ../nbs/41_baselines.ipynb #41_baselines-029
 def _shifted_walk(backbone, lefts, denoise, s, source, mask, begin, again) -> torch.Tensor:
     "The right view's latents: shifted at step `begin`, then denoised beside the left ones; every `again` steps what is seen is put back."
     right = warp_with(lefts[begin], source, mask)
@@ -100,7 +100,7 @@ def _shifted_walk(backbone, lefts, denoise, s, source, mask, begin, again) -> to
         right, _ = ddim_step(right, out, i, s)
     return right
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-029
+# %% ../nbs/41_baselines.ipynb #41_baselines-030
 @torch.inference_mode()
 def stereodiffusion(
     left, # (T, H, W, 3) uint8, or float in [0, 1], at the backbone's size
@@ -126,7 +126,7 @@ def stereodiffusion(
         return backbone.decode(_shifted_walk(backbone, lefts, denoise, s, *moved, begin, again and round(again*config.steps)))
     return in_windows(right, backbone.frames, left, near)
 
-# %% ../nbs/41_baselines.ipynb #41_baselines-039
+# %% ../nbs/41_baselines.ipynb #41_baselines-040
 def _frames(path) -> np.ndarray: # (T, H, W, 3) uint8
     "A video file, or a folder of frames in the order of their names (2 before 10)."
     if path.is_file(): return read_video(path)[0]

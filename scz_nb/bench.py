@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/bench.html.md"""
 __all__ = ['warp_sizes', 'unet_sizes', 'seconds', 'machine', 'ceilings', 'warp_rivals', 'transcribed', 'unet_inputs', 'call_cost',
            'bench_warp', 'random_unet', 'bench_unet', 'bench_compiled', 'bench_table', 'bench']
 
-# %% ../nbs/44_bench.ipynb #44_bench-003
+# %% ../nbs/44_bench.ipynb #44_bench-004
 import copy, json, platform, types
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from .memory import LiveBytes
 from .show import Table
 from .warp import warp, warp_map, warp_unique, warp_with
 
-# %% ../nbs/44_bench.ipynb #44_bench-005
+# %% ../nbs/44_bench.ipynb #44_bench-006
 def seconds(
     f, # function without arguments
     n: int = 5, # calls; the best counts
@@ -49,7 +49,7 @@ def ceilings(device = 'cpu', dtype = torch.float32) -> dict: # bytes a second re
     y = torch.empty_like(x)
     return dict(bandwidth=2*n/seconds(lambda: y.copy_(x), 10, device), arithmetic=2*m**3/seconds(lambda: a @ a, 10, device))
 
-# %% ../nbs/44_bench.ipynb #44_bench-014
+# %% ../nbs/44_bench.ipynb #44_bench-015
 warp_sizes = {'256×256': (1, 3, 256, 256), '1024×1024': (1, 3, 1024, 1024), 'latents 16×4×72×128': (16, 4, 72, 128), 'clip 16×3×576×1024': (16, 3, 576, 1024)}
 
 def warp_rivals(
@@ -67,7 +67,7 @@ def warp_rivals(
     for f in rivals.values(): assert torch.equal(f(), warp_unique(x, d, scale)[0])
     return rivals | {'scatter, map known': lambda: warp_with(x, *known), 'copy': x.clone}
 
-# %% ../nbs/44_bench.ipynb #44_bench-017
+# %% ../nbs/44_bench.ipynb #44_bench-018
 def _spelled_out(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor: # (B, N, C) each
     "Attention with its matrix of weights in full."
     q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
@@ -91,7 +91,7 @@ def unet_inputs(
     E = lambda *s: torch.zeros(s, device=p.device, dtype=p.dtype)
     return E(batch, c['in_channels'], frames, height, width), torch.full((batch,), 500, device=p.device), E(batch, tokens or 77 + 16*frames, c['context_dim'])
 
-# %% ../nbs/44_bench.ipynb #44_bench-018
+# %% ../nbs/44_bench.ipynb #44_bench-019
 @torch.inference_mode()
 def call_cost(
     net, # a network
@@ -112,7 +112,7 @@ def call_cost(
         peak = live.peak
     return dict(seconds=time, flops=counter.get_total_flops(), bytes=peak)
 
-# %% ../nbs/44_bench.ipynb #44_bench-025
+# %% ../nbs/44_bench.ipynb #44_bench-026
 unet_sizes = {'256×256': (16, 32, 32), '320×512': (16, 40, 64), '576×1024': (16, 72, 128)}   # frames and latents of DynamiCrafter
 
 def bench_warp(device, dtypes = (torch.float32,)) -> dict: # 'size, type' → name → seconds
@@ -141,7 +141,7 @@ def bench_compiled(unet, size: tuple) -> dict: # seconds
     device = x[0].device
     return dict(compiling=perf_counter() - begin, compiled=seconds(lambda: fast(*x), 5, device), plain=seconds(lambda: unet(*x), 5, device))
 
-# %% ../nbs/44_bench.ipynb #44_bench-026
+# %% ../nbs/44_bench.ipynb #44_bench-027
 def bench_table(found: dict) -> str:
     "What `bench` has found, as Markdown."
     best = found['ceilings']
@@ -154,7 +154,7 @@ def bench_table(found: dict) -> str:
     if c := found.get('compiled'): out.append(f'torch.compile: {c["plain"]/c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.')
     return '\n\n'.join(out) + '\n'
 
-# %% ../nbs/44_bench.ipynb #44_bench-027
+# %% ../nbs/44_bench.ipynb #44_bench-028
 def bench(
     device: str|None = None, # None: cuda where there is one
     out: str|Path = 'runs/bench', # folder of `bench.json` and `bench.md`, written anew after every part

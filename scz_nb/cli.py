@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/cli.html.md"""
 # %% auto #0
 __all__ = ['demo_seed', 'demo_scene', 'main']
 
-# %% ../nbs/80_cli.ipynb #80_cli-002
+# %% ../nbs/80_cli.ipynb #80_cli-003
 import argparse, sys, time
 from pathlib import Path
 import numpy as np
 from . import __version__
 from .core import InputError, SczError
 
-# %% ../nbs/80_cli.ipynb #80_cli-004
+# %% ../nbs/80_cli.ipynb #80_cli-005
 def _run_options(p):
     "Options that `run` and `demo` share."
     p.add_argument('--out', default='out', metavar='DIR', help="folder for the results (default: out)")
@@ -29,7 +29,7 @@ def _run_options(p):
     p.add_argument('--rung', type=int, metavar='N', help="less GPU memory, more time: 0 (all of it) to 3 (one layer at a time); default: what is free")
     p.add_argument('--quiet', action='store_true', help="no progress bars")
 
-# %% ../nbs/80_cli.ipynb #80_cli-005
+# %% ../nbs/80_cli.ipynb #80_cli-006
 def _file_options(p):
     "Options that `run` and `convert` share."
     p.add_argument('--prompt', default='', metavar='TEXT', help="what happens in the video")
@@ -48,7 +48,7 @@ def _train_options(q):
     q.add_argument('--processes', type=int, metavar='N', help="processes on a CPU (default: one a core, at most four); several GPUs: accelerate launch $(which scz-nb) train-tiny")
     q.add_argument('--scenes', type=int, default=16, metavar='N', help="held-out scenes of the report (default: 16)")
 
-# %% ../nbs/80_cli.ipynb #80_cli-006
+# %% ../nbs/80_cli.ipynb #80_cli-007
 def _paper_options(q):
     "Options of `eval --protocol paper`."
     q.add_argument('--pictures', metavar='DIR', help="paper: pictures, and their prompts in prompts.txt or prompts.csv")
@@ -57,7 +57,7 @@ def _paper_options(q):
     q.add_argument('--dino', metavar='NAME', help="paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)")
     q.add_argument('--results', metavar='DIR', help="paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4")
 
-# %% ../nbs/80_cli.ipynb #80_cli-007
+# %% ../nbs/80_cli.ipynb #80_cli-008
 def _parser():
     "The options of `scz-nb`."
     p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
@@ -85,7 +85,7 @@ def _parser():
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
-# %% ../nbs/80_cli.ipynb #80_cli-010
+# %% ../nbs/80_cli.ipynb #80_cli-011
 def _depth(text):
     "The value of --depth: a name, or the array in a .npy file."
     if not text.endswith('.npy'): return text
@@ -102,7 +102,7 @@ def _kwargs(args):
         kw['backbone'] = load_backbone(args.backbone or 'tiny', kw.pop('device', None), rung=args.rung)
     return dict(kw, progress=not args.quiet)
 
-# %% ../nbs/80_cli.ipynb #80_cli-011
+# %% ../nbs/80_cli.ipynb #80_cli-012
 def _make(args, source, **kw):
     "Run, and save in every layout that was asked for, under the name of `source`."
     from scz_nb.io import check_folder, layout_path
@@ -125,7 +125,7 @@ def _cmd_convert(args):
     "scz-nb convert"
     _make(args, args.video, video=args.video)
 
-# %% ../nbs/80_cli.ipynb #80_cli-013
+# %% ../nbs/80_cli.ipynb #80_cli-014
 demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
@@ -137,7 +137,7 @@ def demo_scene(width:int, height:int, # pixels
     clip = render(sample_scene(demo_seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../nbs/80_cli.ipynb #80_cli-014
+# %% ../nbs/80_cli.ipynb #80_cli-015
 def _real_cost(meta:dict, seconds:float) -> str:
     "What a run that took so long would take with a real backbone, from the arithmetic of both."
     from scz_nb.backbones import dynamicrafter_flops, load_backbone
@@ -146,7 +146,7 @@ def _real_cost(meta:dict, seconds:float) -> str:
     return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
             f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
 
-# %% ../nbs/80_cli.ipynb #80_cli-015
+# %% ../nbs/80_cli.ipynb #80_cli-016
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
@@ -176,7 +176,7 @@ def _cmd_train(args):
     print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
                 processes=args.processes, scenes=args.scenes))
 
-# %% ../nbs/80_cli.ipynb #80_cli-018
+# %% ../nbs/80_cli.ipynb #80_cli-019
 def _cmd_eval(args):
     "scz-nb eval"
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
@@ -207,7 +207,7 @@ def _cmd_fetch(args):
 
 _commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench}
 
-# %% ../nbs/80_cli.ipynb #80_cli-019
+# %% ../nbs/80_cli.ipynb #80_cli-020
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status
     "The command `scz-nb`."

@@ -9,21 +9,21 @@ __all__ = ['hub_revisions', 'SczError', 'InputError', 'MissingDependency', 'Outp
            'check_choice', 'to_numpy', 'to_uint8', 'StereoConfig', 'NoiseSource', 'StepInfo', 'pick_device', 'Backbone',
            'StereoVideo']
 
-# %% ../nbs/00_core.ipynb #00_core-002
+# %% ../nbs/00_core.ipynb #00_core-003
 import hashlib, json, math, numbers
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 import numpy as np, torch
 from fastcore.basics import patch
 
-# %% ../nbs/00_core.ipynb #00_core-004
+# %% ../nbs/00_core.ipynb #00_core-005
 class SczError(Exception): "Base of all errors that this package raises for a person to read."
 class InputError(SczError, ValueError): "Something that was handed in cannot be used."
 class MissingDependency(SczError, ImportError): "A package or a weights file that is needed is not there."
 class OutputError(SczError, OSError): "A result could not be written."
 class HookError(SczError, RuntimeError): "A hook on a network found nothing to hold on to, or was left in place."
 
-# %% ../nbs/00_core.ipynb #00_core-006
+# %% ../nbs/00_core.ipynb #00_core-007
 def unknown_name(what, # what is being named, such as "layout"
                  name, # the name that was given
                  options, # the names that exist
@@ -40,7 +40,7 @@ def check_choice(what, name, options):
     if name not in options: raise unknown_name(what, name, options)
     return name
 
-# %% ../nbs/00_core.ipynb #00_core-009
+# %% ../nbs/00_core.ipynb #00_core-010
 def to_numpy(x # array, tensor or nested list
             ) -> np.ndarray:
     "A numpy array on the CPU; bfloat16 tensors become float32, which numpy knows."
@@ -60,7 +60,7 @@ def to_uint8(x, # (..., 3) uint8, bool, or float in [0, 1]
     if not np.isfinite(x).all(): raise InputError(f"{what} holds NaN or infinite values; replace them first.")
     return np.rint(np.clip(x, 0, 1)*255).astype(np.uint8)
 
-# %% ../nbs/00_core.ipynb #00_core-012
+# %% ../nbs/00_core.ipynb #00_core-013
 def _is_int(lo, hi): return lambda v: isinstance(v, int) and not isinstance(v, bool) and lo <= v <= hi
 def _is_num(lo, hi): return lambda v: isinstance(v, float) and math.isfinite(v) and lo <= v <= hi
 def _is_window(v): return v is None or (len(v) == 2 and all(_is_num(0, 1)(float(o)) for o in v) and v[0] <= v[1])
@@ -88,7 +88,7 @@ _rules = dict(
     dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"),
     right=(lambda v: v in ("paper", "held"), "'paper' or 'held'"))
 
-# %% ../nbs/00_core.ipynb #00_core-014
+# %% ../nbs/00_core.ipynb #00_core-015
 _float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border', 'settled'
 
 def _tidy(name, v):
@@ -111,7 +111,7 @@ def _check(cfg):
         if not ok: raise InputError(f"{name}={given!r} cannot be used; {name} must be {words}.")
         object.__setattr__(cfg, name, v)
 
-# %% ../nbs/00_core.ipynb #00_core-015
+# %% ../nbs/00_core.ipynb #00_core-016
 @dataclass(frozen=True)
 class StereoConfig:
     "Every setting of the method; frozen, checked when it is made."
@@ -136,7 +136,7 @@ class StereoConfig:
 
     def __post_init__(self): _check(self)
 
-# %% ../nbs/00_core.ipynb #00_core-017
+# %% ../nbs/00_core.ipynb #00_core-018
 def _known(kw):
     "Raise an `InputError` for the first name in `kw` that is no setting."
     names = [f.name for f in fields(StereoConfig)]
@@ -158,7 +158,7 @@ def asdict(self:StereoConfig) -> dict:
     "All settings as plain values that JSON can hold; `StereoConfig.make(**d)` reads them back."
     return json.loads(json.dumps({f.name: getattr(self, f.name) for f in fields(self)}))
 
-# %% ../nbs/00_core.ipynb #00_core-020
+# %% ../nbs/00_core.ipynb #00_core-021
 class NoiseSource:
     "Named standard-normal noise from one integer seed, whatever else is drawn and on any device."
     def __init__(self, seed:int=0): # any integer
@@ -182,7 +182,7 @@ class NoiseSource:
 
     def __repr__(self): return f"NoiseSource({self.seed})"
 
-# %% ../nbs/00_core.ipynb #00_core-025
+# %% ../nbs/00_core.ipynb #00_core-026
 @dataclass(frozen=True)
 class StepInfo:
     "One denoising step, as a callback sees it."
@@ -193,7 +193,7 @@ class StepInfo:
 
     def __repr__(self): return f"{self.stage} {self.step}/{self.total}"
 
-# %% ../nbs/00_core.ipynb #00_core-028
+# %% ../nbs/00_core.ipynb #00_core-029
 hub_revisions = { # repository on the hub → the commit that this version was written with
     'laion/CLIP-ViT-H-14-laion2B-s32B-b79K': '1c2b8495b28150b8a4922ee1c8edee224c284c0c',
     'openai/clip-vit-base-patch32': '3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268',
@@ -208,7 +208,7 @@ def pick_device(
     except (RuntimeError, AssertionError, TypeError) as e: raise InputError(f"device {name!r} cannot be used: {str(e).splitlines()[0]}") from None
     return str(name)
 
-# %% ../nbs/00_core.ipynb #00_core-029
+# %% ../nbs/00_core.ipynb #00_core-030
 @runtime_checkable
 class Backbone(Protocol):
     "A latent image-to-video diffusion model, as the sampler sees it; videos are uint8 (T, H, W, 3), latents (V, C, T, h, w)."
@@ -232,7 +232,7 @@ class Backbone(Protocol):
     def estimate_depth(self, video, noise): "Nearness (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
     def dissolve_depth(self, nearness, video, strength): "Eq. 5 on a nearness map."
 
-# %% ../nbs/00_core.ipynb #00_core-031
+# %% ../nbs/00_core.ipynb #00_core-032
 def _views(left, right):
     "Both views as uint8 (T, H, W, 3), or an `InputError`."
     out = [to_uint8(v, n) for v, n in ((left, "left view"), (right, "right view"))]
@@ -251,7 +251,7 @@ def _nearness(disparity, shape):
         raise InputError("disparity must be finite and lie in [0, 1], near = 1.")
     return d.clip(0, 1)
 
-# %% ../nbs/00_core.ipynb #00_core-032
+# %% ../nbs/00_core.ipynb #00_core-033
 @dataclass(eq=False, repr=False)
 class StereoVideo:
     "Two views of one clip, and what is needed to make it again."
@@ -272,7 +272,7 @@ class StereoVideo:
         t, h, w, _ = self.left.shape
         return f"StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{'' if self.disparity is None else ', with disparity'})"
 
-# %% ../nbs/00_core.ipynb #00_core-034
+# %% ../nbs/00_core.ipynb #00_core-035
 @patch
 def save(self:StereoVideo, path, # where to; the suffix (.mp4, .webp, .gif, .png) is the container
          layout="side-by-side", # see `scz_nb.io.layouts`

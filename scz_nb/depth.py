@@ -9,7 +9,7 @@ __all__ = ['default_depth', 'estimators', 'to_inverse', 'to_size', 'fitted', 'st
            'output_of', 'ClipDepth', 'Estimator', 'read_depth', 'GivenDepth', 'depth_source', 'dissolves', 'load_depth',
            'depth_cache', 'estimate_depth', 'matches', 'depth_flicker', 'fit_line', 'align_frames']
 
-# %% ../nbs/12_depth.ipynb #12_depth-002
+# %% ../nbs/12_depth.ipynb #12_depth-003
 import hashlib, os, re, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from .core import InputError, MissingDependency, NoiseSource, OutputError, check
 from .disparity import normalise
 from .io import _video_suffixes, read_video, whole_file
 
-# %% ../nbs/12_depth.ipynb #12_depth-005
+# %% ../nbs/12_depth.ipynb #12_depth-006
 _kinds = dict(inverse=lambda x: x, metric=lambda z: 1/z.clamp(min=1e-6), far=lambda z: -z)
 
 def to_inverse(
@@ -40,7 +40,7 @@ def to_size(near: Tensor, size: tuple) -> Tensor: # (T, h, w) to (T, H, W)
     "Inverse depth at the size (H, W) of the frames."
     return near if near.shape[1:] == tuple(size) else F.interpolate(near[:, None], tuple(size), mode='bilinear', antialias=True)[:, 0]
 
-# %% ../nbs/12_depth.ipynb #12_depth-007
+# %% ../nbs/12_depth.ipynb #12_depth-008
 def fitted(
     x, # (T, h, w) what an estimator, a file or a person gave, any unit and size
     shape: tuple, # (T, H, W) of the video
@@ -64,7 +64,7 @@ def stretched(
     if not out.any(): warnings.warn(f'{name} is constant; all of it counts as far, so nothing will move.', stacklevel=3)
     return out.numpy()
 
-# %% ../nbs/12_depth.ipynb #12_depth-008
+# %% ../nbs/12_depth.ipynb #12_depth-009
 def as_frames(
     video, # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
 ) -> np.ndarray: # (T, H, W, 3) uint8
@@ -73,7 +73,7 @@ def as_frames(
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape: raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
     return frames
 
-# %% ../nbs/12_depth.ipynb #12_depth-016
+# %% ../nbs/12_depth.ipynb #12_depth-017
 class Square:
     "Pictures resized to a square and normalised: what Depth Pro's processor does, without torchvision."
     def __init__(self, size: dict, image_mean=(0.5,)*3, image_std=(0.5,)*3, **rest): self.size, self.mean, self.std = (size['height'], size['width']), image_mean, image_std
@@ -102,7 +102,7 @@ def output_of(config) -> str:
     "What a network gives, by its config: 'metric' or 'inverse'."
     return 'metric' if config.model_type in ('zoedepth', 'glpn') or getattr(config, 'depth_estimation_type', '') == 'metric' else 'inverse'
 
-# %% ../nbs/12_depth.ipynb #12_depth-017
+# %% ../nbs/12_depth.ipynb #12_depth-018
 from fastcore.basics import patch
 
 @patch
@@ -129,7 +129,7 @@ def raw(self: DepthEstimator,
     finally: self.model.to('cpu')                                          # a video model wants that room
     return to_size(to_inverse(out, self.output), frames.shape[1:3])
 
-# %% ../nbs/12_depth.ipynb #12_depth-021
+# %% ../nbs/12_depth.ipynb #12_depth-022
 @dataclass(frozen=True)
 class ClipDepth:
     "A depth network that looks at a whole clip, as a function: video (T, H, W, 3) → nearness (T, H, W) float32 in [0, 1], near = 1."
@@ -158,7 +158,7 @@ def _embedded(repo, known, device, progress):
         return (total/weight)[:len(frames)]
     return ask
 
-# %% ../nbs/12_depth.ipynb #12_depth-024
+# %% ../nbs/12_depth.ipynb #12_depth-025
 _vda = {'vits': dict(features=64, out_channels=[48, 96, 192, 384]), 'vitl': dict(features=256, out_channels=[256, 512, 1024, 1024])}
 
 def _video_depth_anything(repo, known, device, progress):
@@ -179,7 +179,7 @@ def _video_depth_anything(repo, known, device, progress):
 
 _whole_clip = {'tiny': _embedded, 'video-depth-anything': _video_depth_anything}
 
-# %% ../nbs/12_depth.ipynb #12_depth-026
+# %% ../nbs/12_depth.ipynb #12_depth-027
 @dataclass(frozen=True)
 class Estimator:
     "A depth network that has a name here."
@@ -204,7 +204,7 @@ estimators = {
     'video-depth-anything-large': Estimator('depth-anything/Video-Depth-Anything-Large', 'inverse', 'CC-BY-NC-4.0', 382, kind='video-depth-anything'),
     'tiny': Estimator('', 'inverse', 'Apache-2.0', 2, kind='tiny')}
 
-# %% ../nbs/12_depth.ipynb #12_depth-030
+# %% ../nbs/12_depth.ipynb #12_depth-031
 def _grey(x: np.ndarray, name) -> np.ndarray: # (..., 3) to (...,)
     "Grey levels of what is stored as red, green and blue."
     x = x[..., :3].astype(np.float32)
@@ -224,7 +224,7 @@ def _exr(p: Path) -> np.ndarray: # (H, W)
     if len(chosen) != 1: raise InputError(f"{p} has the channels {', '.join(found)}; it must have one that is called Z, V or Y.")
     return found[chosen[0]].astype(np.float32)
 
-# %% ../nbs/12_depth.ipynb #12_depth-031
+# %% ../nbs/12_depth.ipynb #12_depth-032
 def _one_map(p: Path) -> np.ndarray: # (H, W)
     "Grey levels of a picture, 8, 16 or 32 bits deep."
     from PIL import Image
@@ -234,7 +234,7 @@ def _one_map(p: Path) -> np.ndarray: # (H, W)
     except (OSError, SyntaxError, ValueError): raise InputError(f'{p} cannot be read as a picture; save depth as PNG, TIFF or npz.') from None
     return (_grey(x, p) if x.ndim == 3 else x).astype(np.float32)
 
-# %% ../nbs/12_depth.ipynb #12_depth-032
+# %% ../nbs/12_depth.ipynb #12_depth-033
 def _deep_video(p: Path) -> np.ndarray: # (T, H, W)
     "Grey levels of a video, 16 bits where its codec has them."
     if p.suffix.lower() not in _video_suffixes: return _grey(read_video(p)[0], p)
@@ -256,7 +256,7 @@ def _array(p: Path) -> np.ndarray:
     except InputError: raise
     except (OSError, ValueError, EOFError, BadZipFile, KeyError) as e: raise InputError(f'{p} cannot be read ({e}); write it with np.save or np.savez.') from None
 
-# %% ../nbs/12_depth.ipynb #12_depth-033
+# %% ../nbs/12_depth.ipynb #12_depth-034
 _pictures = '.png', '.tif', '.tiff', '.jpg', '.jpeg', '.webp', '.exr'
 
 def read_depth(
@@ -273,7 +273,7 @@ def read_depth(
     if len({m.shape for m in maps}) > 1: raise InputError(f'the pictures in {p} have different sizes.')
     return np.stack(maps)
 
-# %% ../nbs/12_depth.ipynb #12_depth-034
+# %% ../nbs/12_depth.ipynb #12_depth-035
 @dataclass(frozen=True)
 class GivenDepth:
     "Depth of your own as a function: video (T, H, W, 3) → nearness (T, H, W) float32 in [0, 1], near = 1."
@@ -285,7 +285,7 @@ class GivenDepth:
         return fitted(read_depth(self.name), as_frames(video).shape[:3], self.output, self.name)
     def __call__(self, video) -> np.ndarray: return stretched(self.raw(video), self.name)
 
-# %% ../nbs/12_depth.ipynb #12_depth-035
+# %% ../nbs/12_depth.ipynb #12_depth-036
 def depth_source(
     name, # a name in `estimators`, a hub id such as 'org/model', a folder with config.json or model_index.json, or a depth file or folder of pictures
     more = (), # further names for the message
@@ -299,7 +299,7 @@ def depth_source(
     if p.suffix or len(p.parts) > 1: raise InputError(f'{p} is not there; give the path of a depth file or folder.')
     raise unknown_name('depth', str(name), dict.fromkeys([*more, *estimators]))
 
-# %% ../nbs/12_depth.ipynb #12_depth-036
+# %% ../nbs/12_depth.ipynb #12_depth-037
 def _pretrained(repo: str, revision: str) -> tuple: # model, processor
     "A network and its processor from the hub or a folder, on the CPU."
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
@@ -318,7 +318,7 @@ def dissolves(depth) -> bool: # a name as in `depth_source`, or a loaded depth
     what, repo, known = depth_source(depth)
     return what == 'model' and _kind(repo, known) == 'depthcrafter'
 
-# %% ../nbs/12_depth.ipynb #12_depth-037
+# %% ../nbs/12_depth.ipynb #12_depth-038
 def load_depth(
     name = default_depth, # as in `depth_source`
     device: str|None = None, # where it computes; None: cuda where there is one
@@ -344,7 +344,7 @@ def load_depth(
             + ('write the folder again with save_pretrained, model and image processor.' if local else 'check the connection, or give a folder that save_pretrained wrote, a depth file, an array or a function.')) from None
     return DepthEstimator(model, processor, str(name), output or (known.output if known else None), device, batch, progress)
 
-# %% ../nbs/12_depth.ipynb #12_depth-040
+# %% ../nbs/12_depth.ipynb #12_depth-041
 def depth_cache() -> Path:
     "Where `estimate_depth` keeps what networks computed: depth in $SCZ_NB_CACHE, or else in ~/.cache/scz_nb. It may be deleted at any time."
     base = os.environ.get('SCZ_NB_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'scz_nb'
@@ -367,7 +367,7 @@ def _kept_at(frames: np.ndarray, name: str, repo: str, known, output) -> Path:
     told = repr((scz_nb.__version__, name, repo, _weights(repo, known), output, frames.shape))
     return depth_cache()/(hashlib.sha256(told.encode() + np.ascontiguousarray(frames).data).hexdigest()[:32] + '.npz')
 
-# %% ../nbs/12_depth.ipynb #12_depth-041
+# %% ../nbs/12_depth.ipynb #12_depth-042
 def _kept(path: Path, shape: tuple) -> np.ndarray|None: # (T, H, W) or None
     "What lies in the cache, if it is whole."
     try:
@@ -381,7 +381,7 @@ def _keep(path: Path, near: np.ndarray):
         with whole_file(path) as part: np.savez(part, nearness=near)
     except (OutputError, OSError) as e: warnings.warn(f'the depth is not kept: {e}', stacklevel=3)
 
-# %% ../nbs/12_depth.ipynb #12_depth-042
+# %% ../nbs/12_depth.ipynb #12_depth-043
 def estimate_depth(
     video, # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
     model = default_depth, # name, hub id, folder or depth file as for `load_depth`; a function of the uint8 video, or what it gives: an array (T, h, w)
@@ -405,7 +405,7 @@ def estimate_depth(
     if kept: _keep(here(), near)                                           # by now the commit is known
     return near
 
-# %% ../nbs/12_depth.ipynb #12_depth-052
+# %% ../nbs/12_depth.ipynb #12_depth-053
 def matches(
     flow, # (T-1, H, W, 2) pixels to the right and down to the next frame
     seen = None, # (T-1, H, W) bool: where the flow holds; None: everywhere
@@ -435,7 +435,7 @@ def depth_flicker(
     d, (y, x, ok) = _clip(depth, flow), matches(flow, seen)
     return float(np.abs(np.take_along_axis(d[1:].reshape(len(y), -1), (y*d.shape[2] + x).reshape(len(y), -1), 1).reshape(y.shape) - d[:-1])[ok].mean()) if ok.any() else float('nan')
 
-# %% ../nbs/12_depth.ipynb #12_depth-058
+# %% ../nbs/12_depth.ipynb #12_depth-059
 def fit_line(
     x, y, # (N,)
     rounds: int = 5, # how often pairs that do not fit are dropped

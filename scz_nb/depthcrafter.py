@@ -10,7 +10,7 @@ __all__ = ['small_parts', 'full_parts', 'svd_scheduler', 'time_ids', 'noise_on_v
            'GivenVideo', 'windows', 'fade_in', 'crossfade', 'DepthCrafterOutput', 'DepthCrafterPipeline', 'build_parts',
            'random_depthcrafter', 'DepthCrafter', 'load_depthcrafter']
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-003
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-004
 import json, math, re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from .disparity import check_disparity, normalise
 from .pipeline import DynamiCrafterPipeline, aligned, clip_pixels
 from .schedule import guide
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-006
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-007
 @dataclass(frozen=True)
 class PerFrame:
     "Embeddings that are there for every frame, so that repeating them over the frames changes nothing."
@@ -52,7 +52,7 @@ class DepthCrafterUNet(UNetSpatioTemporalConditionModel):
         "What Stable Video Diffusion's does, each frame with its own embedding."
         return super().forward(sample, timestep, PerFrame(encoder_hidden_states.flatten(0, 1)[:, None]), added_time_ids, return_dict)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-008
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-009
 small_parts = dict( # the networks in small, for trying things out
     unet=dict(sample_size=8, block_out_channels=(32, 64), down_block_types=('CrossAttnDownBlockSpatioTemporal', 'DownBlockSpatioTemporal'),
               up_block_types=('UpBlockSpatioTemporal', 'CrossAttnUpBlockSpatioTemporal'), layers_per_block=1, cross_attention_dim=32, num_attention_heads=(2, 4),
@@ -65,7 +65,7 @@ full_parts = dict( # the published ones; the UNet's defaults are its own
 svd_scheduler = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', prediction_type='v_prediction', sigma_min=0.002, sigma_max=700.,
                      timestep_spacing='leading', timestep_type='continuous', use_karras_sigmas=True, steps_offset=1)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-012
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-013
 def karras_sigmas(
     scheduler, # Stable Video Diffusion's `EulerDiscreteScheduler`
     steps: int, # from 1
@@ -92,7 +92,7 @@ def euler_step(
     "Straight towards x̂0, as far as the noise level falls."
     return x0 + after/sigma*(x - x0)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-018
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-019
 def dissolve_sigma(
     scheduler, # Stable Video Diffusion's
     strength: int, # 0 (none) to 50
@@ -103,7 +103,7 @@ def dissolve_sigma(
     if isinstance(strength, bool) or not 0 <= n <= 50: raise InputError(f'dissolving strength must be a whole number from 0 (none) to 50; got {strength!r}.')
     return karras_sigmas(scheduler, 50)[50 - n].item()
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-022
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-023
 time_ids, noise_on_video = (7., 127., 0.02), 0.02                            # frames a second, motion bucket, noise; all from the training
 
 def fit_size(
@@ -124,7 +124,7 @@ def check_video(video # (T, H, W, 3) uint8, or float in [0, 1]
     if min(h, w) < 64: raise InputError(f'DepthCrafter needs frames of 64×64 pixels or more; these are {w}×{h}: enlarge them, or use another estimator.')
     return frames
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-023
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-024
 def to_pixels(frames, size: tuple) -> Tensor: # (T, H, W, 3) uint8 to (T, 3, *size) in [-1, 1]
     "Frames at the network's size."
     x = torch.tensor(frames).permute(0, 3, 1, 2).float()
@@ -138,7 +138,7 @@ class GivenVideo:
     def __len__(self) -> int: return self.latents.shape[1]
     def __getitem__(self, at: slice): return GivenVideo(self.embeddings[:, at], self.latents[:, at])
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-028
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-029
 def windows(
     frames: int, # of the video
     size: int = 110, # frames that the network takes at once
@@ -162,7 +162,7 @@ def crossfade(
     both = (1 - w)*old[:, old.shape[1] - overlap:] + w*new[:, :overlap]
     return torch.cat([old[:, :old.shape[1] - overlap], both, new[:, overlap:]], 1)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-031
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-032
 @dataclass
 class DepthCrafterOutput(BaseOutput):
     "The pipeline's result."
@@ -192,7 +192,7 @@ def _check_fit(unet, vae, image_encoder, scheduler):
 
 DepthCrafterPipeline.from_pretrained = classmethod(DynamiCrafterPipeline.from_pretrained.__func__)   # the same checks, the same alignment (53)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-033
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-034
 @contextmanager
 def _exact(vae):
     "The autoencoder in float32 where half precision is too small for it."
@@ -206,7 +206,7 @@ def _encode(self: DepthCrafterPipeline, pieces) -> Tensor: # pieces of (T, 3, H,
     "Latents as the autoencoder gives them: the middle of what it thinks possible."
     with _exact(self.vae) as vae: return torch.cat([vae.encode(p.to(self._execution_device, vae.dtype)).latent_dist.mode() for p in pieces])[None].float()
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-034
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-035
 @patch
 @torch.no_grad()
 def condition(self: DepthCrafterPipeline,
@@ -230,7 +230,7 @@ def encode_depth(self: DepthCrafterPipeline, near: Tensor, longest: int = 1024, 
     x = to_size(near.float().cpu(), fit_size(*near.shape[1:], longest))[:, None].expand(-1, 3, -1, -1)*2 - 1
     return self._encode(x.split(chunk))*self.vae.config.scaling_factor
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-035
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-036
 @patch
 @torch.no_grad()
 def decode(self: DepthCrafterPipeline,
@@ -243,7 +243,7 @@ def decode(self: DepthCrafterPipeline,
     grey = torch.cat([self.vae.decode(p, num_frames=len(p)).sample.float().clamp(-1, 1).mean(1).cpu() for p in pieces])
     return to_size((grey + 1)/2, size)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-036
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-037
 @patch
 @torch.no_grad()
 def denoise(self: DepthCrafterPipeline,
@@ -260,7 +260,7 @@ def denoise(self: DepthCrafterPipeline,
     if guidance != 1: v = guide(v, say(torch.zeros_like(given.embeddings), torch.zeros_like(given.latents)), guidance)
     return velocity_to_x0(x, v, sigma)
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-038
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-039
 @patch
 @torch.no_grad()
 def sample(self: DepthCrafterPipeline,
@@ -281,7 +281,7 @@ def sample(self: DepthCrafterPipeline,
         out = x if out is None else crossfade(out, x, overlap)
     return out
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-039
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-040
 @patch
 @torch.no_grad()
 def dissolve(self: DepthCrafterPipeline,
@@ -299,7 +299,7 @@ def dissolve(self: DepthCrafterPipeline,
         out = part if out is None else crossfade(out, part, overlap)
     return out
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-040
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-041
 @patch
 @torch.no_grad()
 def __call__(self: DepthCrafterPipeline,
@@ -328,7 +328,7 @@ def __call__(self: DepthCrafterPipeline,
     finally: self.maybe_free_model_hooks()
     return out if return_dict else out.to_tuple()
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-041
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-042
 @patch
 def _reporter(self: DepthCrafterPipeline, bar, callback):
     "What is done after each step."
@@ -337,7 +337,7 @@ def _reporter(self: DepthCrafterPipeline, bar, callback):
         return x if callback is None else callback(self, i, sigma, {'latents': x}).get('latents', x)
     return step
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-043
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-044
 def build_parts(
     size: dict = full_parts, # or `small_parts`
 ) -> dict: # component → network
@@ -360,7 +360,7 @@ def random_depthcrafter(
             p.data = x + 1 if p.ndim == 1 and name.endswith('.weight') else x
     return DepthCrafterPipeline(**nets, scheduler=EulerDiscreteScheduler(**svd_scheduler))
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-053
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-054
 hub = {
     'unet': Model('the UNet', 3_049_246_164, 'Tencent: academic, research and educational use only (see its page)', 'tencent/DepthCrafter', 'c1a22b53f8abf80cd0b025adf29e637773229eca', 'diffusion_pytorch_model.safetensors'),
     'svd': Model('autoencoder, image tower, scheduler', 1_459_639_294, "Stability AI's own, commercial use on its terms (see its page)", 'stabilityai/stable-video-diffusion-img2vid-xt', '9e43909513c6714f1bc78bcb44d96e733cd242aa', 'vae, image_encoder, scheduler')}
@@ -385,7 +385,7 @@ def _check_folder(folder: Path):
     if [_class_name(folder/f) for f in ('model_index.json', 'unet/config.json')] == ['StableVideoDiffusionPipeline', 'UNetSpatioTemporalConditionModel']:
         raise InputError(f"{folder}/unet is Stable Video Diffusion's own UNet, which makes pictures; put the files of {hub['unet'].repo} there (if they are, write \"DepthCrafterUNet\" as _class_name into its config.json).")
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-055
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-056
 _wanted = dict(unet=['config.json', 'diffusion_pytorch_model.safetensors'],
                svd=['scheduler/*', *(f'{p}/{f}' for p in ('vae', 'image_encoder') for f in ('config.json', '*.fp16.safetensors'))])
 
@@ -412,7 +412,7 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     if lost := sorted(part[1]['missing_keys']): raise InputError(f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; it is another network, or {remedy}.')
     return aligned(part[0].eval())
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-056
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-057
 class DepthCrafter:
     "DepthCrafter as a function: video uint8 (T, H, W, 3) → nearness (T, H, W) float32 in [0, 1], near = 1."
     name = 'depthcrafter'
@@ -434,7 +434,7 @@ class DepthCrafter:
     def __repr__(self): return f'DepthCrafter(steps={self.options["num_inference_steps"]}, device={self.device!r})'
     def _noise(self) -> torch.Generator: return NoiseSource(self.seed).generator('depth')
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-057
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-058
 @patch
 def raw(self: DepthCrafter,
     video, # (T, H, W, 3) uint8, or float in [0, 1]
@@ -451,7 +451,7 @@ def dissolve(self: DepthCrafter,
     "The depth of a video, dissolved before it is decoded (Eq. 5 as released)."
     return normalise(self.raw(video, strength)).numpy()
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-058
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-059
 @patch
 @torch.no_grad()
 def dissolve_depth(self: DepthCrafter,
@@ -469,7 +469,7 @@ def dissolve_depth(self: DepthCrafter,
         return self.pipe.decode(x, frames.shape[1:3])
     finally: self.pipe.maybe_free_model_hooks()
 
-# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-059
+# %% ../nbs/52_depthcrafter.ipynb #52_depthcrafter-060
 def load_depthcrafter(
     folder = None, # with unet, vae, image_encoder and scheduler, as save_pretrained writes them; None: the hub
     device: str|None = None, # where it computes; None: cuda where there is one

@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/disparity.html.md"""
 # %% auto #0
 __all__ = ['depth_to_disparity', 'normalise', 'check_disparity', 'shift_columns', 'resize_disparity', 'converge', 'shift_pair']
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-002
+# %% ../nbs/10_disparity.ipynb #10_disparity-003
 import math
 import numpy as np, torch
 from torch import Tensor
 from torch.nn import functional as F
 from .core import InputError, check_choice
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-004
+# %% ../nbs/10_disparity.ipynb #10_disparity-005
 def _tensor(x, what): # array, tensor or nested list -> tensor on its own device
     "A floating-point tensor, all of it finite, or an `InputError`."
     try: t = x if torch.is_tensor(x) else torch.as_tensor(np.array(x))
@@ -24,7 +24,7 @@ def _tensor(x, what): # array, tensor or nested list -> tensor on its own device
     if not all(math.isfinite(m) for m in t.aminmax()): raise InputError(f"{what} holds {(~torch.isfinite(t)).sum()} NaN or infinite values of {t.numel()}; replace them first.")
     return t
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-007
+# %% ../nbs/10_disparity.ipynb #10_disparity-008
 def depth_to_disparity(
     depth, # any shape; metric depth Z > 0, say in metres
     focal: float, # focal length f, pixels
@@ -37,7 +37,7 @@ def depth_to_disparity(
         if not (math.isfinite(v) and v > 0): raise InputError(f"{name}={v!r} cannot be used; it must be a number above 0.")
     return focal*baseline/z
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-016
+# %% ../nbs/10_disparity.ipynb #10_disparity-017
 def _bounds(d, low, high):
     "The `low`-th and `high`-th percentile; of many values every n-th is looked at, but the extremes are exact."
     flat = d.flatten()
@@ -58,7 +58,7 @@ def normalise(
     if not hi > lo: return torch.zeros_like(d)
     return ((d - lo)/(hi - lo)).clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-022
+# %% ../nbs/10_disparity.ipynb #10_disparity-023
 def check_disparity(
     d, # (T, H, W) nearness in [0, 1], array or tensor
     frames: int, # T
@@ -73,7 +73,7 @@ def check_disparity(
         raise InputError(f"disparity reaches from {lo:g} to {hi:g}; it must lie in [0, 1], near = 1: use `normalise`.")
     return d.float().clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-025
+# %% ../nbs/10_disparity.ipynb #10_disparity-026
 def _check_shift(scale, exponent):
     "Scale and exponent as numbers, or an `InputError`."
     scale, exponent = float(scale), float(exponent)
@@ -101,7 +101,7 @@ def shift_columns(
     d = d.to(torch.float64, copy=True)
     return (d if exponent == 1 else d.pow_(exponent)).mul_(scale*width).div_(100).to(torch.int32)  # a cast goes toward zero
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-028
+# %% ../nbs/10_disparity.ipynb #10_disparity-029
 def resize_disparity(
     d, # (T, H, W) nearness in [0, 1]
     size: tuple, # (H', W') of the new grid
@@ -117,7 +117,7 @@ def resize_disparity(
     else: out = F.interpolate(x, tuple(size), mode={'area': 'area', 'nearest': 'nearest-exact'}[mode])
     return out[:, 0].clamp(0, 1)
 
-# %% ../nbs/10_disparity.ipynb #10_disparity-041
+# %% ../nbs/10_disparity.ipynb #10_disparity-042
 def converge(
     plane: float, # nearness that shall lie on the screen, in [0, 1]
     scale: float, # s, percent of the width

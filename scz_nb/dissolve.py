@@ -7,13 +7,13 @@ Docs: https://scz-nb.github.io/scz_nb/dissolve.html.md"""
 # %% auto #0
 __all__ = ['downsample', 'spectrum', 'dissolve_timestep', 'dissolve']
 
-# %% ../nbs/14_dissolve.ipynb #14_dissolve-002
+# %% ../nbs/14_dissolve.ipynb #14_dissolve-003
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import InputError, check_choice
 from .schedule import alphas_cumprod, to_x0_eps
 
-# %% ../nbs/14_dissolve.ipynb #14_dissolve-005
+# %% ../nbs/14_dissolve.ipynb #14_dissolve-006
 def downsample(
     nearness: Tensor, # (T, H, W)
     factor: int, # block size in pixels
@@ -24,7 +24,7 @@ def downsample(
     small = F.interpolate(x, size=[max(n//factor, 1) for n in x.shape[-2:]], mode='area')
     return F.interpolate(small, size=x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
 
-# %% ../nbs/14_dissolve.ipynb #14_dissolve-014
+# %% ../nbs/14_dissolve.ipynb #14_dissolve-015
 def spectrum(
     nearness: Tensor, # (T, H, W)
 ) -> Tensor: # (min(H, W)//2,) mean amplitude at each radial frequency, in cycles per height or width
@@ -37,7 +37,7 @@ def spectrum(
     total, count = (torch.zeros(r.max() + 1).index_add_(0, r, v.flatten()) for v in (amp, torch.ones(h, w)))
     return (total/count.clamp(min=1))[:n]
 
-# %% ../nbs/14_dissolve.ipynb #14_dissolve-017
+# %% ../nbs/14_dissolve.ipynb #14_dissolve-018
 def dissolve_timestep(strength: float, train_steps: int = 1000) -> int:
     "Training timestep of a dissolving strength in [0, 50]: the strength counts entries of a 50-step schedule."
     if not 0 <= strength <= 50: raise InputError(f'dissolving strength must be between 0 (none) and 50; got {strength}.')

@@ -9,13 +9,13 @@ __all__ = ['Attention', 'GEGLU', 'FeedForward', 'TransformerBlock', 'SpatialTran
            'zeroed', 'TemporalConvBlock', 'ResBlock', 'timestep_embedding', 'Downsample', 'Upsample',
            'DynamiCrafterUNet', 'load_strict', 'PerceiverAttention', 'Resampler']
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-002
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-003
 import math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from .core import InputError
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-007
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-008
 class Attention(nn.Module):
     "Multi-head attention; self-attention when `context_dim` is None, else cross-attention to text and image tokens."
     def __init__(self,
@@ -44,7 +44,7 @@ class Attention(nn.Module):
             out = out + pic * (1 + torch.tanh(self.alpha) if hasattr(self, 'alpha') else 1)
         return self.to_out(out)
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-009
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-010
 class GEGLU(nn.Module):
     "Gated linear unit with GELU gate: half of the projection times the gelu of the other half."
     def __init__(self, dim: int, inner: int):
@@ -74,7 +74,7 @@ class TransformerBlock(nn.Module):
         x = x + self.attn2(self.norm2(x), context, image_context)
         return x + self.ff(self.norm3(x))
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-011
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-012
 class SpatialTransformer(nn.Module):
     "Attention among the positions of each frame, and from them to the text and image tokens."
     def __init__(self, channels: int, heads: int, dim_head: int, depth: int, context_dim: int, **image):
@@ -93,7 +93,7 @@ class SpatialTransformer(nn.Module):
         for block in self.transformer_blocks: h = block(h, context, image_context)
         return x + self.proj_out(h).unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-012
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-013
 class TemporalTransformer(nn.Module):
     "Attention among the frames at each position."
     def __init__(self, channels: int, heads: int, dim_head: int, depth: int):
@@ -111,7 +111,7 @@ class TemporalTransformer(nn.Module):
         h = self.proj_out(h).reshape(n//t, hh, w, t, c).permute(0, 3, 4, 1, 2).reshape(n, c, hh, w)
         return x + h
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-014
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-015
 class TemporalConv(nn.Conv3d):
     "Convolution over three neighbouring frames, weights shaped as `Conv3d` has them, computed as a 2-D one."
     def __init__(self, cin: int, cout: int): super().__init__(cin, cout, (3, 1, 1), padding=(1, 0, 0))
@@ -119,7 +119,7 @@ class TemporalConv(nn.Conv3d):
         y = F.conv2d(x.flatten(3), self.weight.squeeze(-1), self.bias, padding=(1, 0))
         return y.unflatten(3, x.shape[-2:])
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-017
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-018
 def zeroed(m: nn.Module) -> nn.Module:
     "`m` with all its parameters set to zero, so that a residual branch starts as nothing."
     for p in m.parameters(): nn.init.zeros_(p)
@@ -135,7 +135,7 @@ class TemporalConvBlock(nn.Module):
             setattr(self, f'conv{i}', nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), nn.Identity(), zeroed(conv) if i == 4 else conv))
     def forward(self, x): return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-018
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-019
 class ResBlock(nn.Module):
     "Two 3×3 convolutions around a skip connection, told the timestep; then, if asked for, convolutions in time."
     def __init__(self, cin: int, cout: int, emb: int, dropout: float = 0., temporal: bool = True):
@@ -152,14 +152,14 @@ class ResBlock(nn.Module):
         if not hasattr(self, 'temporal_conv'): return h
         return self.temporal_conv(h.unflatten(0, (-1, frames)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-020
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-021
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     "Sinusoidal embedding (B, dim) of timesteps `t` (B,): cosines, then sines (Vaswani et al. 2017)."
     freq = torch.exp(-math.log(10000) * torch.arange(dim//2, device=t.device, dtype=torch.float32) / (dim//2))
     arg = t.float()[:, None] * freq
     return torch.cat([arg.cos(), arg.sin()], -1)
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-023
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-024
 class Downsample(nn.Module):
     "Half the height and width, by a strided convolution."
     def __init__(self, c: int):
@@ -185,7 +185,7 @@ def _check_original(extra: dict):
         if value != _unsupported[name]:
             raise InputError(f'DynamiCrafterUNet supports only {name}={_unsupported[name]!r}, as in all published models; got {value!r}.')
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-024
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-025
 class DynamiCrafterUNet(nn.Module):
     "The video diffusion UNet of DynamiCrafter and VideoCrafter (Xing et al. 2023), with the original argument names."
     def __init__(self,
@@ -216,7 +216,7 @@ class DynamiCrafterUNet(nn.Module):
     @property
     def config(self) -> dict: return self.arguments
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-025
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-026
 from fastcore.basics import patch
 
 @patch
@@ -227,7 +227,7 @@ def _attention(self: DynamiCrafterUNet, c: int) -> list:
     spatial = [SpatialTransformer(c, c//d, d, cf['transformer_depth'], cf['context_dim'], **image)]
     return spatial + [TemporalTransformer(c, c//d, d, cf['transformer_depth'])] * cf['temporal_attention']
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-026
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-027
 @patch
 def _build(self: DynamiCrafterUNet):
     "Make the layers, under the names that the published checkpoints use."
@@ -253,7 +253,7 @@ def _build(self: DynamiCrafterUNet):
     self.input_blocks, self.output_blocks = (nn.ModuleList(map(nn.ModuleList, bs)) for bs in (down, up))
     self.out = nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), zeroed(nn.Conv2d(c, cf['out_channels'], 3, padding=1)))
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-028
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-029
 @patch
 def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int):
     "Text tokens (B·T, n, D) and image tokens (B·T, m, D) or None, for every frame."
@@ -282,7 +282,7 @@ def _check(self: DynamiCrafterUNet, x: Tensor):
     if x.shape[-1] % by or x.shape[-2] % by:
         raise InputError(f'latent height and width must be multiples of {by}; got {x.shape[-2]}×{x.shape[-1]}. Resize or pad the picture.')
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-029
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-030
 @patch
 def forward(self: DynamiCrafterUNet,
     x: Tensor, # (B, in_channels, T, H, W) noisy latents with the condition beside them
@@ -311,7 +311,7 @@ def forward(self: DynamiCrafterUNet,
     for block in self.output_blocks: h = apply(block, torch.cat([h, skips.pop()], 1))
     return self.out(h).unflatten(0, (b, frames)).transpose(1, 2)
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-031
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-032
 def load_strict(module: nn.Module, named: dict, assign: bool, what: str):
     "Load `named` into `module`; any missing, unexpected or misshapen tensor is an `InputError` that names it."
     ours = module.state_dict()
@@ -339,7 +339,7 @@ def load_original_state_dict(self: DynamiCrafterUNet,
     renamed = {ours_for(k): v for k, v in state_dict.items() if k.startswith(prefix)}
     load_strict(self, {k: fit(k, v) for k, v in renamed.items()}, assign, 'UNet')
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-033
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-034
 class PerceiverAttention(nn.Module):
     "Learned queries attend to the picture's tokens and to themselves."
     def __init__(self, dim: int, dim_head: int, heads: int):
@@ -354,7 +354,7 @@ class PerceiverAttention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in qkv)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-034
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-035
 class Resampler(nn.Module):
     "DynamiCrafter's image projector: CLIP tokens (B, N, embedding_dim) → (B, num_queries·video_length, output_dim)."
     def __init__(self, dim: int = 1024, depth: int = 4, dim_head: int = 64, heads: int = 12, num_queries: int = 16,
@@ -373,7 +373,7 @@ class Resampler(nn.Module):
             q = q + ff(q)
         return self.norm_out(self.proj_out(q))
 
-# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-035
+# %% ../nbs/51_dynamicrafter.ipynb #51_dynamicrafter-036
 @patch
 def load_original_state_dict(self: Resampler, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False):
     "Load weights under their original names, strictly."

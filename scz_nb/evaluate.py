@@ -9,7 +9,7 @@ __all__ = ['switches', 'METHODS', 'PROTOCOLS', 'PICTURE_METHODS', 'compare_switc
            'evaluate', 'interval_table', 'plot_column', 'read_pictures', 'picture_scores', 'picture_views',
            'evaluate_pictures']
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-002
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-003
 import csv, hashlib, json, os, platform
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from .show import Table
 from .tiny import shipped_weights
 from .tinyworld import render, sample_scene
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-005
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-006
 switches = dict(full={}, **{'no cross-view attention': dict(cross_view=None), 'no restart': dict(restart_iterations=0), 'no refinement': dict(refine=()),
                 'refinement, released form': dict(refine_form='released'), 'no dissolving': dict(dissolve=0),
                 'scale 0': dict(scale=0.)})
@@ -53,7 +53,7 @@ def compare_switches(
                          roughness=roughness(v.right)/roughness(v.left), changed=float(np.abs(v.right.astype(float) - full.right).mean()))
     return out
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-007
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-008
 def median_table(
     tables: list, # one for each scene: row name → measure → number
     columns: tuple = ('correlation', 'slope', 'near', 'far', 'shift', 'vertical', 'roughness', 'changed'),
@@ -63,7 +63,7 @@ def median_table(
     rows = [(name, *(f'{np.median([t[name][c] for t in tables]):.2f}' for c in columns)) for name in tables[0]]
     return Table(('', *columns), rows)
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-015
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-016
 _once = tuple((step, 1) for step, _ in StereoConfig().refine)
 METHODS = {'StereoDiffusion': stereodiffusion, 'ours, held': dict(right='held'), 'ours': {}, 'released refinement': dict(refine_form='released'), 'refinement without repeats': dict(refine=_once), 'no refinement': dict(refine=()),
            'no restart': dict(restart_iterations=0), 'no cross-view attention': dict(cross_view=None), 'dissolved depth': dict(dissolve=30)}
@@ -84,7 +84,7 @@ def _knowing(features, left):
     known = features(left)
     return lambda video: known if video is left else features(video)
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-016
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-017
 def truth_rows(
     i: int, # scene: seed 10,000 + i
     steps: int,
@@ -107,7 +107,7 @@ def truth_rows(
     views = lambda right: dict(met3r=100*met3r(half, right[::2], known)) if known else {}
     return {name: right_scores(clip, right, world.baseline, moves) | views(right) for name, right in rows.items()}
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-019
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-020
 @lru_cache
 def _features():
     "DINOv2 at half its usual size, or None where it cannot be had without a network."
@@ -133,7 +133,7 @@ def _read_scenes(protocol: Protocol, out: Path) -> list:
             raise InputError(f'{out} holds figures of other settings, another version or model; choose another folder, or delete it.')
     return [f['rows'] for f in found if f['scene'] < protocol.scenes]
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-020
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-021
 def _wait():
     "Until all processes of `accelerate launch` have come here."
     from accelerate import PartialState
@@ -157,7 +157,7 @@ def evaluate(
     if rank == 0: _write_table(_read_scenes(p, out), out, 'hole_psnr')
     return out/'table.md'
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-021
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-022
 def interval_table(
     tables: list, # one for each scene: row name → measure → number
     digits: int = 2,
@@ -185,7 +185,7 @@ def plot_column(tables: list, ax, column: str = 'hole_psnr'):
     ax.errorbar(mean, range(len(names)), xerr=np.abs(ends.T - mean), fmt='o', capsize=2)
     ax.set_yticks(range(len(names)), names, fontsize=8); ax.invert_yaxis(); ax.set(xlabel={'hole_psnr': 'PSNR in the holes, dB (95 %)'}.get(column, f'{column} (95 %)'))
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-029
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-030
 def read_pictures(
     folder, # pictures, and prompts.csv or prompts.txt
 ) -> list: # of (path of the picture, prompt)
@@ -204,7 +204,7 @@ def read_pictures(
     if len({Path(name).stem for name, _ in pairs}) < len(pairs): raise InputError(f'{folder}: two pictures share a name; figures are kept by it.')
     return [(folder/name, (prompt or '').strip()) for name, prompt in pairs]
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-030
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-031
 def picture_scores(
     left, made, # (T, H, W, 3) uint8
     prompt: str, nearness, scale: float, # what was asked for
@@ -220,7 +220,7 @@ def picture_scores(
 
 PICTURE_METHODS = {'ours, held': dict(right='held'), 'ours': {}, 'StereoDiffusion': stereodiffusion, **{k: BASELINES[k] for k in ('copy_left', 'inpaint_telea', 'fill_background')}}
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-031
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-032
 def picture_views(
     picture, prompt: str, seed: int, backbone, # as for `run`
     settings: dict, # for `run`, in all rows
@@ -236,7 +236,7 @@ def picture_views(
         return run(picture, prompt, backbone=backbone, seed=seed, config=settings | how, progress=False).right if how else full.right
     return full, near, {name: view(how) for name, how in methods.items()}
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-032
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-033
 def _one_picture(path, prompt, seed, backbone, settings, methods, results, clip, features, out, key):
     "Make and measure one picture's rows, if their file is not there."
     item = f'{path.stem}-{seed}'
@@ -257,7 +257,7 @@ def _read_items(key: dict, names: list, out: Path) -> list:
         if any(f.get(k) != v for k, v in key.items()): raise InputError(f'{out} holds figures of other settings ({n}); choose another folder, or delete it.')
     return [f['rows'] for f in found.values()]
 
-# %% ../nbs/42_evaluate.ipynb #42_evaluate-033
+# %% ../nbs/42_evaluate.ipynb #42_evaluate-034
 def evaluate_pictures(
     pictures, # folder of pictures, with prompts.csv or prompts.txt
     out: str|Path = 'runs/paper', # folder of the items' figures, `table.md`, `table.csv`, `table.png`, and stereo/METHOD/ITEM_LR.mp4

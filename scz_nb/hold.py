@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/hold.html.md"""
 # %% auto #0
 __all__ = ['given_view', 'warp_right', 'seen_ends', 'copy_columns', 'fill_far', 'fill_background', 'seen_latents', 'held_walk']
 
-# %% ../nbs/25_hold.ipynb #25_hold-002
+# %% ../nbs/25_hold.ipynb #25_hold-003
 import numpy as np, torch
 from torch import Tensor
 from .core import InputError, to_uint8
@@ -15,7 +15,7 @@ from .disparity import check_disparity
 from .schedule import Schedule, add_noise, compose
 from .warp import warp_map
 
-# %% ../nbs/25_hold.ipynb #25_hold-005
+# %% ../nbs/25_hold.ipynb #25_hold-006
 def given_view(left, nearness, scale) -> tuple:
     "Left video as uint8 and nearness (T, H, W) float64, or an `InputError`."
     left = to_uint8(left, 'left view')
@@ -41,7 +41,7 @@ def warp_right(
     moved[~seen] = 0
     return np.rint(moved[..., :3]).astype(np.uint8), seen, moved[..., 3]
 
-# %% ../nbs/25_hold.ipynb #25_hold-010
+# %% ../nbs/25_hold.ipynb #25_hold-011
 def seen_ends(seen) -> tuple:
     "For each pixel the nearest seen column at or before it (-1: none) and at or after it (W: none), both (T, H, W)."
     W = seen.shape[-1]
@@ -56,7 +56,7 @@ def copy_columns(right, column, left) -> np.ndarray:
     there = (column >= 0) & (column < W)
     return np.where(there[..., None], np.take_along_axis(right, column.clip(0, W - 1)[..., None], 2), left)
 
-# %% ../nbs/25_hold.ipynb #25_hold-011
+# %% ../nbs/25_hold.ipynb #25_hold-012
 def fill_far(
     left, # (T, H, W, 3) uint8
     right, seen, near, # of `warp_right`
@@ -76,7 +76,7 @@ def fill_background(
     "Warped, and filled from the far side."
     return fill_far(to_uint8(left), *warp_right(left, nearness, scale, fine))
 
-# %% ../nbs/25_hold.ipynb #25_hold-014
+# %% ../nbs/25_hold.ipynb #25_hold-015
 def seen_latents(
     seen, # (T, H, W) bool
     size: tuple, # (h, w) of the latents

@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/invert.html.md"""
 # %% auto #0
 __all__ = ['invert']
 
-# %% ../nbs/24_invert.ipynb #24_invert-003
+# %% ../nbs/24_invert.ipynb #24_invert-004
 import math
 import torch
 from torch import Tensor
 from .core import InputError
 from .schedule import Schedule, add_noise, ddim_step
 
-# %% ../nbs/24_invert.ipynb #24_invert-008
+# %% ../nbs/24_invert.ipynb #24_invert-009
 def invert(
     z0: Tensor, # (1, C, T, h, w) clean latents of the video
     predict, # callable (z, i) → the network's prediction for z at step i

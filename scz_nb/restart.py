@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/restart.html.md"""
 # %% auto #0
 __all__ = ['filling_latent', 'clean_border', 'warp_and_fill', 'relative_change', 'has_settled', 'noisy_restart']
 
-# %% ../nbs/22_restart.ipynb #22_restart-002
+# %% ../nbs/22_restart.ipynb #22_restart-003
 from torch import Tensor
 import torch
 from .core import InputError, check_choice
 from .schedule import Schedule, compose
 from .warp import border_columns
 
-# %% ../nbs/22_restart.ipynb #22_restart-018
+# %% ../nbs/22_restart.ipynb #22_restart-019
 def filling_latent(
     z: Tensor, # right latent that the last iteration made at step i
     i: int, # step
@@ -25,7 +25,7 @@ def filling_latent(
     lam = s.alpha[i]**0.5
     return (1 - lam) * s.sigma_ratio(i) * z + lam * s.sigma[i] * eps
 
-# %% ../nbs/22_restart.ipynb #22_restart-021
+# %% ../nbs/22_restart.ipynb #22_restart-022
 def clean_border(
     fill: Tensor, # (B, C, T, h, w) filling latent
     left: Tensor, # left latent of the step
@@ -46,7 +46,7 @@ def warp_and_fill(
     warped, mask = warp(left)
     return torch.where(mask, warped, clean_border(fill, left, border_columns(mask, scale), mu))
 
-# %% ../nbs/22_restart.ipynb #22_restart-027
+# %% ../nbs/22_restart.ipynb #22_restart-028
 def relative_change(
     new: Tensor, old: Tensor, # (1, C, T, h, w)
     where: Tensor, # bool (1, 1, T, h, w)
@@ -68,7 +68,7 @@ def _check_restart(lefts, iterations: int, steps: int, first_fill: str):
     if iterations < 1: raise InputError(f'a restart needs at least one iteration; got {iterations}. To go without, skip it.')
     if not 1 <= steps <= len(lefts): raise InputError(f'{steps} restart steps need as many left latents; there are {len(lefts)}.')
 
-# %% ../nbs/22_restart.ipynb #22_restart-028
+# %% ../nbs/22_restart.ipynb #22_restart-029
 def noisy_restart(
     lefts: list, # left latents of steps 0 … N−1 at least, from the mono pass, each (1, C, T, h, w)
     predict, # callable (left, right, i) → x̂0 and ε̂ of the right view

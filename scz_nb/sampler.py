@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/sampler.html.md"""
 __all__ = ['resolve_config', 'Progress', 'mono_pass', 'left_queries', 'in_windows', 'named_depth', 'find_nearness',
            'restart_length', 'view_steps', 'right_pass', 'held_right', 'metadata', 'run']
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-003
+# %% ../nbs/30_sampler.ipynb #30_sampler-004
 import hashlib, os, platform
 from contextlib import nullcontext
 import numpy as np, torch
@@ -28,7 +28,7 @@ from .restart import noisy_restart
 from .schedule import Schedule, compose, ddim_step, to_x0_eps
 from .warp import warp_map, warp_with
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-005
+# %% ../nbs/30_sampler.ipynb #30_sampler-006
 def resolve_config(backbone, config, **given) -> StereoConfig:
     "A `StereoConfig` is taken whole; a dict goes over the backbone's defaults, which go over `StereoConfig`'s. Arguments go over both."
     given = {k: v for k, v in given.items() if v is not None}
@@ -51,14 +51,14 @@ class Progress:
     def close(self):
         if self.bar is not None: self.bar.close()
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-007
+# %% ../nbs/30_sampler.ipynb #30_sampler-008
 def _denoise(backbone, ask, i: int, z: Tensor, t: int, cond, config: StereoConfig) -> Tensor:
     "One prediction while `ask(i)` is open, which writes or asks the questions of step i; again with less memory when it runs out (54)."
     def call():
         with ask(i): return backbone.denoise(z, t, cond, config.guidance if in_window(config.guidance_window, i, config.steps) else 1., config.guidance_rescale)
     return tried(backbone, call)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-008
+# %% ../nbs/30_sampler.ipynb #30_sampler-009
 def mono_pass(
     backbone,
     cond, # the backbone's condition
@@ -85,7 +85,7 @@ def _noise_of(backbone, noise: NoiseSource):
     "Name → noise of a latent's shape, where the backbone computes."
     return lambda name: noise.normal(name, backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-012
+# %% ../nbs/30_sampler.ipynb #30_sampler-013
 def in_windows(
     f, # function of arrays of T frames, one each of `videos`
     frames: int, # T
@@ -99,7 +99,7 @@ def in_windows(
         out.append(made[begin - at[0]:][:n - begin])
     return np.concatenate(out) if isinstance(out[0], np.ndarray) else torch.cat([torch.as_tensor(o) for o in out])
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-013
+# %% ../nbs/30_sampler.ipynb #30_sampler-014
 def named_depth(
     backbone, depth, # as for `run`
 ): # 'auto', a callable (uint8 video → nearness) or an array
@@ -120,7 +120,7 @@ def find_nearness(
     near = torch.as_tensor(near, dtype=torch.float32, device=backbone.device)
     return in_windows(lambda n, x: backbone.dissolve_depth(n, x, config.dissolve).float(), backbone.frames, near, left) if config.dissolve else near
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-016
+# %% ../nbs/30_sampler.ipynb #30_sampler-017
 def restart_length(config: StereoConfig) -> int:
     "How many steps the restart goes over, of those of this run; 0: none."
     if not (config.restart_iterations and config.restart_steps): return 0
@@ -138,7 +138,7 @@ def view_steps(
     if kept is None: return S + 2*right
     return S + right + sum(v for i, v in enumerate(visits) if i >= kept and in_window(config.cross_view, i, S))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-017
+# %% ../nbs/30_sampler.ipynb #30_sampler-018
 def right_pass(
     backbone, cond, s: Schedule, noise: NoiseSource, config: StereoConfig,
     lefts: list, noises: list, queries: LeftQueries, # from `mono_pass` or `invert`
@@ -168,7 +168,7 @@ def right_pass(
         done(i + 1 - n, len(s) - n, right)
     return right, len(asked)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-027
+# %% ../nbs/30_sampler.ipynb #30_sampler-028
 def held_right(
     backbone, s: Schedule, noise: NoiseSource, config: StereoConfig,
     condition, # callable: right view (T, H, W, 3) uint8, its holes guessed → condition
@@ -186,7 +186,7 @@ def held_right(
     made = held_walk(clean, seen_latents(seen, clean.shape[-2:], clean.device), predict, s, _noise_of(backbone, noise), report('hold'))
     return np.where(seen[..., None], moved, backbone.decode(made))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-030
+# %% ../nbs/30_sampler.ipynb #30_sampler-031
 def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, prompt: str, seed: int, depth) -> dict:
     "What is needed to make the same video again: settings, seed, prompt, names and versions, and fingerprints of pictures, video and depth."
     sha = lambda a: None if a is None else hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
@@ -196,7 +196,7 @@ def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, 
                 dtype=str(backbone.dtype).removeprefix('torch.'),
                 versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-031
+# %% ../nbs/30_sampler.ipynb #30_sampler-032
 def _reporter(*callbacks):
     "Stage name → what a stage calls after every step; each callback that is not None gets a `StepInfo`."
     def stage(name):
@@ -227,7 +227,7 @@ def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, c
     if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
     return named_depth(backbone, depth)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-032
+# %% ../nbs/30_sampler.ipynb #30_sampler-033
 def run(
     image=None, # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '', # what happens
@@ -258,7 +258,7 @@ def run(
     meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth) | dict(view_steps=calls)
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-033
+# %% ../nbs/30_sampler.ipynb #30_sampler-034
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
@@ -280,7 +280,7 @@ def _in_order(given, made, near, config):
     "Left, right and nearness: with a negative scale the given view is the right one."
     return (given, made, near.cpu().numpy()) if config.scale >= 0 else (made, given, near.cpu().numpy())
 
-# %% ../nbs/30_sampler.ipynb #30_sampler-034
+# %% ../nbs/30_sampler.ipynb #30_sampler-035
 def _frames(video) -> tuple: # (N, H, W, 3) uint8 or None, frames a second or None
     "A given video, from a file or an array."
     if video is None: return None, None

@@ -8,13 +8,13 @@ Docs: https://scz-nb.github.io/scz_nb/schedule.html.md"""
 __all__ = ['alphas_cumprod', 'spaced_timesteps', 'Schedule', 'make_schedule', 'to_x0_eps', 'add_noise', 'velocity', 'compose',
            'ddim_step', 'guide']
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-002
+# %% ../nbs/20_schedule.ipynb #20_schedule-003
 from dataclasses import dataclass
 import torch
 from torch import Tensor
 from .core import InputError
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-005
+# %% ../nbs/20_schedule.ipynb #20_schedule-006
 def alphas_cumprod(
     steps: int = 1000, # training timesteps
     start: float = 0.00085, # first β
@@ -27,7 +27,7 @@ def alphas_cumprod(
     if zero_snr: root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return root**2
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-009
+# %% ../nbs/20_schedule.ipynb #20_schedule-010
 def spaced_timesteps(
     steps: int, # sampling steps S
     spacing: str = 'uniform_trailing', # 'uniform' (DynamiCrafter 256) or 'uniform_trailing' (512, 1024)
@@ -43,7 +43,7 @@ def spaced_timesteps(
     else: raise InputError(f"unknown spacing {spacing!r}; use 'uniform' or 'uniform_trailing'.")
     return t.flip(0) if spacing == 'uniform' else t
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-012
+# %% ../nbs/20_schedule.ipynb #20_schedule-013
 @dataclass(frozen=True)
 class Schedule:
     "All numbers that sampling needs, one entry a step, noisiest first."
@@ -58,7 +58,7 @@ class Schedule:
         "σ_i/σ_{i−1}, by which the method rescales a latent of step i to be put in again; 1 where there is no σ before."
         return self.sigma[i]/self.sigma[i-1] if i and self.sigma[i-1] else 1.
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-013
+# %% ../nbs/20_schedule.ipynb #20_schedule-014
 def make_schedule(
     steps: int = 50, # S
     eta: float = 1., # 0: deterministic (DDIM), 1: as much noise as DDPM
@@ -79,7 +79,7 @@ def make_schedule(
     ratio = torch.cat([scale[t[1:]], scale[:1]]) / scale[t]
     return Schedule(*(tuple(v.tolist()) for v in (t, a, a_prev, sigma, ratio)), prediction)
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-016
+# %% ../nbs/20_schedule.ipynb #20_schedule-017
 def to_x0_eps(
     z: Tensor, # noisy latent
     out: Tensor, # the network's prediction, same shape
@@ -100,7 +100,7 @@ def velocity(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "What a v network is trained to say (Salimans & Ho 2022): √ᾱ·noise − √(1−ᾱ)·x0."
     return alpha**0.5 * noise - (1 - alpha)**0.5 * x0
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-019
+# %% ../nbs/20_schedule.ipynb #20_schedule-020
 def compose(x0: Tensor, eps: Tensor, i: int, s: Schedule, noise: Tensor|None = None) -> Tensor:
     "Eq. 8 from x̂0 and ε̂ on: the latent of step i+1."
     if noise is None and s.sigma[i]: raise InputError('η > 0 needs noise: pass the tensor of this step.')
@@ -119,7 +119,7 @@ def ddim_step(
     x0, eps = to_x0_eps(z, out, s.alpha[i], s.prediction)
     return compose(x0, eps, i, s, noise), x0
 
-# %% ../nbs/20_schedule.ipynb #20_schedule-023
+# %% ../nbs/20_schedule.ipynb #20_schedule-024
 def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.) -> Tensor:
     "Classifier-free guidance (Ho & Salimans 2022) with optional rescale φ in [0, 1] to the conditional's spread."
     out = uncond + weight*(cond - uncond)

@@ -8,12 +8,12 @@ Docs: https://scz-nb.github.io/scz_nb/show.html.md"""
 __all__ = ['anaglyph_kinds', 'show_kinds', 'frames_of', 'resized', 'picture', 'strip', 'grid', 'depth_colors', 'latents_rgb',
            'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo', 'Table']
 
-# %% ../nbs/01_show.ipynb #01_show-002
+# %% ../nbs/01_show.ipynb #01_show-003
 import base64, io
 import numpy as np, torch
 from .core import InputError, check_choice, to_numpy, to_uint8
 
-# %% ../nbs/01_show.ipynb #01_show-006
+# %% ../nbs/01_show.ipynb #01_show-007
 def frames_of(video, # (H, W), (H, W, 3), (T, H, W) or (T, H, W, 3); uint8, bool or float in [0, 1]
              ) -> np.ndarray: # (T, H, W, 3) uint8
     "Anything that can be looked at, as a video."
@@ -24,7 +24,7 @@ def frames_of(video, # (H, W), (H, W, 3), (T, H, W) or (T, H, W, 3); uint8, bool
         raise InputError(f"shape {np.shape(video)} cannot be shown; give (H, W, 3) or (T, H, W, 3), or the same without the 3.")
     return x
 
-# %% ../nbs/01_show.ipynb #01_show-009
+# %% ../nbs/01_show.ipynb #01_show-010
 def resized(frame, # (H, W, 3) uint8
             height:int, # pixels
             smooth=True, # bicubic, else blocks
@@ -46,7 +46,7 @@ def picture(frame, # (H, W, 3) or (H, W)
     img._repr_png_ = lambda **kw: None                      # Jupyter keeps only what is offered
     return img
 
-# %% ../nbs/01_show.ipynb #01_show-012
+# %% ../nbs/01_show.ipynb #01_show-013
 def strip(video, # anything that `frames_of` takes
           n:int=6, # frames shown
           height:int=96, # pixels
@@ -58,7 +58,7 @@ def strip(video, # anything that `frames_of` takes
     cells = [np.pad(resized(x[i], height, smooth), ((0, 0), (0, gap), (0, 0)), constant_values=255) for i in pick]
     return picture(np.concatenate(cells, 1)[:, :-gap or None])
 
-# %% ../nbs/01_show.ipynb #01_show-014
+# %% ../nbs/01_show.ipynb #01_show-015
 def _label(text, height, width):
     "A white tile with `text` in it."
     from PIL import Image, ImageDraw, ImageFont
@@ -83,7 +83,7 @@ def grid(rows, # list of videos or of lists of pictures
     lines = [np.pad(l, ((0, 2), (0, full - l.shape[1]), (0, 0)), constant_values=255) for l in lines]
     return picture(np.concatenate(lines)[:-2])
 
-# %% ../nbs/01_show.ipynb #01_show-017
+# %% ../nbs/01_show.ipynb #01_show-018
 def depth_colors(disparity, # (H, W) or (T, H, W) nearness in [0, 1]
                  cmap="magma", # a name of matplotlib's; "turbo" shows small steps
                 ) -> np.ndarray: # the same shape and a 3, uint8
@@ -94,7 +94,7 @@ def depth_colors(disparity, # (H, W) or (T, H, W) nearness in [0, 1]
     if cmap not in matplotlib.colormaps: check_choice("colour map", cmap, list(matplotlib.colormaps))
     return (matplotlib.colormaps[cmap](np.clip(d, 0, 1))[..., :3]*255).round().astype(np.uint8)
 
-# %% ../nbs/01_show.ipynb #01_show-020
+# %% ../nbs/01_show.ipynb #01_show-021
 def _pca(z):
     "Mean and three main directions of latents (C, …), and the range of the colours."
     x = z.reshape(z.shape[0], -1).T.double()
@@ -119,7 +119,7 @@ def latents_rgb(z, # (C, H, W), (C, T, H, W) or (1, C, T, H, W)
     x = torch.nn.functional.pad(x, (0, 3 - x.shape[-1]))           # fewer than three channels: the rest is dark
     return (x*255).round().byte().numpy()
 
-# %% ../nbs/01_show.ipynb #01_show-024
+# %% ../nbs/01_show.ipynb #01_show-025
 _luma = [0.299, 0.587, 0.114]
 _none = [0., 0., 0.]
 anaglyph_kinds = { # kind: (matrix on the left view, matrix on the right view)
@@ -145,7 +145,7 @@ def anaglyph(left, # (H, W, 3) or (T, H, W, 3), for the left eye
     if kind != "dubois": return to_uint8(l @ ml.T + r @ mr.T)
     return to_uint8(_srgb(np.clip(_linear(l) @ ml.T + _linear(r) @ mr.T, 0, 1)))
 
-# %% ../nbs/01_show.ipynb #01_show-028
+# %% ../nbs/01_show.ipynb #01_show-029
 def difference(left, right, # (…, 3), the same shape
                gain=1.0, # stretch of the difference
               ) -> np.ndarray: # the same shape, uint8; 128 where both are equal
@@ -161,7 +161,7 @@ def wiggle(left, right, # (T, H, W, 3), the same shape
     if l.shape != r.shape: raise InputError(f"left view {l.shape} and right view {r.shape} must have the same shape.")
     return np.stack([l, r], 1).reshape(-1, *l.shape[1:])
 
-# %% ../nbs/01_show.ipynb #01_show-031
+# %% ../nbs/01_show.ipynb #01_show-032
 class Html(str):
     "A piece of HTML that a notebook draws."
     def _repr_html_(self): return str(self)
@@ -191,7 +191,7 @@ def to_html(frames, # anything that `frames_of` takes
     src = base64.b64encode(data).decode()
     return Html(f'<img height="{height}" alt="{len(frames)} frames" src="data:image/webp;base64,{src}">')
 
-# %% ../nbs/01_show.ipynb #01_show-034
+# %% ../nbs/01_show.ipynb #01_show-035
 show_kinds = { # kind: how to draw a stereo video as (frames, rate)
     "side-by-side": lambda v: (np.concatenate([v.left, v.right], 2), v.fps),
     "anaglyph": lambda v: (anaglyph(v.left, v.right), v.fps),
@@ -210,7 +210,7 @@ def show_stereo(video, # a StereoVideo
     frames, fps = show_kinds[kind](video)
     return to_html(frames, fps, height)
 
-# %% ../nbs/01_show.ipynb #01_show-039
+# %% ../nbs/01_show.ipynb #01_show-040
 class Table:
     "A small table of texts that a notebook shows as Markdown."
     def __init__(self, head, rows): self.head, self.rows = head, rows

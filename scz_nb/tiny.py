@@ -9,7 +9,7 @@ __all__ = ['SIZES', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'given
            'load_weights', 'shipped_weights', 'shipped_model', 'depth_latent', 'to_nearness', 'held_out_scenes',
            'held_out', 'generate']
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-003
+# %% ../nbs/61_tiny.ipynb #61_tiny-004
 import json, re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from .io import whole_file
 from .schedule import ddim_step, make_schedule
 from .tinyworld import VOCABULARY, WorldConfig, render, sample_clips, sample_scene
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-006
+# %% ../nbs/61_tiny.ipynb #61_tiny-007
 @dataclass(frozen=True)
 class TinyConfig:
     "Every size of an embedded model; `width` and `height` in pixels, the rest in latents, channels and tokens."
@@ -50,7 +50,7 @@ class TinyConfig:
 
 SIZES = {'tiny': TinyConfig(), 'small': TinyConfig(width=128, height=80)}
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-009
+# %% ../nbs/61_tiny.ipynb #61_tiny-010
 class PatchPCA(nn.Module):
     "A linear autoencoder: principal components of p×p patches, the strongest kept, scaled to a mean variance of 1."
     def __init__(self, patch: int, colours: int, channels: int):
@@ -80,7 +80,7 @@ class PatchPCA(nn.Module):
         x = (z.permute(0, 2, 3, 4, 1) * self.scale) @ self.basis + self.mean
         return x.unflatten(4, (self.patch, self.patch, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3).clamp(0, 1)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-012
+# %% ../nbs/61_tiny.ipynb #61_tiny-013
 class WordEncoder(nn.Module):
     "Text tokens from words: a table, positions, two transformer blocks. Words that it does not know count as one."
     def __init__(self, tokens: int, dim: int):
@@ -100,7 +100,7 @@ class WordEncoder(nn.Module):
         for b in self.blocks: h = b(h)
         return self.norm(h)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-015
+# %% ../nbs/61_tiny.ipynb #61_tiny-016
 class TinyModel(nn.Module):
     "Autoencoder, text encoder, video UNet and depth UNet of one embedded model."
     def __init__(self, config: TinyConfig = TinyConfig()):
@@ -118,7 +118,7 @@ class TinyModel(nn.Module):
             fs_condition=False, **common)
     def depth_context(self, z): return z.new_zeros(len(z), 1, 8)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-016
+# %% ../nbs/61_tiny.ipynb #61_tiny-017
 def given_frames(
     z: Tensor, # (B, C, T, h, w) latents
     given: Tensor, # (B, T) bool: which frames the model may see
@@ -143,7 +143,7 @@ def condition(self: TinyModel,
         if picture is not None: z[:, :, t], given[:, t] = self.picture.encode(picture[:, None])[:, :, 0], True
     return given_frames(z, given)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-017
+# %% ../nbs/61_tiny.ipynb #61_tiny-018
 @patch
 def predict(self: TinyModel, z: Tensor, t, context: Tensor, cond: Tensor, stride=None) -> Tensor:
     "Velocity of noisy latents `z` (B, C, T, h, w) at timesteps `t`, given text tokens, given frames and frame stride (None: the normal one)."
@@ -156,7 +156,7 @@ def predict_depth(self: TinyModel, x: Tensor, t, pictures: Tensor) -> Tensor:
     t = torch.as_tensor(t, device=x.device).expand(len(x))
     return self.depth(torch.cat([x, pictures], 1), t, self.depth_context(x))
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-021
+# %% ../nbs/61_tiny.ipynb #61_tiny-022
 def save_weights(
     model: TinyModel,
     path,
@@ -180,7 +180,7 @@ def read_weights(path) -> tuple: # tensors by name, in float32; header
     if not {'config', 'words'} <= facts.keys(): raise InputError(f'{path} does not hold weights of an embedded model: its header has no configuration or no words.')
     return tensors, facts
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-022
+# %% ../nbs/61_tiny.ipynb #61_tiny-023
 def load_weights(path, device='cpu') -> TinyModel:
     "An embedded model from a file written by `save_weights`, in float32."
     tensors, facts = read_weights(path)
@@ -192,7 +192,7 @@ def load_weights(path, device='cpu') -> TinyModel:
     except (TypeError, ValueError, RuntimeError) as e: raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
     return model.to(device).eval().requires_grad_(False)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-023
+# %% ../nbs/61_tiny.ipynb #61_tiny-024
 def shipped_weights(size: str = 'tiny') -> Path:
     "Where the weights of an embedded model lie in the package."
     return Path(scz_nb.__file__).parent/'weights'/f'{size}.safetensors'
@@ -201,7 +201,7 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
     return load_weights(shipped_weights(size), device)
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-025
+# %% ../nbs/61_tiny.ipynb #61_tiny-026
 @torch.no_grad()
 def depth_latent(
     model: TinyModel,
@@ -218,7 +218,7 @@ def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (
     "Nearness of every pixel from a depth latent."
     return model.nearness.decode(x)[0, ..., 0]
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-027
+# %% ../nbs/61_tiny.ipynb #61_tiny-028
 def held_out_scenes(config: TinyConfig, n: int) -> list:
     "Scenes that training never sees: seeds from 10,000 on; training draws from its own generators."
     return [sample_scene(10_000 + i, config.world) for i in range(n)]
@@ -227,7 +227,7 @@ def held_out(config: TinyConfig, n: int, device='cpu') -> list:
     "Their clips, with right views."
     return [render(s, config.world, device=device) for s in held_out_scenes(config, n)]
 
-# %% ../nbs/61_tiny.ipynb #61_tiny-028
+# %% ../nbs/61_tiny.ipynb #61_tiny-029
 @torch.no_grad()
 def generate(
     model: TinyModel,

@@ -10,7 +10,7 @@ __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_bac
            'train_part', 'velocity_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table',
            'sample_strips', 'merge', 'train']
 
-# %% ../nbs/63_train.ipynb #63_train-003
+# %% ../nbs/63_train.ipynb #63_train-004
 import json, math, os, time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +27,7 @@ from .tiny import (SIZES, TinyConfig, TinyModel, depth_latent, generate, given_f
     save_weights, shipped_weights, to_nearness)
 from .tinyworld import VOCABULARY, render, sample_clips, sample_scene, true_flow
 
-# %% ../nbs/63_train.ipynb #63_train-006
+# %% ../nbs/63_train.ipynb #63_train-007
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained."
@@ -46,7 +46,7 @@ def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple
     first, among = step*max(1, round(recipe.batch*recipe.fresh)), round(recipe.batch/recipe.fresh)
     return first, [first + i for i in torch.randperm(among, generator=generator)[:recipe.batch].tolist()]
 
-# %% ../nbs/63_train.ipynb #63_train-009
+# %% ../nbs/63_train.ipynb #63_train-010
 class Clips:
     "Training clips by number, rendered on `device` when first asked for."
     def __init__(self, config: TinyConfig, source: NoiseSource, name: str, device):
@@ -70,7 +70,7 @@ def there_and_back(video: Tensor, nearness: Tensor, caption: str) -> tuple:
     order = 2*torch.minimum(i, len(video) - 1 - i)
     return video[order], nearness[order], f'{caption} and back'
 
-# %% ../nbs/63_train.ipynb #63_train-012
+# %% ../nbs/63_train.ipynb #63_train-013
 def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor: # (n, frames) bool
     "Which frames a clip's model may see: the first (65 %), none (20 %), first and last (10 %), a random half (5 %)."
     kind = torch.multinomial(torch.tensor([0.65, 0.1, 0.05, 0.2]), n, replacement=True, generator=generator)[:, None]
@@ -98,7 +98,7 @@ def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generat
     video, near, captions, stride = zip(*rows)
     return Batch(torch.stack(video).float()/255, torch.stack(near), list(captions), torch.tensor(stride, device=clips.device), given.to(clips.device))
 
-# %% ../nbs/63_train.ipynb #63_train-015
+# %% ../nbs/63_train.ipynb #63_train-016
 @lru_cache
 def timestep_density(gamma: float = 5., even: float = 0.4) -> Tensor: # (1000,), sums to 1
     "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal."
@@ -115,7 +115,7 @@ def noisy(z: Tensor, generator: torch.Generator) -> tuple: # noisy latents, time
     a = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return add_noise(z, noise, a), t.to(z.device), velocity(z, noise, a)
 
-# %% ../nbs/63_train.ipynb #63_train-018
+# %% ../nbs/63_train.ipynb #63_train-019
 def crop(zs: list, size: tuple|None, generator: torch.Generator) -> list:
     "The same random window of `size` (h, w) from every tensor of `zs`, whose last two axes are height and width; None: all of it."
     if size is None: return zs
@@ -139,7 +139,7 @@ def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, windo
 
 PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',))) # loss, and what it trains
 
-# %% ../nbs/63_train.ipynb #63_train-022
+# %% ../nbs/63_train.ipynb #63_train-023
 def adopt(model: TinyModel, path) -> TinyModel:
     "Take from a weights file what fits: tensors of the same name and shape, and the vectors of words that both know."
     tensors, facts = read_weights(path)
@@ -170,7 +170,7 @@ class _Run:
         self.model.load_state_dict(s['model']); self.opt.load_state_dict(s['opt'])
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-023
+# %% ../nbs/63_train.ipynb #63_train-024
 def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
@@ -192,7 +192,7 @@ def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/63_train.ipynb #63_train-025
+# %% ../nbs/63_train.ipynb #63_train-026
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
@@ -218,13 +218,13 @@ def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, window, rate: fl
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
-# %% ../nbs/63_train.ipynb #63_train-027
+# %% ../nbs/63_train.ipynb #63_train-028
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
     run.save(out/f'{part}.ckpt')
     save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
 
-# %% ../nbs/63_train.ipynb #63_train-028
+# %% ../nbs/63_train.ipynb #63_train-029
 def fit(
     part: str, # 'video' or 'depth'
     out: Path, # folder of checkpoint and weights
@@ -254,7 +254,7 @@ def fit(
             if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
-# %% ../nbs/63_train.ipynb #63_train-029
+# %% ../nbs/63_train.ipynb #63_train-030
 def _worker(rank: int, n: int, port: int, args: tuple):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -268,7 +268,7 @@ def _fit_in_processes(n: int, args: tuple):
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
-# %% ../nbs/63_train.ipynb #63_train-030
+# %% ../nbs/63_train.ipynb #63_train-031
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of the whole run
@@ -288,7 +288,7 @@ def train_part(
     _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
     return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-034
+# %% ../nbs/63_train.ipynb #63_train-035
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -316,7 +316,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
         out.append(spearman(to_nearness(model, depth_latent(model, clip.left.to(dev), eps)), clip.disparity))
     return torch.tensor(out)
 
-# %% ../nbs/63_train.ipynb #63_train-035
+# %% ../nbs/63_train.ipynb #63_train-036
 def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
@@ -340,7 +340,7 @@ def judged(
     obeys = {k: share(v) for k, v in obedience(judge, videos, scenes).items()}
     return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
 
-# %% ../nbs/63_train.ipynb #63_train-036
+# %% ../nbs/63_train.ipynb #63_train-037
 def score(
     model: TinyModel,
     n: int = 8, # held-out scenes
@@ -365,7 +365,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-039
+# %% ../nbs/63_train.ipynb #63_train-040
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -391,7 +391,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-040
+# %% ../nbs/63_train.ipynb #63_train-041
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -401,7 +401,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-041
+# %% ../nbs/63_train.ipynb #63_train-042
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one

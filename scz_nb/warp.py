@@ -7,14 +7,14 @@ Docs: https://scz-nb.github.io/scz_nb/warp.html.md"""
 # %% auto #0
 __all__ = ['warp_loops', 'warp_unique', 'warp_map', 'warp_with', 'warp', 'warp_video', 'border_columns']
 
-# %% ../nbs/11_warp.ipynb #11_warp-002
+# %% ../nbs/11_warp.ipynb #11_warp-003
 from functools import lru_cache
 import numpy as np, torch
 from torch import Tensor
 from .core import InputError
 from .disparity import shift_columns
 
-# %% ../nbs/11_warp.ipynb #11_warp-005
+# %% ../nbs/11_warp.ipynb #11_warp-006
 def _check(x, disparity):
     "An `InputError` unless x is (B, C, H, W) and the disparity (B, 1, H, W)."
     if not (torch.is_tensor(x) and torch.is_tensor(disparity)): raise InputError("x and disparity must be tensors.")
@@ -22,7 +22,7 @@ def _check(x, disparity):
     want = (x.shape[0], 1, *x.shape[2:])
     if tuple(disparity.shape) != want: raise InputError(f"disparity has shape {tuple(disparity.shape)}; for x of shape {tuple(x.shape)} it must be {want}.")
 
-# %% ../nbs/11_warp.ipynb #11_warp-006
+# %% ../nbs/11_warp.ipynb #11_warp-007
 def warp_loops(
     x: Tensor, # (B, C, H, W), any type
     disparity: Tensor, # (B, 1, H, W) nearness in [0, 1]
@@ -44,7 +44,7 @@ def warp_loops(
                     mask[b, 0, r, target] = True
     return out, mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-017
+# %% ../nbs/11_warp.ipynb #11_warp-018
 def warp_unique(
     x: Tensor, # (B, C, H, W), any type
     disparity: Tensor, # (B, 1, H, W) nearness in [0, 1]
@@ -63,7 +63,7 @@ def warp_unique(
     out[found], mask[found] = x.movedim(1, -1).reshape(-1, C)[source[first]], True
     return out.view(B, H, W, C).movedim(-1, 1), mask.view(B, 1, H, W)
 
-# %% ../nbs/11_warp.ipynb #11_warp-020
+# %% ../nbs/11_warp.ipynb #11_warp-021
 def warp_map(
     disparity: Tensor, # (…, H, W) nearness in [0, 1]
     scale: float, # s, percent of the width; negative makes a right view
@@ -81,7 +81,7 @@ def warp_map(
     mask = won != none
     return torch.where(mask, won, 0).long(), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-022
+# %% ../nbs/11_warp.ipynb #11_warp-023
 def warp_with(
     z: Tensor, # (B, C, …, H, W), any type
     source: Tensor, # from `warp_map`, broadcasts to z
@@ -90,7 +90,7 @@ def warp_with(
     "Move z by a map of `warp_map`."
     return z.gather(-1, source.expand(z.shape)).masked_fill_(~mask, 0)
 
-# %% ../nbs/11_warp.ipynb #11_warp-024
+# %% ../nbs/11_warp.ipynb #11_warp-025
 @lru_cache
 def _compiled_loops():
     "`warp_loops` as machine code, given the shifts; None without numba."
@@ -117,7 +117,7 @@ def _worth_compiling(x) -> bool:
     "Whether `warp` goes by the compiled loops: a large picture on the CPU whose gradient nobody wants."
     return x.device.type == 'cpu' and x[:, 0].numel() >= 2**15 and not (torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled())
 
-# %% ../nbs/11_warp.ipynb #11_warp-025
+# %% ../nbs/11_warp.ipynb #11_warp-026
 _bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}     # bytes → integers of that size
 
 def warp(
@@ -138,7 +138,7 @@ def warp(
     move(bits.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
     return out.view(x.dtype), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-033
+# %% ../nbs/11_warp.ipynb #11_warp-034
 def warp_video(
     z: Tensor, # (B, C, T, H, W) latents, any type
     disparity: Tensor, # (T, H, W) nearness in [0, 1]
@@ -152,7 +152,7 @@ def warp_video(
     source, mask = warp_map(disparity.to(z.device), scale, exponent)
     return warp_with(z, source, mask), mask.expand(z.shape[0], 1, *mask.shape)
 
-# %% ../nbs/11_warp.ipynb #11_warp-036
+# %% ../nbs/11_warp.ipynb #11_warp-037
 def border_columns(
     mask: Tensor, # (…, H, W) bool from a warp, False in holes
     scale: float, # of that warp; its sign says which border is emptied
