@@ -18,6 +18,12 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid): return nodeid if 'test_notebooks' in nodeid else nodeid.split('::')[0]
     return ByFile(config, log)
 
+def pytest_terminal_summary(terminalreporter):
+    "Which notebook cells said something else than what is committed (tests/test_notebooks.py)."
+    changed = [c for r in terminalreporter.getreports('passed') if r.when == 'call' for k, v in r.user_properties if k == 'changed' for c in v]
+    if changed: terminalreporter.section(f'{len(changed)} text outputs are not what is committed')
+    for cell, was, now in changed: terminalreporter.line(f'{cell}\n  committed: {was!r}\n  now:       {now!r}')
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, request):
     "A test that reaches for the network fails at once, with the address in the message."

@@ -62,6 +62,43 @@ def test_links_lead_somewhere():
         text = f.read_text() if f.suffix == '.md' else '\n'.join(''.join(c['source']) for c in json.loads(f.read_text())['cells'] if c['cell_type'] == 'markdown')
         for link in re.findall(r'\]\((?!https?:|#|mailto:|attachment:)([\w./-]+)', text): assert (f.parent/link).exists(), f"{f.name} links to {link}"
 
+word = re.compile(r'[A-Za-z_]\w*')
+def source(nb, kind): return '\n'.join(''.join(c['source']) for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == kind)
+
+@pytest.fixture(scope='module')
+def vocabulary():
+    "Every name that some code here uses, and torch's and Python's own."
+    import builtins, keyword, torch
+    files = [p for f in ('tests', 'benchmarks') for p in (root/f).glob('*.py') if p.name != 'test_project.py'] + [root/f for f in ('Makefile', 'settings.ini', 'pyproject.toml')]
+    code = '\n'.join([source(n, 'code') for n in notebooks] + [f.read_text() for f in files])
+    return {*word.findall(code), *dir(builtins), *keyword.kwlist, *dir(torch), *dir(torch.nn), *dir(torch.nn.functional)}
+
+def dead_names(prose, vocabulary):
+    "Names in backticks that nothing here is called; of `module.name` the module must have it."
+    dead = []
+    for span in re.findall(r'`([^`\n]+)`', re.sub(r'```.*?```', '', prose, flags=re.S)):
+        name = span.partition('(')[0]
+        if not re.fullmatch(r'[\w.]+', name) or (root/'nbs'/f'{name}.ipynb').exists(): continue
+        module, _, what = name.removeprefix('scz_nb.').partition('.')
+        if module in modules and what: found = what.split('.')[0] in word.findall((root/f'scz_nb/{module}.py').read_text())
+        else: found = set(word.findall(name)) <= vocabulary
+        if not found: dead.append(span)
+    return dead
+
+@pytest.mark.parametrize('nb', notebooks, ids=names)
+def test_prose_names_what_exists(nb, vocabulary): assert not dead_names(source(nb, 'markdown'), vocabulary)
+
+def test_a_dead_name_is_seen(vocabulary): assert dead_names('`warp` and `warp.warp`, but `wrapp(x)` and `warp.run_all`', vocabulary) == ['wrapp(x)', 'warp.run_all']
+
+@pytest.mark.parametrize('nb', notebooks, ids=names)
+def test_notebook_opens_on_colab(nb):
+    "A badge with this notebook's address in its first text; then a cell that installs on Colab and goes to the notebook's folder."
+    name = nb.relative_to(root)
+    cells = [c for c in json.loads(nb.read_text())['cells'] if not ''.join(c['source']).startswith('#| default_exp')]
+    assert f"(https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{name})" in ''.join(cells[0]['source'])
+    first = ''.join(cells[1]['source'])
+    assert "if 'google.colab' in sys.modules" in first and f'git clone -q --depth 1 {address} ' in first and first.rstrip().endswith(f"'-q {cfg['repo']}/{name.parent}')")
+
 # modules
 def fresh(code, **env):
     "What `code` prints in a fresh Python."
