@@ -6,13 +6,13 @@ BIN    := $(VENV)/bin
 SPEC   := settings.ini setup.py pyproject.toml constraints.txt
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test bench docs readme clean help
+.PHONY: demo test bench docs docs-quarto readme clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
 	@echo "make bench   how fast it is, as ratios: benchmarks/speed.md (about ten minutes, with nothing else running)"
-	@echo "make docs    the site, in _docs/ (needs Quarto)"
+	@echo "make docs    the site, in _docs/ (docs-quarto: the same with Quarto)"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make clean   what the other commands made, but not $(VENV)"
 
@@ -37,12 +37,15 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py $(OUT)/speed.json
 
 docs: $(VENV)/.dev
-	@command -v quarto > /dev/null || { echo "make docs needs Quarto: https://quarto.org/docs/get-started"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
+
+docs-quarto: $(VENV)/.dev
+	$(BIN)/python docs/pages.py
 	PATH="$(abspath $(BIN)):$$PATH" nbdev-docs
 
 readme: $(VENV)/.dev
 	$(BIN)/python tests/readme.py
 
 clean:
-	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .hypothesis nbs/sidebar.yml
+	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .hypothesis nbs/api
 	find nbs scz_nb tests -name __pycache__ -prune -exec rm -rf {} +

@@ -75,7 +75,7 @@ class LeftQueries:
         limit: int|None = None, # bytes that may be kept; None: an eighth of a GPU's free memory, 1 GiB elsewhere
     ):
         self.layers, self.steps, self.window, self.kept, self.last = _layers(model) if window is not None else [], steps, window, {}, {}
-        device = next(model.parameters()).device
+        device = next(model.parameters(), torch.empty(0)).device                # a network without parameters has none
         self.limit = limit if limit is not None else torch.cuda.mem_get_info(device)[0]//8 if device.type == 'cuda' else 2**30
     def on(self, i: int) -> bool:
         "Whether step i has cross-view attention."
@@ -108,7 +108,7 @@ def asked(self: LeftQueries, i: int):
     left = iter((self.kept | self.last)[i])
     with self._hooked(lambda m, a, q: next(left)): yield
 
-# %% ../nbs/21_attention.ipynb #21_attention-021
+# %% ../nbs/21_attention.ipynb #21_attention-023
 def _of_both(module, args, x):
     "Forward hook on `to_k` or `to_v`: tokens (2B, N, C) of each view become those of both (2B, 2N, C)."
     both = torch.cat(x.chunk(2), 1)

@@ -5,8 +5,9 @@ from pathlib import Path
 root = Path(__file__).resolve().parents[1]
 
 def _output(o):
-    "The text of an output; pictures are left to the site."
+    "The text of an output; pictures are left to the site, progress bars out."
     text = ''.join(o.get('text') or o.get('data', {}).get('text/plain', ''))
+    if re.search(r'\d+%\|', text): return ''                                # a progress bar
     rich = any(k.startswith('image/') or k == 'text/html' for k in o.get('data', {}))
     return '' if rich or not text.strip() else f"```\n{text.rstrip()}\n```\n"
 
