@@ -62,7 +62,7 @@ def render(args) -> tuple: # path, html, page as plain markdown
     flat = [p for _, pages in order for p in pages]
     i, base = flat.index(page.path), '/'.join(page.path.split('/')[:-1]) or '.'
     step = lambda k, word: f'<a rel="{word}" href="{relpath(flat[k] + ".html", base)}">{escape(titles[flat[k]])}</a>' if 0 <= k < len(flat) else '<span></span>'
-    fill = dict(title=page.title, subtitle=page.subtitle, root=relpath('.', base), page=page.path, github=github, source=f"{github}/blob/{cfg['branch']}/{page.source}", version=cfg['version'],
+    fill = dict(title=page.title, subtitle=page.subtitle, root=relpath('.', base), page=page.path, github=github, source=f"{github}/blob/{cfg['branch']}/{page.source}", version=cfg['version'], needs=page.needs,
                 nav=navigation(order, titles, page.path), before=step(i - 1, 'prev'), after=step(i + 1, 'next'))
     if page.source.endswith('.ipynb'): fill['colab'] = f"https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{page.source}"
     variables = [a for k, v in fill.items() for a in ('-V', f'{k}={v}')]

@@ -22,6 +22,7 @@ class Page:
     body: str           # markdown
     media: dict         # file name → bytes
     source: str         # path in the repository
+    needs: str = ''     # what it says beside its badge
 
 def directives(source):
     "Quarto's and nbdev's `#|` lines of a cell, and the rest."
@@ -65,13 +66,14 @@ def notebook_page(path: Path) -> Page:
     "A notebook with its outputs, code that is exported marked as such."
     name = path.relative_to(root/'nbs').with_suffix('').as_posix()
     nb = NBProcessor(path, processors, rm_directives=False, process=True).nb
-    media, out, heading, title, subtitle = Media(name.replace('/', '-')), [], name, None, ''
+    media, out, heading, title, subtitle, needs = Media(name.replace('/', '-')), [], name, None, '', ''
     for cell in nb.cells:
         source = cell.source if hasattr(cell, 'source') and cell.source else ''
         if cell.cell_type == 'markdown':
             if title is None and (m := re.match(r'# (.+)\n+> (.+)\n*', source)):
                 title, subtitle, source = m[1], m[2], source[m.end():]
-                source = re.sub(r'\[!\[.*?\]\(.*?\)\]\(.*?\) ?', '', source).strip()          # badges: the page has links instead
+                badges = re.search(r'^(\[!\[.*?\]\(.*?\)\]\(.*?\) ?)+(.*)$', source, re.M)        # the page has links instead
+                needs, source = (badges[2], source.replace(badges[0], '', 1).strip()) if badges else ('', source)
             heads = re.findall(r'^#+ (.+)$', source, re.M)
             if heads: heading = heads[-1]
             out.append(source)
@@ -81,7 +83,7 @@ def notebook_page(path: Path) -> Page:
             block = fence(code, '{.python .exported}' if 'export' in said else '{.python}') if code else ''
             if any(s.startswith('code-fold') for s in said): block = f'\n<details class="solution"><summary>Code</summary>\n{block}\n</details>\n'
             out.append(block + ''.join(show(o, media, describe(heading, code)) for o in cell.get('outputs', [])))
-    return Page(name, title or name, subtitle, '\n\n'.join(out), media.files, f'nbs/{name}.ipynb')
+    return Page(name, title or name, subtitle, '\n\n'.join(out), media.files, f'nbs/{name}.ipynb', needs)
 
 def line_of(thing): return inspect.getsourcelines(inspect.unwrap(thing))[1]
 

@@ -61,9 +61,11 @@ def warp_rivals(
     g, (B, C, H, W) = torch.Generator().manual_seed(0), shape
     x = torch.rand(shape, generator=g).to(device, dtype)
     d = F.interpolate(torch.rand(B, 1, max(H//16, 2), max(W//16, 2), generator=g), (H, W), mode='bilinear').to(device)   # smooth nearly everywhere, as depth is
-    known, best = warp_map(d, scale), warp if x.device.type == 'cpu' else torch.compile(lambda x, d: warp(x, d, scale), dynamic=False)
-    fast = (lambda: warp(x, d, scale)) if best is warp else lambda: best(x, d)
-    rivals = {'unique (Appendix B)': lambda: warp_unique(x, d, scale)[0], 'scatter': lambda: warp_with(x, *warp_map(d, scale)), 'compiled': lambda: fast()[0]}
+    known = warp_map(d, scale)
+    rivals = {'unique (Appendix B)': lambda: warp_unique(x, d, scale)[0], 'scatter': lambda: warp_with(x, *warp_map(d, scale)), 'compiled': lambda: warp(x, d, scale)[0]}
+    if x.device.type == 'cuda':
+        graph = torch.compile(lambda x, d: warp(x, d, scale), dynamic=False)
+        rivals['scatter, torch.compile'] = lambda: graph(x, d)[0]
     for f in rivals.values(): assert torch.equal(f(), warp_unique(x, d, scale)[0])
     return rivals | {'scatter, map known': lambda: warp_with(x, *known), 'copy': x.clone}
 

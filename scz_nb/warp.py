@@ -111,13 +111,40 @@ def _compiled_loops():
                 for k in range(C):
                     row[:W] = x[b, k, r]
                     for c in range(W): out[b, k, r, c] = row[won[c]]
+    return lambda x, shift, scale, out, mask: move(x.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
+
+# %% ../nbs/11_warp.ipynb #11_warp-027
+@lru_cache
+def _shift_and_select():
+    "`warp_loops` as one GPU kernel, given the shifts of nearness in [0, 1]; None without Triton."
+    try: import triton, triton.language as tl
+    except ImportError: return None
+    @triton.jit
+    def select(x, shift, out, mask, C, H, W, reach, left: tl.constexpr, BLOCK: tl.constexpr):
+        row, c = tl.program_id(0).to(tl.int64), tl.program_id(1)*BLOCK + tl.arange(0, BLOCK)
+        won = tl.full((BLOCK,), -1, tl.int32)
+        for k in range(reach + 1):
+            source = c + k if left else c - k
+            inside = (source >= 0) & (source < W)
+            s = tl.load(shift + row*W + source, mask=inside, other=W)
+            won = tl.where(inside & (s == (-k if left else k)), source, won)
+        tl.store(mask + row*W + c, won >= 0, mask=c < W)
+        for channel in range(C):
+            at = ((row//H*C + channel)*H + row%H)*W
+            tl.store(out + at + c, tl.load(x + at + won, mask=won >= 0, other=0), mask=c < W)
+    def move(x, shift, scale, out, mask):
+        B, C, H, W = x.shape
+        select[B*H, -(-W//128)](x, shift, out, mask, C, H, W, int(abs(scale)*W/100), left=scale <= 0, BLOCK=128)
     return move
 
-def _worth_compiling(x) -> bool:
-    "Whether `warp` goes by the compiled loops: a large picture on the CPU whose gradient nobody wants."
-    return x.device.type == 'cpu' and x[:, 0].numel() >= 2**15 and not (torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled())
+# %% ../nbs/11_warp.ipynb #11_warp-029
+def _machine_code(x):
+    "What warps such a picture faster than the scatter, or None: small ones, those whose gradient is wanted, and graphs go by the scatter."
+    if torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled(): return None
+    if x.device.type == 'cuda': return _shift_and_select()
+    return _compiled_loops() if x.device.type == 'cpu' and x[:, 0].numel() >= 2**15 else None
 
-# %% ../nbs/11_warp.ipynb #11_warp-026
+# %% ../nbs/11_warp.ipynb #11_warp-030
 _bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}     # bytes → integers of that size
 
 def warp(
@@ -129,16 +156,16 @@ def warp(
     "View synthesis (Eq. 7) by shifting each position; equal to `warp_loops` bit by bit."
     _check(x, disparity)
     disparity = disparity.to(x.device)
-    move = _compiled_loops() if _worth_compiling(x) else None
+    move = _machine_code(x)
     if move is None:
         source, mask = warp_map(disparity, scale, exponent)
         return warp_with(x, source, mask), mask
     bits, shift = x.detach().contiguous().view(_bits[x.element_size()]), shift_columns(disparity, scale, x.shape[-1], exponent).contiguous()
     out, mask = torch.empty_like(bits), torch.empty_like(shift, dtype=torch.bool)
-    move(bits.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
+    move(bits, shift, scale, out, mask)
     return out.view(x.dtype), mask
 
-# %% ../nbs/11_warp.ipynb #11_warp-034
+# %% ../nbs/11_warp.ipynb #11_warp-038
 def warp_video(
     z: Tensor, # (B, C, T, H, W) latents, any type
     disparity: Tensor, # (T, H, W) nearness in [0, 1]
@@ -152,7 +179,7 @@ def warp_video(
     source, mask = warp_map(disparity.to(z.device), scale, exponent)
     return warp_with(z, source, mask), mask.expand(z.shape[0], 1, *mask.shape)
 
-# %% ../nbs/11_warp.ipynb #11_warp-037
+# %% ../nbs/11_warp.ipynb #11_warp-041
 def border_columns(
     mask: Tensor, # (…, H, W) bool from a warp, False in holes
     scale: float, # of that warp; its sign says which border is emptied

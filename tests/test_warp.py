@@ -4,7 +4,7 @@ import pytest, torch
 from hypothesis import example, given, settings, strategies as st
 from scz_nb.core import InputError
 from scz_nb.disparity import shift_columns
-from scz_nb.warp import _compiled_loops, _worth_compiling, border_columns, warp, warp_loops, warp_map, warp_video, warp_with
+from scz_nb.warp import _compiled_loops, _machine_code, border_columns, warp, warp_loops, warp_map, warp_video, warp_with
 
 def rand(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 dtypes = torch.float32, torch.float16, torch.uint8, torch.bfloat16, torch.float64
@@ -165,7 +165,7 @@ def test_border_needs_a_mask():
 def test_compiled_loops_move_large_pictures_as_the_scatter_does(dtype, scale):
     pytest.importorskip('numba')
     x, d = (rand(3, 2, 90, 128)*200 - (0 if dtype == torch.uint8 else 100)).to(dtype), rand(3, 1, 90, 128, seed=1)
-    assert _compiled_loops() and _worth_compiling(x)
+    assert _compiled_loops() and _machine_code(x) is _compiled_loops()
     for z, e in ((x, d), (x.mT.contiguous().mT, d.mT.contiguous().mT), (x, d.half())):
         out, mask = warp(z, e, scale, 2.)
         source, want = warp_map(e, scale, 2.)
@@ -190,3 +190,37 @@ def test_one_graph_without_a_look_at_the_data():
 
 def test_integers_have_32_bits():
     assert shift_columns(rand(3, 4), -10, 64).dtype == torch.int32
+
+# the GPU kernel, where Triton is: PyTorch for CUDA brings it; on a CPU in its interpreter
+def test_kernel_is_equal_to_the_loops():
+    pytest.importorskip('triton')
+    code = '''
+import torch
+from scz_nb.disparity import shift_columns
+from scz_nb.warp import _bits, _shift_and_select, warp_loops
+g = torch.Generator().manual_seed(0)
+for i in range(40):
+    B, C, H, W = (int(torch.randint(1, n, (), generator=g)) for n in (3, 4, 5, 150))
+    dtype, s = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.float64)[i % 5], float(torch.randint(-60, 60, (), generator=g))
+    x, d = (torch.rand(B, C, H, W, generator=g)*255).to(dtype), (torch.rand(B, 1, H, W, generator=g)*8).round()/8
+    bits, shift = x.view(_bits[x.element_size()]), shift_columns(d, s, W)
+    out, mask = torch.empty_like(bits), torch.empty_like(shift, dtype=torch.bool)
+    _shift_and_select()(bits, shift, s, out, mask)
+    assert all(torch.equal(a, b) for a, b in zip((out.view(dtype), mask), warp_loops(x, d, s))), (i, s, W)
+print('equal')'''
+    import os, subprocess, sys
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'TRITON_INTERPRET': '1'})
+    assert r.stdout.strip() == 'equal', r.stderr
+
+@pytest.mark.parametrize('card', [75, 80, 90])          # T4, A100, H100
+def test_kernel_compiles_for(card):
+    triton = pytest.importorskip('triton')
+    import inspect
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    from scz_nb.warp import _shift_and_select
+    select = inspect.getclosurevars(_shift_and_select()).nonlocals['select']
+    for bits in ('i8', 'i64'):
+        types = dict(x=f'*{bits}', shift='*i32', out=f'*{bits}', mask='*i1', C='i32', H='i32', W='i32', reach='i32', left='constexpr', BLOCK='constexpr')
+        made = triton.compile(ASTSource(fn=select, signature=types, constexprs=dict(left=True, BLOCK=128)), target=GPUTarget('cuda', card, 32))
+        assert made.asm['cubin']
