@@ -14,7 +14,7 @@ def backbone(): return load_backbone('tiny', 'cpu')
 @pytest.fixture(scope='module')
 def scenes(backbone): return held_out(backbone.model.config, 32)
 
-quick = dict(steps=12, refine=tuple((step, 2) for step, _ in StereoConfig().refine))         # the defaults take ten times as long; benchmarks/embedded.py measures those
+quick = dict(steps=8, refine=tuple((step, 2) for step, _ in StereoConfig().refine))         # the defaults take ten times as long; benchmarks/embedded.py measures those
 def make(scene, **kw): return run(scene.left[0].numpy(), scene.caption, device='cpu', progress=False, config=quick, **kw)
 
 @pytest.fixture(scope='module')
