@@ -53,6 +53,11 @@ def _bench_options(q):
     q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
     q.add_argument('--out', default='runs/bench', metavar='DIR', help="folder of bench.md and bench.json (default: runs/bench)")
 
+def _app_options(q):
+    "Options of `app`."
+    q.add_argument('--port', type=int, default=8866, metavar='N', help="where on 127.0.0.1 (default: 8866)")
+    q.add_argument('--no-browser', action='store_true', help="do not open the browser")
+
 def _gallery_options(q):
     "Options of `gallery`."
     q.add_argument('--out', default='out/gallery', metavar='DIR', help="folder of the pictures (default: out/gallery)")
@@ -91,6 +96,7 @@ def _parser():
     sub.add_parser('models', help="list the video models")
     _bench_options(sub.add_parser('bench', help="measure how fast this machine is: warp and network, against what it can do at best"))
     _gallery_options(sub.add_parser('gallery', help="make the pictures of the site's front page"))
+    _app_options(sub.add_parser('app', help="make and look at stereo videos in the browser, on this machine alone"))
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
@@ -215,6 +221,11 @@ def _cmd_fetch(args):
     from scz_nb.backbones import fetch
     print(fetch(args.name))
 
+def _cmd_app(args):
+    "scz-nb app"
+    from scz_nb.widgets import serve_app
+    serve_app(args.port, browser=not args.no_browser)
+
 # %% ../nbs/80_cli.ipynb #80_cli-021
 gallery = dict(balloon=(33, 'picture', 'paper'), ball=(43, 'picture', 'held'), snow=(58, 'picture', 'held'), car=(41, 'video', 'held')) # name → seed of the scene, what is given of it, form of the right view
 
@@ -230,10 +241,10 @@ def _cmd_gallery(args):
             clip = render(sample_scene(seed, world), world, right=False)
             source = dict(video=clip.left, prompt=clip.caption)
         video = run(**source, config=dict(right=right), progress=not args.quiet)
-        for layout in ('side-by-side', 'anaglyph', 'wiggle'): print(video.save(out/f'{name}.webp', layout=layout))
+        for layout in ('side-by-side', 'anaglyph', 'wiggle'): print(video.save(out/f'{name}.webp', layout=layout, zoom=3))      # 192×120: together under a megabyte
 
 # %% ../nbs/80_cli.ipynb #80_cli-022
-_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench, 'gallery': _cmd_gallery}
+_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench, 'gallery': _cmd_gallery, 'app': _cmd_app}
 
 # %% ../nbs/80_cli.ipynb #80_cli-023
 def main(argv=None, # arguments; None: those of the process

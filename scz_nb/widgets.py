@@ -8,10 +8,11 @@ Docs: https://scz-nb.github.io/scz_nb/widgets.html.md"""
 __all__ = ['viewer_kinds', 'Drawing', 'drawing', 'control', 'Panel', 'dismiss', 'moved_view', 'draw_warp', 'warp_playground',
            'draw_depth', 'depth_explorer', 'Recording', 'draw_latents', 'latent_explorer', 'places', 'latent_holes',
            'outlined', 'draw_repeat', 'repeat_inspector', 'draw_stereo', 'stereo_viewer', 'Cancelled', 'uploaded',
-           'picture_of', 'scene_picture', 'download_link', 'RunPanel', 'studio', 'app_notebook', 'serve_app']
+           'picture_of', 'scene_picture', 'download_link', 'RunPanel', 'studio', 'app_notebook', 'app_files',
+           'serve_app']
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-003
-import base64, copy, html, io, json, tempfile, threading, time, warnings
+import base64, copy, html, io, json, os, socket, tempfile, threading, time, warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -217,7 +218,7 @@ class Recording:
         "Keep a step."
         if info.latents is not None:
             self.steps.append(replace(info, latents=info.latents.detach().to('cpu', torch.float32, copy=True)))
-            self.guesses.append(tuple(self._new))
+            self.guesses.append(tuple(self._new) if info.stage in self.right_stages else ())
         self._new = []
 
     def stage(self, *names) -> list: # of (StepInfo, guesses)
@@ -604,13 +605,30 @@ def app_notebook() -> dict: # as JSON
     kernel = dict(kernelspec=dict(name='python3', display_name='python3', language='python'))
     return dict(cells=[cell(k, i, t) for i, (k, t) in enumerate(cells)], metadata=kernel, nbformat=4, nbformat_minor=5)
 
+_template = """{%- extends 'voila/templates/lab/index.html.j2' -%}
+{%- block notebook_css -%}{{ super() | replace('rel="stylesheet" href="https:', 'rel="none" data-left-out="https:') }}{%- endblock -%}
+"""                                         # voila's own page, without the fonts that it would fetch from elsewhere
+_extensions = '@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager7', '@voila-dashboards/widgets-manager8'  # others are for notebooks
+
+def app_files(folder: Path) -> list: # voila's arguments
+    "Write the notebook of the page and its template into a folder."
+    template = folder/'voila/templates/scz_nb'
+    template.mkdir(parents=True)
+    (template/'index.html.j2').write_text(_template)
+    (template/'conf.json').write_text(json.dumps(dict(base_template='lab')))
+    (folder/'scz_nb.ipynb').write_text(json.dumps(app_notebook()))
+    return [str(folder/'scz_nb.ipynb'), '--template=scz_nb', *(f'--VoilaConfiguration.extension_allowlist={e}' for e in _extensions)]
+
 def serve_app(port: int = 8866, # on 127.0.0.1
               browser: bool = True): # open one
     "Serve `studio` as a page for this machine alone, until it is interrupted."
     if not 0 < port < 65536: raise InputError(f"port {port} cannot be used; it must be a whole number from 1 to 65535.")
-    if find_spec('voila') is None: raise MissingDependency('the page needs voila: pip install "scz_nb[app]"')
+    if find_spec('voila') is None: raise MissingDependency("the page needs voila: pip install 'scz_nb[app]'.")
+    with socket.socket() as s:
+        if s.connect_ex(('127.0.0.1', port)) == 0: raise InputError(f"port {port} is taken; name another one: scz-nb app --port {port + 1}")
     from voila.app import Voila
     with tempfile.TemporaryDirectory() as d:
-        path = Path(d)/'scz_nb.ipynb'
-        path.write_text(json.dumps(app_notebook()))
-        Voila.launch_instance([str(path), f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0', *([] if browser else ['--no-browser'])])
+        args = app_files(Path(d))
+        os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, (d, os.environ.get('JUPYTER_PATH'))))
+        print(f'http://127.0.0.1:{port}/ (Ctrl-C ends it)', flush=True)
+        Voila.launch_instance([*args, f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0', '--Voila.log_level=ERROR', *([] if browser else ['--no-browser'])])

@@ -34,14 +34,14 @@ def test_setup_hands_on_what_settings_say():
     code = "import setuptools, runpy, json; setuptools.setup = lambda **kw: print(json.dumps(kw)); runpy.run_path('setup.py')"
     kw = json.loads(subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True).stdout)
     assert kw['version'] == cfg['version']
-    assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub')}
+    assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub', 'app')}
 
 def test_nbdev_is_no_runtime_need():
     assert not re.search(r'nbdev|pytest|jupyter|notebook', cfg['requirements'])
 
 def test_constraints_pin_every_requirement():
     pins = {l.split('==')[0].lower().replace('_', '-') for l in (root/'constraints.txt').read_text().splitlines() if '==' in l}
-    needs = {re.match(r'[\w-]+', r)[0].lower() for r in (cfg['requirements'] + cfg['dev_requirements'] + cfg['hub_requirements']).split()}
+    needs = {re.match(r'[\w-]+', r)[0].lower() for r in (cfg['requirements'] + cfg['dev_requirements'] + cfg['hub_requirements'] + cfg['app_requirements']).split()}
     assert needs <= pins
 
 def test_links_are_made_from_the_address():
