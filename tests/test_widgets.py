@@ -16,10 +16,12 @@ rng = np.random.default_rng(0)
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
 
+quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))          # all stages, few repeats
+
 @pytest.fixture(scope='module')
 def recorded(backbone):
     recording, (picture, prompt) = W.Recording(), W.scene_picture(33)
-    return recording, run(picture, prompt, backbone=recording.watch(backbone), steps=4, callback=recording, progress=False)
+    return recording, run(picture, prompt, backbone=recording.watch(backbone), steps=4, config=quick, callback=recording, progress=False)
 
 def near(a, b, most=6): return np.abs(a.astype(int) - b).mean() < most
 def halves(px): return px[:, :(px.shape[1] - 4)//2], px[:, (px.shape[1] + 4)//2:]
@@ -88,12 +90,12 @@ def test_recording_holds_the_run(backbone, recorded):
     lefts, rights = recording.lefts(), recording.rights()
     assert list(lefts) == sorted(rights) == [1, 2, 3, 4] and recording.restarted() == 1
     with torch.inference_mode(): assert np.array_equal(backbone.decode(lefts[4]), video.left) and np.array_equal(backbone.decode(rights[4]), video.right)
-    assert {k: len(v) for k, v in W.places(recording).items()} == {'restart 1': 7, 'refine 2': 8, 'refine 3': 6, 'refine 4': 6}
-    assert recording.nbytes == (4 + 7 + 3 + 27)*4*lefts[4].numel() and '5 MB' in repr(recording)
+    assert {k: len(v) for k, v in W.places(recording).items()} == {'restart 1': 3, 'refine 2': 1, 'refine 3': 4, 'refine 4': 2}
+    assert recording.nbytes == (4 + 3 + 3 + 10)*4*lefts[4].numel() and '2 MB' in repr(recording)
 
 def test_watching_changes_nothing(backbone, recorded):
     recording, (picture, prompt) = W.Recording(), W.scene_picture(33)
-    video = run(picture, prompt, backbone=backbone, steps=4, callback=recording, progress=False)
+    video = run(picture, prompt, backbone=backbone, steps=4, config=quick, callback=recording, progress=False)
     assert np.array_equal(video.right, recorded[1].right)
     with pytest.raises(InputError, match='no guesses'): W.places(recording)
 
@@ -122,8 +124,8 @@ def test_repeat_drawing(backbone, recorded):
     recording, video = recorded
     found, holes = W.places(recording), W.latent_holes(video, (8, 20, 32))
     assert 0 < holes.float().mean() < .5
-    d = lambda again, **kw: W.draw_repeat(found['refine 2'], holes, backbone.decode, again=again, height=80, **kw)
-    assert 'no time before' in d(1).words and d(8).words != d(2).words and d(99).data == d(8).data
+    d = lambda again, **kw: W.draw_repeat(found['refine 3'], holes, backbone.decode, again=again, height=80, **kw)
+    assert 'no time before' in d(1).words and d(4).words != d(2).words and d(99).data == d(4).data
     plain, marked = d(3, outlines=False).pixels()[:, :128], d(3).pixels()[:, :128]
     assert magenta(plain) < magenta(marked)
     with pytest.raises(InputError, match='8 frames'): W.latent_holes(StereoVideo(video.left[1:], video.right[1:], video.disparity[1:], meta=video.meta), (8, 20, 32))
