@@ -53,6 +53,7 @@ def _bench_options(q):
     q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
     q.add_argument('--out', default='runs/bench', metavar='DIR', help="folder of bench.md and bench.json (default: runs/bench)")
 
+# %% ../nbs/80_cli.ipynb #80_cli-007
 def _app_options(q):
     "Options of `app`."
     q.add_argument('--port', type=int, default=8866, metavar='N', help="where on 127.0.0.1 (default: 8866)")
@@ -63,7 +64,7 @@ def _gallery_options(q):
     q.add_argument('--out', default='out/gallery', metavar='DIR', help="folder of the pictures (default: out/gallery)")
     q.add_argument('--quiet', action='store_true', help="no progress bars")
 
-# %% ../nbs/80_cli.ipynb #80_cli-007
+# %% ../nbs/80_cli.ipynb #80_cli-008
 def _paper_options(q):
     "Options of `eval --protocol paper`."
     q.add_argument('--pictures', metavar='DIR', help="paper: pictures, and their prompts in prompts.txt or prompts.csv")
@@ -72,7 +73,7 @@ def _paper_options(q):
     q.add_argument('--dino', metavar='NAME', help="paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)")
     q.add_argument('--results', metavar='DIR', help="paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4")
 
-# %% ../nbs/80_cli.ipynb #80_cli-008
+# %% ../nbs/80_cli.ipynb #80_cli-009
 def _parser():
     "The options of `scz-nb`."
     p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
@@ -100,7 +101,7 @@ def _parser():
     sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
     return p
 
-# %% ../nbs/80_cli.ipynb #80_cli-011
+# %% ../nbs/80_cli.ipynb #80_cli-012
 def _depth(text):
     "The value of --depth: a name, or the array in a .npy file."
     if not text.endswith('.npy'): return text
@@ -117,7 +118,7 @@ def _kwargs(args):
         kw['backbone'] = load_backbone(args.backbone or 'tiny', kw.pop('device', None), rung=args.rung)
     return dict(kw, progress=not args.quiet)
 
-# %% ../nbs/80_cli.ipynb #80_cli-012
+# %% ../nbs/80_cli.ipynb #80_cli-013
 def _make(args, source, **kw):
     "Run, and save in every layout that was asked for, under the name of `source`."
     from scz_nb.io import check_folder, layout_path
@@ -140,7 +141,7 @@ def _cmd_convert(args):
     "scz-nb convert"
     _make(args, args.video, video=args.video)
 
-# %% ../nbs/80_cli.ipynb #80_cli-014
+# %% ../nbs/80_cli.ipynb #80_cli-015
 demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
@@ -153,7 +154,7 @@ def demo_scene(width:int, height:int, # pixels
     clip = render(sample_scene(seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../nbs/80_cli.ipynb #80_cli-015
+# %% ../nbs/80_cli.ipynb #80_cli-016
 def _real_cost(meta:dict, seconds:float) -> str:
     "What a run that took so long would take with a real backbone, from the arithmetic of both."
     from scz_nb.backbones import dynamicrafter_flops, load_backbone
@@ -162,7 +163,7 @@ def _real_cost(meta:dict, seconds:float) -> str:
     return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
             f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
 
-# %% ../nbs/80_cli.ipynb #80_cli-016
+# %% ../nbs/80_cli.ipynb #80_cli-017
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
@@ -192,7 +193,7 @@ def _cmd_train(args):
     print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
                 processes=args.processes, scenes=args.scenes))
 
-# %% ../nbs/80_cli.ipynb #80_cli-019
+# %% ../nbs/80_cli.ipynb #80_cli-020
 def _cmd_eval(args):
     "scz-nb eval"
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
@@ -211,6 +212,7 @@ def _cmd_models(args):
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
 
+# %% ../nbs/80_cli.ipynb #80_cli-021
 def _cmd_bench(args):
     "scz-nb bench"
     from scz_nb.bench import bench
@@ -226,7 +228,7 @@ def _cmd_app(args):
     from scz_nb.widgets import serve_app
     serve_app(args.port, browser=not args.no_browser)
 
-# %% ../nbs/80_cli.ipynb #80_cli-021
+# %% ../nbs/80_cli.ipynb #80_cli-023
 gallery = dict(balloon=(33, 'picture', 'paper'), ball=(43, 'picture', 'held'), snow=(58, 'picture', 'held'), car=(41, 'video', 'held')) # name → seed of the scene, what is given of it, form of the right view
 
 def _cmd_gallery(args):
@@ -243,10 +245,10 @@ def _cmd_gallery(args):
         video = run(**source, config=dict(right=right), progress=not args.quiet)
         for layout in ('side-by-side', 'anaglyph', 'wiggle'): print(video.save(out/f'{name}.webp', layout=layout, zoom=3))      # 192×120: together under a megabyte
 
-# %% ../nbs/80_cli.ipynb #80_cli-022
+# %% ../nbs/80_cli.ipynb #80_cli-024
 _commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench, 'gallery': _cmd_gallery, 'app': _cmd_app}
 
-# %% ../nbs/80_cli.ipynb #80_cli-023
+# %% ../nbs/80_cli.ipynb #80_cli-025
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status
     "The command `scz-nb`."

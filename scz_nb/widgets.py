@@ -48,6 +48,7 @@ def drawing(tiles, # pictures (H, W, 3) uint8 of one height, put side by side
     Image.fromarray(np.concatenate([o for t in tiles for o in (t, gap)][:-1], 1)).save(buf, 'jpeg', quality=90, subsampling=0)
     return Drawing(buf.getvalue(), words)
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-006
 def _plot(height: int, width: int, # pixels
           draw, # function of matplotlib's axes
          ) -> np.ndarray: # (height, width, 3) uint8
@@ -60,7 +61,7 @@ def _plot(height: int, width: int, # pixels
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-007
+# %% ../nbs/70_widgets.ipynb #70_widgets-008
 def control(kind, # a class of ipywidgets
             label: str, # its name on the screen
             tip: str, # what it does, in a sentence
@@ -79,7 +80,7 @@ def _choice(label, tip, options): return control(widgets.Dropdown, label, tip, o
 
 def _row(*parts): return widgets.HBox(parts, layout=widgets.Layout(flex_flow='row wrap'))
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-008
+# %% ../nbs/70_widgets.ipynb #70_widgets-009
 class Panel(widgets.VBox):
     "Controls above a picture that is drawn anew whenever one of them changes."
     def __init__(self, draw, # function of the controls' values, by name → `Drawing`
@@ -106,14 +107,14 @@ class Panel(widgets.VBox):
         with self.image.hold_sync(): self.image.format, self.image.value = d.kind, d.data
         self.words.value = f'<p role="status">{html.escape(d.words)}</p>'
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-009
+# %% ../nbs/70_widgets.ipynb #70_widgets-010
 def dismiss(widget # with all that is inside
            ):
     "Close a widget for good, so that its pictures and what it drew them from can be freed."
     for w in (*getattr(widget, 'children', ()), *getattr(widget, 'links', ())): dismiss(w)
     widget.close()
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-011
+# %% ../nbs/70_widgets.ipynb #70_widgets-012
 _hole, _edge = np.array([255, 0, 170], np.float32), np.array([255, 150, 0], np.float32)    # colours of holes, and of those at the border
 
 def moved_view(left, # (H, W, 3) uint8
@@ -129,6 +130,7 @@ def moved_view(left, # (H, W, 3) uint8
     out[edge] = np.rint(border*left[edge] + (1 - border)*_edge)
     return out, holes, edge
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-013
 def draw_warp(picture, # (H, W, 3) or (T, H, W, 3), anything that `frames_of` takes
               disparity, # (H, W) or (T, H, W) nearness in [0, 1]
               scale: float = 8., exponent: float = 1., # percent of the width; α
@@ -145,7 +147,7 @@ def draw_warp(picture, # (H, W, 3) or (T, H, W, 3), anything that `frames_of` ta
     return drawing(tiles, f'{100*holes.mean():.1f} % of the moved view are holes, {100*edge.mean():.1f} % at its border. The nearest point moves by {abs(scale):g} % of the width, '
                    f'and nearness {convergence:g} lies on the screen.')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-012
+# %% ../nbs/70_widgets.ipynb #70_widgets-014
 def _frame_slider(n: int): return _slider('frame', 'frame of the clip', 0, n - 1, 0)
 
 def warp_playground(picture, disparity, # as for `draw_warp`
@@ -160,7 +162,7 @@ def warp_playground(picture, disparity, # as for `draw_warp`
     if len(frames) > 1: controls['frame'] = _frame_slider(len(frames))
     return Panel(lambda **s: draw_warp(frames, near, **s), controls)
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-017
+# %% ../nbs/70_widgets.ipynb #70_widgets-019
 def _spectra(before, after):
     "A drawing of both spectra on matplotlib's axes."
     def draw(ax):
@@ -188,7 +190,7 @@ def draw_depth(backbone, # whose depth model dissolves
     return drawing([*tiles, _plot(height, round(1.6*height), _spectra(before, after))],
                    f'Strength {strength}: the map changes by {100*np.abs(after - before).mean():.1f} % of its range; holes {100*was.mean():.1f} % before, {100*holes.mean():.1f} % after.')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-018
+# %% ../nbs/70_widgets.ipynb #70_widgets-020
 def depth_explorer(left, # (T, H, W, 3) uint8, at the backbone's size
                    backbone='tiny', # name, or a backbone with a depth model
                    **given, # name → (T, H, W) nearness in [0, 1]: the truth, another estimate
@@ -207,7 +209,7 @@ def depth_explorer(left, # (T, H, W, 3) uint8, at the backbone's size
                     scale=_slider('scale', 'largest shift in percent of the width', 0., 20., 12., .5), frame=_frame_slider(len(left)))
     return Panel(lambda estimator, **s: draw_depth(backbone, left, source(estimator), **s), controls)
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-021
+# %% ../nbs/70_widgets.ipynb #70_widgets-023
 class Recording:
     "Callback that keeps the latents after every step of a run."
     left_stages, right_stages = ('mono', 'invert'), ('restart', 'refine', 'hold')
@@ -229,7 +231,7 @@ class Recording:
     def nbytes(self): return sum(t.nbytes for info, guesses in zip(self.steps, self.guesses) for t in (info.latents, *guesses))
     def __repr__(self): return f"Recording({len(self.steps)} steps, {sum(map(len, self.guesses))} guesses, {self.nbytes/1e6:.0f} MB)"
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-022
+# %% ../nbs/70_widgets.ipynb #70_widgets-024
 @patch
 def lefts(self: Recording) -> dict: # step, from 1 on → (1, C, T, h, w)
     "Left latents after each step; of a long video those of its last window."
@@ -247,6 +249,7 @@ def rights(self: Recording) -> dict: # step, from 1 on → (1, C, T, h, w)
     n = self.restarted()
     return {(info.step - 1) % n + 1 if info.stage == 'restart' else n + info.step: info.latents for info, _ in self.stage(*self.right_stages)}
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-025
 @patch
 def watch(self: Recording, backbone):
     "A backbone with the same networks, which tells this recording of every guess x̂0 of the right view."
@@ -263,7 +266,7 @@ def watch(self: Recording, backbone):
     watched.schedule, watched.denoise = schedule, denoise
     return watched
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-025
+# %% ../nbs/70_widgets.ipynb #70_widgets-028
 _views = 'left', 'right', 'difference'
 
 def _grey(z, like): # both (T, h, w)
@@ -290,7 +293,7 @@ def draw_latents(recording: Recording,
     apart = relative_change(*(z[:, frame] for z in pair[::-1]), torch.tensor(True))
     return drawing([resized(tile, height, smooth=False)], f'Step {step} of {max(lefts)}, {view}, frame {frame}. The views differ by {100*apart:.0f} % of the right one\'s size.')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-026
+# %% ../nbs/70_widgets.ipynb #70_widgets-029
 def latent_explorer(recording: Recording) -> Panel:
     "What latents hold, step by step, in both views."
     lefts = recording.lefts()
@@ -301,7 +304,7 @@ def latent_explorer(recording: Recording) -> Panel:
                     view=_choice('view', 'whose latents, or their difference around grey', _views), frame=_frame_slider(T))
     return Panel(lambda **s: draw_latents(recording, **s), controls, play='step')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-029
+# %% ../nbs/70_widgets.ipynb #70_widgets-032
 def places(recording: Recording) -> dict: # name of a step → guesses (1, C, T, h, w), one for each time it was done
     "All guesses of the right view, step by step."
     out, n = {}, recording.restarted()
@@ -330,7 +333,7 @@ def outlined(frame, # (H, W, 3) uint8
     inner = p[:-2, 1:-1] & p[2:, 1:-1] & p[1:-1, :-2] & p[1:-1, 2:]
     return np.where((big & ~inner)[..., None], _hole.astype(np.uint8), frame)
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-030
+# %% ../nbs/70_widgets.ipynb #70_widgets-033
 def _curve(changes, at):
     "A drawing of the changes from time to time, and where we are."
     def draw(ax):
@@ -357,7 +360,7 @@ def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each 
     said = f'{100*changes[again - 2]:.1f} % of the guess in the holes has changed since the time before.' if again > 1 else 'There is no time before.'
     return drawing([view, change, _plot(height, round(1.6*height), _curve(changes, again))], f'Time {again} of {len(guesses)}; {100*holes[frame].float().mean():.0f} % of the frame are holes. {said}')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-031
+# %% ../nbs/70_widgets.ipynb #70_widgets-034
 def repeat_inspector(recording: Recording, # of a backbone that it watched
                      video, # the StereoVideo that was made
                      decode=None, # function of latents → (T, H, W, 3) uint8; None: latents as colours
@@ -376,7 +379,7 @@ def repeat_inspector(recording: Recording, # of a backbone that it watched
     place.observe(fit, 'value')
     return panel
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-034
+# %% ../nbs/70_widgets.ipynb #70_widgets-037
 viewer_kinds = { # kind → tiles of one frame (left, right, nearness or None)
     **{f'anaglyph, {k}': lambda l, r, d, k=k: [anaglyph(l, r, k)] for k in anaglyph_kinds},
     'side by side': lambda l, r, d: [l, r], 'cross-eyed': lambda l, r, d: [r, l], 'wiggle': None,
@@ -404,7 +407,7 @@ def _wiggle(l, r, words) -> Drawing:
     Image.fromarray(l).save(buf, 'webp', save_all=True, append_images=[Image.fromarray(r)], duration=125, loop=0, quality=85, method=2)
     return Drawing(buf.getvalue(), words, 'webp')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-035
+# %% ../nbs/70_widgets.ipynb #70_widgets-038
 def stereo_viewer(video # a StereoVideo
                  ) -> Panel:
     "Look at a stereo video, with glasses or without."
@@ -416,7 +419,7 @@ def stereo_viewer(video # a StereoVideo
     controls['kind'].observe(pace, 'value')
     return panel
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-038
+# %% ../nbs/70_widgets.ipynb #70_widgets-041
 class Cancelled(Exception): "A run that was ended by its panel."
 
 def uploaded(value, # of a `FileUpload`: a dict by name in ipywidgets 7, a tuple of dicts in 8
@@ -435,6 +438,7 @@ def picture_of(name: str, data: bytes) -> np.ndarray: # (H, W, 3) uint8
         try: return read_image(path)
         except InputError as e: raise InputError(str(e).replace(str(path), path.name)) from None
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-042
 def scene_picture(seed: int): # (H, W, 3) uint8, and its caption
     "A picture that the embedded model knows how to move: a scene of TinyWorld."
     from scz_nb.tinyworld import WorldConfig, render, sample_scene
@@ -449,7 +453,7 @@ def download_link(video, layout: str) -> str:
         data = path.read_bytes()
     return f'<a download="{path.name}" href="data:video/mp4;base64,{base64.b64encode(data).decode()}">{path.name}</a> ({layout}, {len(data)/1000:.0f} KB)'
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-040
+# %% ../nbs/70_widgets.ipynb #70_widgets-044
 def _run_controls() -> dict: # name → control
     "What matters in a run."
     return dict(
@@ -479,14 +483,16 @@ class RunPanel(widgets.VBox):
         self.take_scene()
         self.at_rest(True)
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-042
+# %% ../nbs/70_widgets.ipynb #70_widgets-046
 @patch
 def say(self: RunPanel, text: str, wrong: bool = False):
     "Put a sentence below the progress bar."
     self.words.value = f'<p role="{"alert" if wrong else "status"}">{"<b>" if wrong else ""}{html.escape(text)}{"</b>" if wrong else ""}</p>'
 
 @patch
-def at_rest(self: RunPanel, rest: bool): self.make.disabled, self.cancel.disabled = not rest, rest
+def at_rest(self: RunPanel, rest: bool):
+    "Make can be pressed while nothing runs, Cancel while something does."
+    self.make.disabled, self.cancel.disabled = not rest, rest
 
 @patch
 def take(self: RunPanel, picture):
@@ -495,6 +501,7 @@ def take(self: RunPanel, picture):
     d = drawing([resized(picture, 160)], '')
     with self.preview.hold_sync(): self.preview.format, self.preview.value = d.kind, d.data
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-047
 @patch
 def take_scene(self: RunPanel, change=None):
     "The picture and the caption of a scene."
@@ -510,7 +517,7 @@ def take_upload(self: RunPanel, change=None):
     except SczError as e: self.say(str(e), wrong=True)
     else: self.say(f'{chosen[0]} is the first frame; say in the prompt what happens.')
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-043
+# %% ../nbs/70_widgets.ipynb #70_widgets-048
 @patch
 def start(self: RunPanel, button=None):
     "Begin a run in a thread."
@@ -532,6 +539,7 @@ def step(self: RunPanel, info: StepInfo, recording: Recording):
     self.bar.max, self.bar.value = info.total, info.step
     self.say(f'{info.stage}: step {info.step} of {info.total}')
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-049
 @patch
 def work(self: RunPanel, picture, kw: dict):
     "A run from beginning to end, whatever its end is."
@@ -550,7 +558,7 @@ def work(self: RunPanel, picture, kw: dict):
         _running.release()
         self.at_rest(True)
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-044
+# %% ../nbs/70_widgets.ipynb #70_widgets-050
 @patch
 def made(self: RunPanel, picture, kw: dict) -> tuple: # StereoVideo, Recording
     "The video, and what was seen on the way."
@@ -568,7 +576,7 @@ def finish(self: RunPanel, video, recording: Recording, seconds: float, notes: l
     self.done(video, recording)
     self.say(' '.join([f"Made in {seconds:.0f} s, {video.meta['view_steps']} view-steps; {len(recording.steps)} steps are recorded, {recording.nbytes/1e6:.0f} MB.", *notes]))
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-048
+# %% ../nbs/70_widgets.ipynb #70_widgets-054
 def _first_pages() -> dict: # name of a tab → widget
     "What the tabs show before a run."
     from scz_nb.tinyworld import WorldConfig, render, sample_scene
@@ -597,7 +605,7 @@ def studio() -> widgets.Tab:
     for i, name in enumerate(('Run', *boxes)): page.set_title(i, name)
     return page
 
-# %% ../nbs/70_widgets.ipynb #70_widgets-049
+# %% ../nbs/70_widgets.ipynb #70_widgets-055
 def app_notebook() -> dict: # as JSON
     "The notebook of `scz-nb app`."
     cell = lambda kind, i, text: dict(cell_type=kind, id=f'app-{i}', metadata={}, source=text) | (dict(outputs=[], execution_count=None) if kind == 'code' else {})
@@ -619,6 +627,7 @@ def app_files(folder: Path) -> list: # voila's arguments
     (folder/'scz_nb.ipynb').write_text(json.dumps(app_notebook()))
     return [str(folder/'scz_nb.ipynb'), '--template=scz_nb', *(f'--VoilaConfiguration.extension_allowlist={e}' for e in _extensions)]
 
+# %% ../nbs/70_widgets.ipynb #70_widgets-056
 def serve_app(port: int = 8866, # on 127.0.0.1
               browser: bool = True): # open one
     "Serve `studio` as a page for this machine alone, until it is interrupted."

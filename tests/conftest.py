@@ -3,7 +3,7 @@ import os
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 os.environ.setdefault('OMP_NUM_THREADS', '1')    # notebooks run in a thread of their own; two OpenMP teams wait for one another
 os.environ['PATH'] = os.path.dirname(__import__('sys').executable) + os.pathsep + os.environ['PATH']
-import socket
+import shutil, socket
 from pathlib import Path
 import pytest
 
@@ -33,3 +33,14 @@ def offline(monkeypatch, request):
         if not local: raise RuntimeError(f"a test reached for the network: {address}")
         return real(self, address)
     monkeypatch.setattr(socket.socket, 'connect', connect)
+
+@pytest.fixture(scope='module')
+def browser():
+    "Headless Chromium, where there is one."
+    chromium = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if not chromium: pytest.skip('no Chromium on this machine')
+    sync = pytest.importorskip('playwright.sync_api')
+    with sync.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu'])
+        yield b
+        b.close()

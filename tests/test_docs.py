@@ -43,16 +43,6 @@ def test_pages_are_light(site):
     assert not heavy
 
 @pytest.fixture(scope='module')
-def browser():
-    chromium = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    if not chromium: pytest.skip('no Chromium on this machine')
-    sync = pytest.importorskip('playwright.sync_api')
-    with sync.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu'])
-        yield b
-        b.close()
-
-@pytest.fixture(scope='module')
 def address(site):
     handler = type('Quiet', (http.server.SimpleHTTPRequestHandler,), dict(log_message=lambda *a: None))
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(handler, directory=str(site)))
