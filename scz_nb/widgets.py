@@ -12,7 +12,7 @@ __all__ = ['viewer_kinds', 'Drawing', 'drawing', 'control', 'Panel', 'dismiss', 
            'serve_app']
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-003
-import base64, copy, html, io, json, os, socket, tempfile, threading, time, warnings
+import base64, copy, html, io, json, logging, os, socket, tempfile, threading, time, warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -353,9 +353,9 @@ def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each 
     again = min(again, len(guesses))
     changes = [relative_change(b, a, holes) for a, b in zip(guesses, guesses[1:])]
     show = lambda z: resized(decode(z)[frame], height)
-    new, old = guesses[again - 1], guesses[max(again - 2, 0)]
-    far = (new - old)[0, :, frame].square().mean(0).sqrt()
-    view, change = show(new), resized(depth_colors(far/2), height, smooth=False)
+    far = [(b - a)[0, :, frame].square().mean(0).sqrt() for a, b in zip([guesses[0], *guesses], guesses)]
+    brightest = max(float(o.max()) for o in far) or 1.                       # one scale for all times
+    view, change = show(guesses[again - 1]), resized(depth_colors(far[again - 1]/brightest), height, smooth=False)
     if outlines: view, change = (outlined(v, holes[frame]) for v in (view, change))
     said = f'{100*changes[again - 2]:.1f} % of the guess in the holes has changed since the time before.' if again > 1 else 'There is no time before.'
     return drawing([view, change, _plot(height, round(1.6*height), _curve(changes, again))], f'Time {again} of {len(guesses)}; {100*holes[frame].float().mean():.0f} % of the frame are holes. {said}')
@@ -451,7 +451,7 @@ def download_link(video, layout: str) -> str:
     with tempfile.TemporaryDirectory() as d:
         path = Path(video.save(Path(d)/'stereo.mp4', layout=layout))
         data = path.read_bytes()
-    return f'<a download="{path.name}" href="data:video/mp4;base64,{base64.b64encode(data).decode()}">{path.name}</a> ({layout}, {len(data)/1000:.0f} KB)'
+    return f'<a style="text-decoration: underline" download="{path.name}" href="data:video/mp4;base64,{base64.b64encode(data).decode()}">{path.name}</a> ({layout}, {len(data)/1000:.0f} KB)'
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-044
 def _run_controls() -> dict: # name → control
@@ -636,8 +636,10 @@ def serve_app(port: int = 8866, # on 127.0.0.1
     with socket.socket() as s:
         if s.connect_ex(('127.0.0.1', port)) == 0: raise InputError(f"port {port} is taken; name another one: scz-nb app --port {port + 1}")
     from voila.app import Voila
+    logging.getLogger('tornado.general').setLevel(logging.ERROR)             # it warns of a setting of voila's own
+    private = ['--KernelManager.transport=ipc'] if os.name == 'posix' else []   # kernels listen on no port
     with tempfile.TemporaryDirectory() as d:
         args = app_files(Path(d))
         os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, (d, os.environ.get('JUPYTER_PATH'))))
         print(f'http://127.0.0.1:{port}/ (Ctrl-C ends it)', flush=True)
-        Voila.launch_instance([*args, f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0', '--Voila.log_level=ERROR', *([] if browser else ['--no-browser'])])
+        Voila.launch_instance([*args, *private, f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0', '--Voila.log_level=ERROR', *([] if browser else ['--no-browser'])])
