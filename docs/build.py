@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from posixpath import join, normpath, relpath
 import pypandoc, yaml
+from PIL import Image
 from check import broken
 from pages import Page, cfg, github, module_page, notebook_page, root
 
@@ -50,6 +51,15 @@ def linked(html: str, page: str, names: dict) -> str:
     return ''.join(part if part.startswith(('<a', '<pre', '<h')) else re.sub(r'<code>([\w.]+(?:\(\))?)</code>', name, part)
                    for part in re.split(r'(<a\b.*?</a>|<pre\b.*?</pre>|<h\d.*?</h\d>)', html, flags=re.S))
 
+def sized(html: str, folder: Path) -> str:
+    "Every picture with its width and height, so that nothing moves when it arrives; a height that is given is kept."
+    def size(m):
+        w, h = Image.open(folder/re.search(r'src="([^"]+)"', m[0])[1]).size
+        rest, given = re.sub(r' height="\d+"', '', m[1]), re.search(r' height="(\d+)"', m[1])
+        shown = int(given[1]) if given else h
+        return f'<img width="{round(w*shown/h)}" height="{shown}"{rest}'
+    return re.sub(r'<img(\s[^>]*)', size, html)
+
 def navigation(order: list, titles: dict, page: str) -> str:
     "The sidebar, this page marked."
     up = lambda p: relpath(f'{p}.html', '/'.join(page.split('/')[:-1]) or '.')
@@ -82,16 +92,16 @@ def build(out: Path) -> list: # what is broken
     with ProcessPoolExecutor() as pool:
         pages = {p.path: p for p in pool.map(make_page, [p for _, names in order for p in names])}
         titles, names = {k: p.title for k, p in pages.items()}, named_links(list(pages.values()))
+        for p in pages.values():
+            for name, data in p.media.items(): (part/'media'/name).write_bytes(data)
+        shutil.copytree(root/'nbs/images', part/'images')
         for path, html, text in pool.map(render, [(p, order, titles, names) for p in pages.values()]):
             (part/path).parent.mkdir(parents=True, exist_ok=True)
-            (part/f'{path}.html').write_text(html); (part/f'{path}.md').write_text(re.sub(r'<img [^>]*>\n?|````\{=html\}.*?````', '', text, flags=re.S))
-    for p in pages.values():
-        for name, data in p.media.items(): (part/'media'/name).write_bytes(data)
-    shutil.copytree(root/'nbs/images', part/'images')
+            (part/f'{path}.html').write_text(sized(html, (part/path).parent)); (part/f'{path}.md').write_text(re.sub(r'<img [^>]*>\n?|````\{=html\}.*?````', '', text, flags=re.S))
     for f in ('site.css', 'site.js'): shutil.copy(here/f, part/f)
     for f in ('LICENSE', 'NOTICE'): shutil.copy(root/f, part/f'{f}.txt')
     (part/'llms.txt').write_text(llms(order, pages))
-    subprocess.run([sys.executable, '-m', 'pagefind', '--site', str(part), '--quiet'], check=True)
+    subprocess.run([sys.executable, '-m', 'pagefind', '--site', str(part), '--exclude-selectors', 'pre, .output, .source, annotation', '--quiet'], check=True)
     bad = broken(part)
     if not bad: shutil.rmtree(out, ignore_errors=True); part.rename(out)
     return bad

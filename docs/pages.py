@@ -44,23 +44,24 @@ class Media:
         take = lambda m: f'src="{self.add(base64.b64decode(m[2]), m[1])}" loading="lazy"'
         return re.sub(r'src=["\']data:(?:image|video)/(\w+);base64,([^"\']+)["\']', take, html)
 
-def show(output, media, alt):
+def show(output, media, heading):
     "One output of a cell as markdown; progress bars are left out."
     if output['output_type'] == 'stream': return fence(''.join(output['text']).rstrip(), '{.output}') if output['name'] == 'stdout' else ''
     data = {k: ''.join(v) if isinstance(v, list) else v for k, v in output.get('data', {}).items()}
     for kind, ending in kinds.items():
         if kind in data:
             raw = data[kind].encode() if ending == 'svg' else base64.b64decode(data[kind])
-            return f'\n<img src="{media.add(raw, ending)}" alt="{alt}" loading="lazy">\n'
+            return f'\n<img src="{media.add(raw, ending)}" alt="{describe(heading, len(media.files), data.get("text/plain", ""))}" loading="lazy">\n'
     if 'text/html' in data: return f'\n````{{=html}}\n<div class="output">{media.inline(data["text/html"])}</div>\n````\n'
     if 'text/markdown' in data: return '\n::: output\n' + data['text/markdown'] + '\n:::\n'
     text = data.get('text/plain', '').rstrip()
     return fence(text, '{.output}') if text and not re.search(r'\d+%\|', text) else ''
 
-def describe(heading, source):
-    "What a picture shows, for those who do not see it: the heading above it and the last line that made it."
-    words = re.sub(r'[`$*\\"<>\[\]]', '', heading)
-    return f'{words}: {source.strip().splitlines()[-1][:100]}'.replace('"', "'").replace('<', '').replace('>', '') if source.strip() else words
+def describe(heading, number, text):
+    "What a picture shows, for those who do not see it: the heading above it and what it says of itself in words, else its number."
+    words = re.sub(r'\[(.*?)\]\(.*?\)', r'\1', heading)
+    words = re.sub(r'[`$*\\"<>\[\]{}]', '', words).strip()
+    return f'{words}: {text.strip()}' if re.fullmatch(r"[\w ,.;:'×%–-]*\w [\w ,.;:'×%–-]*", text.strip()) else f'{words}, figure {number}'
 
 def notebook_page(path: Path) -> Page:
     "A notebook with its outputs, code that is exported marked as such."
@@ -71,7 +72,7 @@ def notebook_page(path: Path) -> Page:
         source = cell.source if hasattr(cell, 'source') and cell.source else ''
         if cell.cell_type == 'markdown':
             if title is None and (m := re.match(r'# (.+)\n+> (.+)\n*', source)):
-                title, subtitle, source = m[1], m[2], source[m.end():]
+                title, subtitle, source = ' '.join(re.findall(r'^\d+(?=_)', name) + [m[1]]), m[2], source[m.end():]
                 badges = re.search(r'^(\[!\[.*?\]\(.*?\)\]\(.*?\) ?)+(.*)$', source, re.M)        # the page has links instead
                 needs, source = (badges[2], source.replace(badges[0], '', 1).strip()) if badges else ('', source)
             heads = re.findall(r'^#+ (.+)$', source, re.M)
@@ -82,7 +83,7 @@ def notebook_page(path: Path) -> Page:
             if any(s.startswith(('hide', 'default_exp')) for s in said): continue
             block = fence(code, '{.python .exported}' if 'export' in said else '{.python}') if code else ''
             if any(s.startswith('code-fold') for s in said): block = f'\n<details class="solution"><summary>Code</summary>\n{block}\n</details>\n'
-            out.append(block + ''.join(show(o, media, describe(heading, code)) for o in cell.get('outputs', [])))
+            out.append(block + ''.join(show(o, media, heading) for o in cell.get('outputs', [])))
     return Page(name, title or name, subtitle, '\n\n'.join(out), media.files, f'nbs/{name}.ipynb', needs)
 
 def line_of(thing): return inspect.getsourcelines(inspect.unwrap(thing))[1]

@@ -8,7 +8,8 @@ Docs: https://scz-nb.github.io/scz_nb/cli.html.md"""
 __all__ = ['demo_seed', 'gallery', 'demo_scene', 'main']
 
 # %% ../nbs/80_cli.ipynb #80_cli-003
-import argparse, sys, time
+import argparse, sys, time, warnings
+from itertools import count
 from pathlib import Path
 import numpy as np
 from . import __version__
@@ -19,7 +20,7 @@ def _run_options(p):
     "Options that `run` and `demo` share."
     p.add_argument('--out', default='out', metavar='DIR', help="folder for the results (default: out)")
     p.add_argument('--backbone', metavar='NAME', help="video model: a name (see scz-nb models), a folder or NAME=FILE (default: tiny, which is shipped and runs on a CPU)")
-    p.add_argument('--depth', metavar='NAME|FILE.npy', help="depth estimator, or an array (T, H, W) of nearness in [0, 1]")
+    p.add_argument('--depth', metavar='NAME|PATH', help="depth estimator by name, or depth of yours: a file or folder of pictures or a video, stretched to all of [0, 1], or a .npy file (T, H, W) of nearness in [0, 1], taken as it is")
     p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: the backbone's, 12 for tiny)")
     p.add_argument('--right', choices=('paper', 'held'), help="how the right view is made: paper (default), or held: moved pixels stay, and only holes are painted")
     p.add_argument('--settled', type=float, metavar='SHARE', help="end repeats when the holes change by less than this share, such as 0.1 (default: 0, never)")
@@ -34,7 +35,7 @@ def _file_options(p):
     "Options that `run` and `convert` share."
     p.add_argument('--prompt', default='', metavar='TEXT', help="what happens in the video")
     p.add_argument('--layout', action='append', metavar='NAME', help="side-by-side (default), top-bottom, half-side-by-side, anaglyph, left, right or wiggle; may be given several times")
-    p.add_argument('--loops', type=int, default=1, metavar='N', help="repeat the clip N times in the file (default: 1)")
+    p.add_argument('--loops', type=int, default=1, metavar='N', help="repeat the clip N times in the file (default: 1; clips of the embedded model last a second)")
     _run_options(p)
 
 def _train_options(q):
@@ -80,12 +81,12 @@ def _parser():
     p.add_argument('--version', action='version', version=f"scz-nb {__version__}")
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     q = sub.add_parser('run', help="make a stereo video from a picture")
-    q.add_argument('picture', metavar='PICTURE', nargs='?', help="the first frame, a picture of any size; without it: from the prompt alone")
-    q.add_argument('--last', metavar='PICTURE', help="the last frame: the video is what lies between the two pictures")
-    q.add_argument('--loop', action='store_true', help="end where it began, to be played round and round")
+    q.add_argument('picture', metavar='PICTURE', nargs='?', help="the first frame, a picture of any size, cut to the model's shape around its middle; without it: from the prompt alone")
+    q.add_argument('--last', metavar='PICTURE', help="the last frame: the video is what lies between the two pictures, without them")
+    q.add_argument('--loop', action='store_true', help="end where it began, to be played round and round; one frame less, since the first and the last would be the same")
     _file_options(q)
     q = sub.add_parser('convert', help="make the right view of a video")
-    q.add_argument('video', metavar='VIDEO', help="the left view, a video of any length")
+    q.add_argument('video', metavar='VIDEO', help="the left view, a video of any length; a picture counts as one frame")
     _file_options(q)
     _run_options(sub.add_parser('demo', help="make a stereo video from a scene of TinyWorld"))
     q = sub.add_parser('eval', help="measure the method and its rivals against true right views")
@@ -119,6 +120,12 @@ def _kwargs(args):
     return dict(kw, progress=not args.quiet)
 
 # %% ../nbs/80_cli.ipynb #80_cli-013
+def _free(folder, stem, names):
+    "The path of a video that takes no place of an earlier one: with a number behind the stem, if need be."
+    from scz_nb.io import layout_path
+    paths = (folder/f"{stem}{f'-{i}' if i > 1 else ''}.mp4" for i in count(1))
+    return next(p for p in paths if not any(layout_path(p, n).exists() for n in names))
+
 def _make(args, source, **kw):
     "Run, and save in every layout that was asked for, under the name of `source`."
     from scz_nb.io import check_folder, layout_path
@@ -128,12 +135,14 @@ def _make(args, source, **kw):
     kw = dict(kw, **_kwargs(args), prompt=args.prompt)
     from scz_nb.sampler import run
     video = run(**kw)
-    for n in names: print(video.save(out/f"{Path(source).stem}.mp4", layout=n, loops=args.loops))
+    path = _free(out, Path(source).stem, names)
+    for n in names: print(video.save(path, layout=n, loops=args.loops))
 
 def _cmd_run(args):
     "scz-nb run"
     from scz_nb.io import read_image
     if args.picture is None and not args.prompt: raise InputError("give a picture, a prompt or both: scz-nb run photo.jpg --prompt 'a boat drifts left'")
+    if args.last and args.loop: raise InputError("a loop ends with the picture it began with; give --last or --loop, not both.")
     first, last = (None if p is None else read_image(p) for p in (args.picture, args.last))
     _make(args, args.picture or 'video', image=first, loop=args.loop, **({} if last is None else dict(image2=last)))
 
@@ -142,7 +151,7 @@ def _cmd_convert(args):
     _make(args, args.video, video=args.video)
 
 # %% ../nbs/80_cli.ipynb #80_cli-015
-demo_seed = 33 # the scene of the demo: a seed of `sample_scene`
+demo_seed = 58 # the scene of the demo: a seed of `sample_scene`
 
 def demo_scene(width:int, height:int, # pixels
                seed:int=demo_seed # another seed, another scene
@@ -160,10 +169,12 @@ def _real_cost(meta:dict, seconds:float) -> str:
     from scz_nb.backbones import dynamicrafter_flops, load_backbone
     own = load_backbone(meta['backbone'], 'cpu').flops()*(1 if meta['settings']['guidance'] == 1 else 2)
     real, calls = 2*dynamicrafter_flops(), meta['view_steps']
-    return (f"{calls} view-steps in {seconds:.0f} s. DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
-            f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13/60:.0f} minutes on a GPU that does 50 TFLOP a second.")
+    return (f"DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
+            f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13:.0f} seconds on a GPU that does 50 TFLOP a second.")
 
 # %% ../nbs/80_cli.ipynb #80_cli-017
+_demo_forms = dict(paper="the right view as in the paper", held="moved pixels held and only holes painted (--right held)")
+
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
@@ -173,16 +184,21 @@ def _cmd_demo(args):
     out, kw = check_folder(args.out), _kwargs(args)
     image, prompt = demo_scene(256, 160)
     print(f"prompt: {prompt}")
-    begin = time.monotonic()
-    video = run(image, prompt, **kw)
-    seconds = time.monotonic() - begin
-    for layout in ('side-by-side', 'anaglyph'): print(video.save(out/'demo.mp4', layout=layout, loops=4))
-    print(video.save(out/'demo.png', layout='left'))
+    for right, how in _demo_forms.items():
+        if args.right not in (None, right): continue
+        begin = time.monotonic()
+        video = run(image, prompt, **kw | dict(config=kw.get('config', {}) | dict(right=right)))
+        seconds = time.monotonic() - begin
+        for layout, what in (('side-by-side', 'both views side by side'), ('anaglyph', 'for red-cyan glasses')):
+            print(f"{video.save(out/('demo.mp4' if right == 'paper' else 'demo_held.mp4'), layout=layout, loops=4)}: {what}, {how}")
+        print(f"{video.meta['view_steps']} view-steps (a step of one view), {seconds:.0f} s")
+        if right == 'paper' and video.meta['backbone'] == 'tiny': print(_real_cost(video.meta, seconds))
+    print(f"{video.save(out/'demo.png', layout='left')}: the first frame")
     near = depth_colors(video.disparity[0])
     with whole_file(out/'demo_depth.png') as t: Image.fromarray(resized(near, near.shape[0]*auto_zoom(near.shape[0]))).save(t)
-    print(out/'demo_depth.png')
-    if video.meta['backbone'] == 'tiny': print(_real_cost(video.meta, seconds))
+    print(f"{out/'demo_depth.png'}: its nearness, bright is near")
 
+# %% ../nbs/80_cli.ipynb #80_cli-018
 def _cmd_train(args):
     "scz-nb train-tiny"
     if not args.minutes > 0: raise InputError(f"--minutes {args.minutes:g} cannot be used; it must be above 0.")
@@ -193,7 +209,7 @@ def _cmd_train(args):
     print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
                 processes=args.processes, scenes=args.scenes))
 
-# %% ../nbs/80_cli.ipynb #80_cli-020
+# %% ../nbs/80_cli.ipynb #80_cli-021
 def _cmd_eval(args):
     "scz-nb eval"
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
@@ -212,7 +228,7 @@ def _cmd_models(args):
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
 
-# %% ../nbs/80_cli.ipynb #80_cli-021
+# %% ../nbs/80_cli.ipynb #80_cli-022
 def _cmd_bench(args):
     "scz-nb bench"
     from scz_nb.bench import bench
@@ -228,7 +244,7 @@ def _cmd_app(args):
     from scz_nb.widgets import serve_app
     serve_app(args.port, browser=not args.no_browser)
 
-# %% ../nbs/80_cli.ipynb #80_cli-023
+# %% ../nbs/80_cli.ipynb #80_cli-024
 gallery = dict(balloon=(33, 'picture', 'paper'), ball=(43, 'picture', 'held'), snow=(58, 'picture', 'held'), car=(41, 'video', 'held')) # name → seed of the scene, what is given of it, form of the right view
 
 def _cmd_gallery(args):
@@ -245,16 +261,19 @@ def _cmd_gallery(args):
         video = run(**source, config=dict(right=right), progress=not args.quiet)
         for layout in ('side-by-side', 'anaglyph', 'wiggle'): print(video.save(out/f'{name}.webp', layout=layout, zoom=3))      # 192×120: together under a megabyte
 
-# %% ../nbs/80_cli.ipynb #80_cli-024
+# %% ../nbs/80_cli.ipynb #80_cli-025
 _commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench, 'gallery': _cmd_gallery, 'app': _cmd_app}
 
-# %% ../nbs/80_cli.ipynb #80_cli-025
+# %% ../nbs/80_cli.ipynb #80_cli-026
 def main(argv=None, # arguments; None: those of the process
         ) -> int: # the exit status
     "The command `scz-nb`."
     args = _parser().parse_args(argv)
     try:
-        _commands[args.command](args)
+        with warnings.catch_warnings():
+            warnings.simplefilter('once', UserWarning)
+            warnings.showwarning = lambda message, *where: print(f"scz-nb: {message}", file=sys.stderr)
+            _commands[args.command](args)
         return 0
     except SczError as e:
         print(f"scz-nb: {e}", file=sys.stderr)

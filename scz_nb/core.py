@@ -205,7 +205,7 @@ def pick_device(
     "A device that works, or an `InputError`."
     name = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, TypeError) as e: raise InputError(f"device {name!r} cannot be used: {str(e).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, TypeError) as e: raise InputError(f"device {name!r} cannot be used here; leave it out, or take 'cpu' ({str(e).splitlines()[0][:60]}…)") from None
     return str(name)
 
 # %% ../nbs/00_core.ipynb #00_core-030

@@ -65,7 +65,7 @@ def _open_image(path):
     "The picture in a file as (H, W, 3) uint8."
     from PIL import Image, UnidentifiedImageError
     p = _existing(path, "picture")
-    if p.suffix.lower() in _video_suffixes: raise InputError(f"{p} is a video; give a picture, such as one frame of it.")
+    if p.suffix.lower() in _video_suffixes: raise InputError(f"{p} is a video; give a picture, such as one frame of it, or have its other eye made: scz-nb convert, run(video=…).")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -92,7 +92,7 @@ def read_image(image, # path, PIL image, or array/tensor (H, W), (H, W, 3), (H, 
         if a is None or a.dtype.kind not in 'biuf': raise InputError(f"a picture must be a path, a PIL image or an array, not {type(image).__name__}.")
         out = _rgb(a)
     h, w = out.shape[:2]
-    if min(h, w) < min_side: raise InputError(f"the picture has {w}×{h} pixels; it must have at least {min_side}×{min_side}.")
+    if min(h, w) < min_side: raise InputError(f"the picture has {w}×{h} pixels; it must have at least {min_side}×{min_side}; take a larger one.")
     return out
 
 # %% ../nbs/02_io.ipynb #02_io-015

@@ -9,7 +9,7 @@ __all__ = ['resolve_config', 'Progress', 'mono_pass', 'left_queries', 'in_window
            'restart_length', 'view_steps', 'right_pass', 'held_right', 'metadata', 'run']
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-004
-import hashlib, os, platform
+import hashlib, os, platform, warnings
 from contextlib import nullcontext
 import numpy as np, torch
 from torch import Tensor
@@ -259,10 +259,17 @@ def run(
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-034
+def _fitted(picture, backbone):
+    "A picture at the backbone's size; with a warning when more than a tenth of it is cut off."
+    (h, w), (H, W) = picture.shape[:2], (backbone.height, backbone.width)
+    lost = 1 - min(h/H, w/W)**2*H*W/(h*w)
+    if lost > .1: warnings.warn(f"the picture is {w}×{h}, the model's frames are {W}×{H}: it is cut around its middle, and {100*lost:.0f} % of it are lost.", stacklevel=3)
+    return fit_image(picture, W, H)
+
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
-    fitted = [None if p is None else fit_image(p, backbone.width, backbone.height) for p in pictures]
+    fitted = [None if p is None else _fitted(p, backbone) for p in pictures]
     cond, s, queries = backbone.condition(prompt, *fitted, config.frame_stride), backbone.schedule(config.steps, config.eta), left_queries(backbone, config)
     lefts, noises = mono_pass(backbone, cond, s, noise, config, queries, report('mono'))
     left = backbone.decode(lefts[-1])

@@ -170,7 +170,7 @@ def _spectra(before, after):
             y = spectrum(torch.as_tensor(d))[1:]
             ax.loglog(np.arange(1, len(y) + 1), y.clamp(min=1e-7), label=name)
         ax.set(xlabel='cycles in the height', ylabel='amplitude')
-        ax.legend(fontsize=7, loc='lower left')
+        ax.legend(fontsize=7, loc='upper right')
     return draw
 
 def draw_depth(backbone, # whose depth model dissolves
@@ -335,17 +335,17 @@ def outlined(frame, # (H, W, 3) uint8
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-033
 def _curve(changes, at):
-    "A drawing of the changes from time to time, and where we are."
+    "A drawing of the changes from pass to pass, and where we are."
     def draw(ax):
         ax.plot(range(2, len(changes) + 2), changes, 'o-')
         if 2 <= at < len(changes) + 2: ax.plot(at, changes[at - 2], 'o', ms=11, mfc='none', color='C3')
-        ax.set(xlabel='time', ylabel='change in the holes', ylim=(0, max([*changes, .01])*1.15), xticks=range(1, len(changes) + 2))
+        ax.set(xlabel='pass', ylabel='change', ylim=(0, max([*changes, .01])*1.15), xticks=range(1, len(changes) + 2))
     return draw
 
-def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each time
+def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each pass
                 holes, # (T, h, w) bool
                 decode, # function of latents → (T, H, W, 3) uint8
-                again: int = 1, # which time, from 1 on
+                again: int = 1, # which pass, from 1 on
                 frame: int = 0, outlines: bool = True, # of the holes
                 height: int = 192, # pixels of the drawing
                ) -> Drawing:
@@ -354,11 +354,11 @@ def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each 
     changes = [relative_change(b, a, holes) for a, b in zip(guesses, guesses[1:])]
     show = lambda z: resized(decode(z)[frame], height)
     far = [(b - a)[0, :, frame].square().mean(0).sqrt() for a, b in zip([guesses[0], *guesses], guesses)]
-    brightest = max(float(o.max()) for o in far) or 1.                       # one scale for all times
+    brightest = max(float(o.max()) for o in far) or 1.                       # one scale for all passes
     view, change = show(guesses[again - 1]), resized(depth_colors(far[again - 1]/brightest), height, smooth=False)
     if outlines: view, change = (outlined(v, holes[frame]) for v in (view, change))
-    said = f'{100*changes[again - 2]:.1f} % of the guess in the holes has changed since the time before.' if again > 1 else 'There is no time before.'
-    return drawing([view, change, _plot(height, round(1.6*height), _curve(changes, again))], f'Time {again} of {len(guesses)}; {100*holes[frame].float().mean():.0f} % of the frame are holes. {said}')
+    said = f'{100*changes[again - 2]:.1f} % of the guess in the holes has changed since the pass before.' if again > 1 else 'Nothing to compare it with yet.'
+    return drawing([view, change, _plot(height, round(1.6*height), _curve(changes, again))], f'Pass {again} of {len(guesses)}; {100*holes[frame].float().mean():.0f} % of the frame are holes. {said}')
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-034
 def repeat_inspector(recording: Recording, # of a backbone that it watched
@@ -395,7 +395,7 @@ def draw_stereo(video, # a StereoVideo
     if kind == 'nearness' and video.disparity is None: raise InputError("this video has no disparity to show.")
     l, r = (resized(v[frame], height) for v in (video.left, video.right))
     if swap: l, r = r, l
-    words = f"Frame {frame} of {len(video.left)}, {kind}{', eyes swapped' if swap else ''}."
+    words = f"Frame {frame} (of 0 to {len(video.left) - 1}), {kind}{', eyes swapped' if swap else ''}."
     if kind == 'wiggle': return _wiggle(l, r, words)
     near = None if video.disparity is None else video.disparity[frame]
     return drawing([resized(t, height) for t in viewer_kinds[kind](l, r, near)], words)
@@ -515,7 +515,9 @@ def take_upload(self: RunPanel, change=None):
     if chosen is None: return
     try: self.take(picture_of(*chosen))
     except SczError as e: self.say(str(e), wrong=True)
-    else: self.say(f'{chosen[0]} is the first frame; say in the prompt what happens.')
+    else:
+        self.controls['prompt'].value = ''
+        self.say(f'{chosen[0]} is the first frame; say in the prompt what happens.')
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-048
 @patch

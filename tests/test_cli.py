@@ -79,6 +79,26 @@ def test_run_writes_each_layout(photo, tmp_path, capsys):
     x, fps = read_video(tmp_path/'out/photo_LR.mp4')
     assert x.ndim == 4 and read_meta(tmp_path/'out/photo_LR.mp4')['seed'] == 3
 
+def test_files_replace_none_and_warnings_are_lines(tmp_path, monkeypatch, capsys):
+    Image.new('RGB', (60, 60), 'teal').save(tmp_path/'square.png')
+    argv = ['run', tmp_path/'square.png', '--prompt', 'a xylophone', '--steps', 1, '--right', 'held', '--out', tmp_path, '--quiet']
+    (first, out, err), (second, again, _) = (cli_says(*argv, capsys=capsys) for _ in range(2))
+    assert first == second == 0 and [o.strip().split('/')[-1] for o in (out, again)] == ['square_LR.mp4', 'square-2_LR.mp4']
+    lines = err.splitlines()
+    assert all(l.startswith('scz-nb: ') for l in lines) and len(lines) == len(set(lines)) == 2
+    assert 'xylophone' in err and '60×60' in err and '38 %' in err             # 60×37.5 of 60×60 are left
+
+def test_last_or_loop(tmp_path, no_model, capsys):
+    for name in ('a.jpg', 'b.jpg'): Image.new('RGB', (64, 40)).save(tmp_path/name)
+    status, _, err = cli_says('run', tmp_path/'a.jpg', '--last', tmp_path/'b.jpg', '--loop', capsys=capsys)
+    assert status == 2 and '--last or --loop' in err
+
+@pytest.mark.slow
+def test_demo(tmp_path, capsys):
+    status, out, _ = cli_says('demo', '--steps', 2, '--out', tmp_path, '--quiet', capsys=capsys)
+    named = {l.split(': ')[0].split('/')[-1] for l in out.splitlines() if l.startswith(str(tmp_path))}
+    assert status == 0 and named == {p.name for p in tmp_path.iterdir() if p.suffix in ('.mp4', '.png')} == {f'demo{h}_{k}.mp4' for h in ('', '_held') for k in ('LR', 'anaglyph')} | {'demo_left.png', 'demo_depth.png'}
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
     code = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom scz_nb.cli import main; sys.exit(main())'   # a background job may ignore it

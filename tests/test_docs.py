@@ -26,9 +26,22 @@ def test_a_broken_site_is_told(site, tmp_path):
     from check import broken
     shutil.copytree(site, tmp_path/'s')
     page = tmp_path/'s/index.html'
-    page.write_text(page.read_text().replace('</main>', '<a href="gone.html">x</a><a href="11_warp.html#nowhere">y</a><p id="a"></p><p id="a"></p><img src="https://example.com/x.png" alt="z"></main>'))
+    page.write_text(page.read_text().replace('</main>', '<a href="gone.html">x</a><a href="11_warp.html#nowhere">y</a><p id="a"></p><p id="a"></p><img src="https://example.com/x.png" alt="Eyes: ax.set(xlim=(0, 1))"></main>'))
     said = '\n'.join(broken(tmp_path/'s'))
-    assert all(s in said for s in ('gone.html leads nowhere', '#nowhere has no such place', "'a' is there twice", 'loaded from another machine'))
+    assert all(s in said for s in ('gone.html leads nowhere', '#nowhere has no such place', "'a' is there twice", 'loaded from another machine', 'code for one', 'no width and height'))
+
+def test_lessons_have_numbers(site):
+    page = (site/'11_warp.html').read_text()
+    for said in ('<h1>11 ', 'aria-current=page>11 ', 'rel="prev" href="10_disparity.html">10 ', 'rel="next" href="12_depth.html">12 '): assert said in page
+
+def test_pictures_have_words_and_sizes(tmp_path):
+    from PIL import Image
+    from build import sized
+    from pages import describe
+    assert describe('The `warp` of [10](10.ipynb)', 2, '<Figure size 350x140 with 1 Axes>') == 'The warp of 10, figure 2'
+    assert describe('Two eyes', 1, 'left and right, frame 3') == 'Two eyes: left and right, frame 3'
+    Image.new('RGB', (40, 20)).save(tmp_path/'x.png')
+    assert sized('<p><img src="x.png" alt="a"><img height="10" src="x.png" /></p>', tmp_path) == '<p><img width="40" height="20" src="x.png" alt="a"><img width="20" height="10" src="x.png" /></p>'
 
 def weight(site, page):
     from check import Found
@@ -69,13 +82,36 @@ def test_page_in_a_browser(browser, address, page, width):
     if page == '11_warp': assert view.evaluate("document.querySelectorAll('math').length") > 3
     view.close()
 
-@pytest.mark.parametrize('words,page', [('warp_unique', 'api/warp'), ('noisy restart', '22_restart'), ('disocclusion', 'explanations/glossary')])
+@pytest.mark.parametrize('words,page', [('warp_unique', 'api/warp'), ('noisy restart', '22_restart'), ('disocclusion', 'explanations/glossary'), ('how do I use my own video', 'tutorials/own_video'), ('disparty', '10_disparity')])
 def test_search_finds(browser, address, words, page):
     view, wrong = opened(browser, address, 'index', 1400)
     view.keyboard.press('/')
     view.fill('#hits input', words)
     view.wait_for_selector(f'#hits a[href*="{page}.html"]', timeout=10_000)
+    assert view.evaluate("[...document.querySelectorAll('#hits a')].every(a => getComputedStyle(a).textAlign == 'start')")
+    if ' my ' in words: assert page in view.get_attribute('#hits a', 'href')              # the first
     assert not wrong
+    view.close()
+
+def test_search_by_keys(browser, address):
+    view, wrong = opened(browser, address, '11_warp', 1400)
+    view.keyboard.press('/')
+    view.keyboard.type('qqzzyy')
+    view.wait_for_function("document.querySelector('#hits p').innerText == 'Nothing found'")
+    view.fill('#hits input', 'disocclusion')
+    view.wait_for_selector('#hits a')
+    for key in ('ArrowDown', 'ArrowDown', 'ArrowUp', 'Enter'): view.keyboard.press(key)
+    view.wait_for_url('**/explanations/glossary.html')
+    assert not wrong
+    view.close()
+
+def test_a_page_keeps_still(browser, address):
+    view, _ = opened(browser, address, '10_disparity', 1400)
+    view.click('aside a[href="#the-exponent"]')
+    view.wait_for_load_state('networkidle')
+    assert abs(view.evaluate("document.getElementById('the-exponent').getBoundingClientRect().top") - 64) < 3
+    fits = "[...document.querySelectorAll('main > div.sourceCode pre')].every(p => p.scrollWidth == p.clientWidth || p.innerText.split('\\n').some(l => l.length > 110))"
+    assert view.evaluate(fits), 'code of 110 columns does not fit'
     view.close()
 
 def test_light_and_dark(browser, address):
