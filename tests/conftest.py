@@ -5,7 +5,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')    # notebooks run in a thread of 
 os.environ['PATH'] = os.path.dirname(__import__('sys').executable) + os.pathsep + os.environ['PATH']
 import shutil, socket
 from pathlib import Path
-import pytest
+import numpy as np, pytest
 
 root = Path(__file__).resolve().parents[1]
 
@@ -44,3 +44,12 @@ def browser():
         b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox', '--disable-gpu'])
         yield b
         b.close()
+
+# what a widget has drawn: tests of the drawings and of the page in a browser
+def halves(px):
+    "The two tiles of a drawing, without the gap between them."
+    return px[:, :(px.shape[1] - 4)//2], px[:, (px.shape[1] + 4)//2:]
+
+def magenta(px):
+    "How many pixels have the colour of holes."
+    return (np.abs(px.astype(int) - (255, 0, 170)).max(-1) < 60).sum()

@@ -2,7 +2,7 @@
 import base64, io, os, socket, subprocess, sys, time
 import numpy as np, pytest
 from PIL import Image
-from conftest import root
+from conftest import halves, magenta, root
 
 pytestmark = pytest.mark.slow
 
@@ -79,9 +79,7 @@ def pages(app, browser):
 @pytest.fixture
 def page(pages): return pages[0]
 
-def magenta(px): return (np.abs(px.astype(int) - (255, 0, 170)).max(-1) < 60).sum()
 def near(a, b, most=3): return np.abs(a.astype(int) - b).mean() < most
-def halves(px): return px[:, :(px.shape[1] - 4)//2], px[:, (px.shape[1] + 4)//2:]
 
 def test_listens_on_this_machine_alone(app, pages):
     import psutil

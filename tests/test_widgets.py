@@ -8,7 +8,7 @@ from scz_nb.backbones import load_backbone
 from scz_nb.core import InputError, StereoVideo
 from scz_nb.sampler import run
 from scz_nb.show import anaglyph
-from conftest import root
+from conftest import halves, magenta, root
 from stateless import has_state, without_state
 
 rng = np.random.default_rng(0)
@@ -24,8 +24,6 @@ def recorded(backbone):
     return recording, run(picture, prompt, backbone=recording.watch(backbone), steps=4, config=quick, callback=recording, progress=False)
 
 def near(a, b, most=6): return np.abs(a.astype(int) - b).mean() < most
-def halves(px): return px[:, :(px.shape[1] - 4)//2], px[:, (px.shape[1] + 4)//2:]
-def magenta(px): return (np.abs(px.astype(int) - (255, 0, 170)).max(-1) < 60).sum()
 
 # drawings
 flat = np.full((20, 40, 3), 90, np.uint8)
