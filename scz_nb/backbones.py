@@ -22,7 +22,7 @@ from .dissolve import dissolve
 from .memory import choose_rung, one_down, place, rungs, tried
 from .refine import cut_refine
 from .schedule import Schedule, guide, make_schedule
-from .tiny import SIZES, TinyModel, depth_latent, shipped_model, shipped_weights, to_nearness
+from .tiny import SIZES, TinyModel, estimate_nearness, shipped_model, shipped_weights, to_nearness
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-005
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def estimate_depth(self: TinyBackbone, video, noise) -> Tensor:
     "Nearness (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) from the diffusion depth model; `noise` is a `NoiseSource`."
     c = self.model.config
     eps = noise.normal('depth', (1, c.patch**2, len(video), *c.latent_size), device=self.device, dtype=self.dtype)
-    return to_nearness(self.model, depth_latent(self.model, self._video(video), eps))
+    return estimate_nearness(self.model, self._video(video), eps)
 
 @patch
 def dissolve_depth(self: TinyBackbone, nearness: Tensor, video, strength: float) -> Tensor:
     "Eq. 5 on a nearness map (T, H, W) of a video, with the depth model's own network."
     pictures = self.encode(video)
     x = self.model.nearness.encode(nearness[None, ..., None].to(self.device, self.dtype))
-    return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form="released"))
+    return to_nearness(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form="released"))[0]
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-011
 def paper_settings(

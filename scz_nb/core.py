@@ -32,8 +32,8 @@ def unknown_name(what, # what is being named, such as "layout"
     from difflib import get_close_matches
     options = [str(o) for o in options]
     near = get_close_matches(str(name), options, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(o) for o in near)}? " if near else ""
-    return InputError(f"unknown {what} {name!r}: {hint}The choices are {', '.join(options)}.")
+    hint = f": did you mean {' or '.join(repr(o) for o in near)}? The" if near else "; the"
+    return InputError(f"unknown {what} {name!r}{hint} choices are {', '.join(options)}.")
 
 def check_choice(what, name, options):
     "Return `name` if it is one of `options`, else raise the error of `unknown_name`."

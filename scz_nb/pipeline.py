@@ -142,8 +142,8 @@ def fill(
     dtype: torch.dtype|None = None, # None: as in the file
 ):
     "Give the networks the tensors themselves, strictly: no copy is made unless `dtype` needs one."
-    for part in parts.keys() - nets.keys():
-        if parts[part]: raise InputError(f'the checkpoint has {len(parts[part])} tensors of {part}, which this model does not have; is it for another model?')
+    for part in parts:
+        if parts[part] and part not in nets: raise InputError(f'the checkpoint has {len(parts[part])} tensors of {part}, which this model does not have; is it for another model?')
     for part, net in nets.items():
         named = {k: t if dtype is None else t.to(dtype) for k, t in parts[part].items()}
         if part == 'unet': net.load_original_state_dict(named, prefix='', assign=True)

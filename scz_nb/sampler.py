@@ -251,6 +251,7 @@ def run(
     backbone = load_backbone(backbone, device, dtype)
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
     depth = _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
+    _warn_of_cuts(backbone, pictures, frames)
     with Progress(progress) as bars:
         args = prompt, depth, config, noise, _reporter(bars, callback)
         left, right, near, calls = _generate(backbone, pictures, *args) if frames is None else _convert(backbone, frames, *args)
@@ -259,17 +260,17 @@ def run(
     return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-034
-def _fitted(picture, backbone):
-    "A picture at the backbone's size; with a warning when more than a tenth of it is cut off."
-    (h, w), (H, W) = picture.shape[:2], (backbone.height, backbone.width)
-    lost = 1 - min(h/H, w/W)**2*H*W/(h*w)
-    if lost > .1: warnings.warn(f"the picture is {w}×{h}, the model's frames are {W}×{H}: it is cut around its middle, and {100*lost:.0f} % of it are lost.", stacklevel=3)
-    return fit_image(picture, W, H)
+def _warn_of_cuts(backbone, pictures, frames):
+    "A warning when more than a tenth of what is given will be cut off."
+    H, W = backbone.height, backbone.width
+    for h, w in dict.fromkeys(x.shape[-3:-1] for x in (*pictures, frames) if x is not None):
+        lost = 1 - min(h/H, w/W)**2*H*W/(h*w)
+        if lost > .1: warnings.warn(f"the {'picture' if frames is None else 'video'} is {w}×{h}, the model's frames are {W}×{H}: it is cut around its middle, and {100*lost:.0f} % of it are lost.", stacklevel=3)
 
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the nearness between them."
-    fitted = [None if p is None else _fitted(p, backbone) for p in pictures]
+    fitted = [None if p is None else fit_image(p, backbone.width, backbone.height) for p in pictures]
     cond, s, queries = backbone.condition(prompt, *fitted, config.frame_stride), backbone.schedule(config.steps, config.eta), left_queries(backbone, config)
     lefts, noises = mono_pass(backbone, cond, s, noise, config, queries, report('mono'))
     left = backbone.decode(lefts[-1])

@@ -6,8 +6,8 @@ Docs: https://scz-nb.github.io/scz_nb/tiny.html.md"""
 
 # %% auto #0
 __all__ = ['SIZES', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'given_frames', 'save_weights', 'read_weights',
-           'load_weights', 'shipped_weights', 'shipped_model', 'depth_latent', 'to_nearness', 'held_out_scenes',
-           'held_out', 'generate']
+           'load_weights', 'shipped_weights', 'shipped_model', 'depth_latent', 'to_nearness', 'estimate_nearness',
+           'held_out_scenes', 'held_out', 'generate']
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-004
 import json, re
@@ -205,18 +205,28 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
 @torch.no_grad()
 def depth_latent(
     model: TinyModel,
-    video: Tensor, # (T, H, W, 3) in [0, 1]
-    noise: Tensor, # (1, p², T, h, w) standard normal
-    steps: int = 5, # DDIM steps
-) -> Tensor: # (1, p², T, h, w)
-    "The depth latent of a video: a few deterministic DDIM steps of the depth model."
-    s, z, x = make_schedule(steps, eta=0.), model.picture.encode(video[None]), noise
+    videos: Tensor, # (B, T, H, W, 3) in [0, 1]
+    noise: Tensor, # (B, p², T, h, w) standard normal
+    steps: int = 2, # DDIM steps
+) -> Tensor: # (B, p², T, h, w)
+    "The depth latents of videos: deterministic DDIM steps of the depth model."
+    s, z, x = make_schedule(steps, eta=0.), model.picture.encode(videos), noise
     for i, t in enumerate(s.timesteps): x, _ = ddim_step(x, model.predict_depth(x, t, z), i, s)
     return x
 
-def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (1, p², T, h, w) to (T, H, W) in [0, 1]
-    "Nearness of every pixel from a depth latent."
-    return model.nearness.decode(x)[0, ..., 0]
+def to_nearness(model: TinyModel, x: Tensor) -> Tensor: # (B, p², T, h, w) to (B, T, H, W) in [0, 1]
+    "Nearness of every pixel from depth latents."
+    return model.nearness.decode(x)[..., 0]
+
+def estimate_nearness(
+    model: TinyModel,
+    video: Tensor, # (T, H, W, 3) in [0, 1]
+    noise: Tensor, # (1, p², T, h, w) standard normal
+) -> Tensor: # (T, H, W) in [0, 1]
+    "Nearness of every pixel of a video: the mean of what the depth model makes of it and of its mirror image."
+    both = torch.stack([video, video.flip(2)])
+    seen, mirrored = to_nearness(model, depth_latent(model, both, noise.expand(2, -1, -1, -1, -1)))
+    return (seen + mirrored.flip(2))/2
 
 # %% ../nbs/61_tiny.ipynb #61_tiny-028
 def held_out_scenes(config: TinyConfig, n: int) -> list:

@@ -12,11 +12,11 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .core import check_choice
+from .core import check_choice, to_uint8
 
 # %% auto #0
 __all__ = ['COLOURS', 'VERBS', 'KINDS', 'THIN', 'PLACES', 'TIMES', 'VOCABULARY', 'WorldConfig', 'Backdrop', 'Thing', 'Scene',
-           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'true_flow']
+           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'scene_picture', 'true_flow']
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-005
 @dataclass(frozen=True)
@@ -910,6 +910,15 @@ def sample_clips(
     "Clips of fresh scenes."
     d = _Dice(generator)
     return [render(sample_scene(d.g, cfg), cfg, device, right) for _ in range(n)]
+
+def scene_picture(
+    seed: int, # of `sample_scene`
+    width: int = 256, height: int = 160, # pixels
+) -> tuple: # (H, W, 3) uint8, and its caption
+    "A picture that the embedded model knows how to move: how a scene begins."
+    cfg = WorldConfig(width=width, height=height, frames=1)
+    clip = render(sample_scene(seed, cfg), cfg, right=False)
+    return to_uint8(clip.left)[0], clip.caption
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-086
 @torch.no_grad()

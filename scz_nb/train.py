@@ -23,8 +23,8 @@ from .io import whole_file
 from .judge import Judge, bootstrap, frechet, first_frame_psnr, load_judge, look, motion_error, obedience
 from .schedule import add_noise, alphas_cumprod, velocity
 from .show import Table, grid
-from .tiny import (SIZES, TinyConfig, TinyModel, depth_latent, generate, given_frames, held_out, held_out_scenes, load_weights, read_weights,
-    save_weights, shipped_weights, to_nearness)
+from .tiny import (SIZES, TinyConfig, TinyModel, estimate_nearness, generate, given_frames, held_out, held_out_scenes, load_weights, read_weights,
+    save_weights, shipped_weights)
 from .tinyworld import VOCABULARY, render, sample_clips, sample_scene, true_flow
 
 # %% ../nbs/63_train.ipynb #63_train-007
@@ -313,7 +313,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
     for i, clip in enumerate(clips):
         shape = model.nearness.encode(clip.disparity[None, ..., None].to(dev)).shape
         eps = torch.randn(shape, generator=torch.Generator().manual_seed(i)).to(dev)
-        out.append(spearman(to_nearness(model, depth_latent(model, clip.left.to(dev), eps)), clip.disparity))
+        out.append(spearman(estimate_nearness(model, clip.left.to(dev), eps), clip.disparity))
     return torch.tensor(out)
 
 # %% ../nbs/63_train.ipynb #63_train-036

@@ -8,8 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/widgets.html.md"""
 __all__ = ['viewer_kinds', 'Drawing', 'drawing', 'control', 'Panel', 'dismiss', 'moved_view', 'draw_warp', 'warp_playground',
            'draw_depth', 'depth_explorer', 'Recording', 'draw_latents', 'latent_explorer', 'places', 'latent_holes',
            'outlined', 'draw_repeat', 'repeat_inspector', 'draw_stereo', 'stereo_viewer', 'Cancelled', 'uploaded',
-           'picture_of', 'scene_picture', 'download_link', 'RunPanel', 'studio', 'app_notebook', 'app_files',
-           'serve_app']
+           'picture_of', 'download_link', 'RunPanel', 'studio', 'app_notebook', 'app_files', 'serve_app']
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-003
 import base64, copy, html, io, json, logging, os, socket, tempfile, threading, time, warnings
@@ -439,13 +438,6 @@ def picture_of(name: str, data: bytes) -> np.ndarray: # (H, W, 3) uint8
         except InputError as e: raise InputError(str(e).replace(str(path), path.name)) from None
 
 # %% ../nbs/70_widgets.ipynb #70_widgets-042
-def scene_picture(seed: int): # (H, W, 3) uint8, and its caption
-    "A picture that the embedded model knows how to move: a scene of TinyWorld."
-    from scz_nb.tinyworld import WorldConfig, render, sample_scene
-    world = WorldConfig(width=256, height=160, frames=1)
-    clip = render(sample_scene(seed, world), world, right=False)
-    return frames_of(clip.left)[0], clip.caption
-
 def download_link(video, layout: str) -> str:
     "A link that saves a video, with the file inside; no server has to keep it."
     with tempfile.TemporaryDirectory() as d:
@@ -505,6 +497,7 @@ def take(self: RunPanel, picture):
 @patch
 def take_scene(self: RunPanel, change=None):
     "The picture and the caption of a scene."
+    from scz_nb.tinyworld import scene_picture
     picture, self.controls['prompt'].value = scene_picture(self.controls['scene'].value)
     self.take(picture)
 

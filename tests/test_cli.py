@@ -3,6 +3,7 @@ import os, signal, subprocess, sys, time
 import numpy as np, pytest
 from PIL import Image
 from scz_nb import __version__, cli, core
+from scz_nb.tinyworld import scene_picture
 from conftest import root
 
 def cli_says(*argv, capsys):
@@ -68,7 +69,7 @@ def test_bugs_keep_their_traceback(photo, no_model):
     with pytest.raises(AssertionError, match="the model was run"): cli.main(['run', str(photo)])
 
 def test_demo_picture():
-    image, caption = cli.demo_scene(64, 40)
+    image, caption = scene_picture(cli.demo_seed, 64, 40)
     assert image.shape == (40, 64, 3) and image.std() > 10 and len(caption.split()) >= 3
 
 def test_run_writes_each_layout(photo, tmp_path, capsys):

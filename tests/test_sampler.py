@@ -109,6 +109,11 @@ def test_pictures_of_any_kind(backbone, tmp_path, mode):
     im.save(path)
     assert go(backbone, image=str(path), steps=1).left.shape == (8, 40, 64, 3)
 
+@pytest.mark.parametrize('given, what', [(dict(image=np.zeros((60, 60, 3), np.uint8)), 'picture is 60×60'), (dict(image=None, video=np.zeros((8, 40, 40, 3), np.uint8), depth=np.zeros((8, 40, 64))), 'video is 40×40')])
+def test_says_what_is_cut_off(backbone, given, what):
+    with pytest.warns(UserWarning, match=f'{what}.*38 % of it are lost') as said: go(backbone, steps=1, **given)
+    assert [w.filename for w in said] == [__file__]                        # points at the caller
+
 @pytest.fixture
 def no_network(monkeypatch):
     def never(*a, **kw): raise AssertionError('a network was run')

@@ -8,6 +8,7 @@ from scz_nb.backbones import load_backbone
 from scz_nb.core import InputError, StereoVideo
 from scz_nb.sampler import run
 from scz_nb.show import anaglyph
+from scz_nb.tinyworld import scene_picture
 from conftest import halves, magenta, root
 from stateless import has_state, without_state
 
@@ -20,7 +21,7 @@ quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))          # all sta
 
 @pytest.fixture(scope='module')
 def recorded(backbone):
-    recording, (picture, prompt) = W.Recording(), W.scene_picture(33)
+    recording, (picture, prompt) = W.Recording(), scene_picture(33)
     return recording, run(picture, prompt, backbone=recording.watch(backbone), steps=4, config=quick, callback=recording, progress=False)
 
 def near(a, b, most=6): return np.abs(a.astype(int) - b).mean() < most
@@ -92,13 +93,13 @@ def test_recording_holds_the_run(backbone, recorded):
     assert recording.nbytes == (4 + 3 + 3 + 10)*4*lefts[4].numel() and '2 MB' in repr(recording)
 
 def test_watching_changes_nothing(backbone, recorded):
-    recording, (picture, prompt) = W.Recording(), W.scene_picture(33)
+    recording, (picture, prompt) = W.Recording(), scene_picture(33)
     video = run(picture, prompt, backbone=backbone, steps=4, config=quick, callback=recording, progress=False)
     assert np.array_equal(video.right, recorded[1].right)
     with pytest.raises(InputError, match='no guesses'): W.places(recording)
 
 def test_last_guess_of_a_held_run_is_its_end(backbone):
-    recording, (picture, prompt) = W.Recording(), W.scene_picture(33)
+    recording, (picture, prompt) = W.Recording(), scene_picture(33)
     run(picture, prompt, backbone=recording.watch(backbone), steps=3, config=dict(right='held'), callback=recording, progress=False)
     found = W.places(recording)
     assert list(found) == ['hold 1', 'hold 2', 'hold 3']
