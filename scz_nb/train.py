@@ -6,8 +6,8 @@ Docs: https://scz-nb.github.io/scz_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_back', 'draw_given', 'Batch', 'draw_batch',
-           'timestep_density', 'noisy', 'crop', 'video_loss', 'depth_loss', 'adopt', 'learning_rate', 'fit',
-           'train_part', 'velocity_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table',
+           'timestep_density', 'noisy', 'crop', 'video_loss', 'depth_loss', 'adopt', 'optimisers', 'learning_rate',
+           'fit', 'train_part', 'velocity_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table',
            'sample_strips', 'merge', 'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
@@ -35,11 +35,11 @@ class Recipe:
     fresh: float = 1. # share of a step's clips that were not seen before, in (0, 1]
     crop_share: float = 0.65 # share of the run on crops, before whole frames
     window: tuple = (16, 16) # latents of a crop (h, w)
-    rate: float = 8e-4 # highest learning rate
+    rate: float = 2e-3 # highest learning rate
     keep: float = 0.998 # of the running mean of the weights, a step
     save_every: float = 60. # seconds between checkpoints
 
-RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, rate=1.2e-3))
+RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, rate=3e-3))
 
 def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple: # first, numbers
     "The numbers of a step's clips, and the first that it or a later step may ask for."
@@ -153,24 +153,39 @@ def adopt(model: TinyModel, path) -> TinyModel:
     model.load_state_dict({**state, **known})
     return model
 
+# %% ../nbs/63_train.ipynb #63_train-025
+def optimisers(params: dict) -> list: # of torch.optim.Optimizer
+    "Muon for the matrices among named parameters, AdamW for the rest. Gradients are zeros now and must stay where they are: set them to zero in place."
+    matrices, rest = [], []
+    for name, p in params.items():
+        p.grad = torch.zeros_like(p)
+        if p.ndim > 1 and min(len(p), p[0].numel()) >= 16 and name not in ('text.words.weight', 'text.place'):
+            m = nn.Parameter(p.detach().flatten(1))                            # the same memory
+            m.grad = p.grad.flatten(1)
+            matrices.append(m)
+        else: rest.append(p)
+    return [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
+
+# %% ../nbs/63_train.ipynb #63_train-029
 @dataclass
 class _Run:
-    "What a training needs to go on: networks, running mean, optimiser, counts."
-    model: TinyModel; mean: dict; opt: torch.optim.Optimizer
+    "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, counts."
+    model: TinyModel; params: dict; mean: dict; opts: list
     samples: int = 0; seconds: float = 0.; losses: list = field(default_factory=list)
 
     def save(self, path):
-        state = dict(model=self.model.state_dict(), mean=self.mean, opt=self.opt.state_dict(), samples=self.samples, seconds=self.seconds,
+        state = dict(model=self.model.state_dict(), mean=self.mean, opts=[o.state_dict() for o in self.opts], samples=self.samples, seconds=self.seconds,
                      losses=self.losses, config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
         with whole_file(path) as tmp: torch.save(state, tmp)
     def load(self, path):
         s = torch.load(path, weights_only=True, map_location=self.model.picture.mean.device)
-        for name, ours in (('config', json.dumps(asdict(self.model.config))), ('words', ' '.join(VOCABULARY))):
-            if s.get(name) != ours: raise InputError(f'{path} is a run of another size or another world; choose another folder.')
-        self.model.load_state_dict(s['model']); self.opt.load_state_dict(s['opt'])
+        ours = dict(config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
+        if 'opts' not in s or any(s[k] != v for k, v in ours.items()): raise InputError(f'{path} is a run of another size, another world or an older version; choose another folder.')
+        self.model.load_state_dict(s['model'])
+        for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-024
+# %% ../nbs/63_train.ipynb #63_train-030
 def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
@@ -183,8 +198,7 @@ def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint
         model.nearness.fit(torch.stack([c.disparity for c in clips])[..., None])
     model.to(device).train()
     params = {f'{m}.{k}': p for m in PARTS[part][1] for k, p in getattr(model, m).named_parameters()}
-    opt = torch.optim.AdamW(params.values(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    run = _Run(model, {k: p.detach().clone() for k, p in params.items()}, opt)
+    run = _Run(model, params, {k: p.detach().clone() for k, p in params.items()}, optimisers(params))
     if Path(checkpoint).is_file(): run.load(checkpoint)
     return run
 
@@ -192,7 +206,7 @@ def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/63_train.ipynb #63_train-026
+# %% ../nbs/63_train.ipynb #63_train-032
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
@@ -202,29 +216,30 @@ def _mean(accelerator, grads: list, numbers: list) -> list:
 
 def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, window, rate: float, accelerator, seconds: float) -> tuple:
     "One optimiser step and the running mean of the weights; loss and seconds, averaged over the processes."
-    step, params = len(run.losses), [p for g in run.opt.param_groups for p in g['params']]
+    step, params = len(run.losses), list(run.params.values())
+    grads = [p.grad for p in params]
     g = clips.source.generator(f'{clips.name} step {step}')
     batch = draw_batch(clips, step, recipe, g)
     loss = PARTS[part][0](run.model, batch, g, window, accelerator.autocast)
-    run.opt.zero_grad(); loss.backward()
-    for p in params: p.grad = torch.zeros_like(p) if p.grad is None else p.grad # no stride was given, no caption was there
-    loss, seconds = _mean(accelerator, [p.grad for p in params], [loss.item(), seconds])
+    torch._foreach_zero_(grads); loss.backward()
+    loss, seconds = _mean(accelerator, grads, [loss.item(), seconds])
     if not math.isfinite(loss): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
     nn.utils.clip_grad_norm_(params, 1.)
-    for group in run.opt.param_groups: group['lr'] = rate
-    run.opt.step()
+    for o in run.opts:
+        o.param_groups[0]['lr'] = rate
+        o.step()
     run.samples += recipe.batch*accelerator.num_processes
     keep = min(recipe.keep, (1 + step)/(10 + step))
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
-# %% ../nbs/63_train.ipynb #63_train-028
+# %% ../nbs/63_train.ipynb #63_train-034
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
     run.save(out/f'{part}.ckpt')
     save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
 
-# %% ../nbs/63_train.ipynb #63_train-029
+# %% ../nbs/63_train.ipynb #63_train-035
 def fit(
     part: str, # 'video' or 'depth'
     out: Path, # folder of checkpoint and weights
@@ -254,7 +269,7 @@ def fit(
             if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
-# %% ../nbs/63_train.ipynb #63_train-030
+# %% ../nbs/63_train.ipynb #63_train-036
 def _worker(rank: int, n: int, port: int, args: tuple):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -268,7 +283,7 @@ def _fit_in_processes(n: int, args: tuple):
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
-# %% ../nbs/63_train.ipynb #63_train-031
+# %% ../nbs/63_train.ipynb #63_train-037
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of the whole run
@@ -288,7 +303,7 @@ def train_part(
     _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
     return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-035
+# %% ../nbs/63_train.ipynb #63_train-043
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -316,7 +331,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
         out.append(spearman(estimate_nearness(model, clip.left.to(dev), eps), clip.disparity))
     return torch.tensor(out)
 
-# %% ../nbs/63_train.ipynb #63_train-036
+# %% ../nbs/63_train.ipynb #63_train-044
 def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
@@ -340,7 +355,7 @@ def judged(
     obeys = {k: share(v) for k, v in obedience(judge, videos, scenes).items()}
     return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
 
-# %% ../nbs/63_train.ipynb #63_train-037
+# %% ../nbs/63_train.ipynb #63_train-045
 def score(
     model: TinyModel,
     n: int = 8, # held-out scenes
@@ -365,7 +380,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-040
+# %% ../nbs/63_train.ipynb #63_train-048
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -391,7 +406,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-041
+# %% ../nbs/63_train.ipynb #63_train-049
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -401,7 +416,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-042
+# %% ../nbs/63_train.ipynb #63_train-050
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one

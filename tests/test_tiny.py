@@ -2,7 +2,7 @@
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, MissingDependency
 from scz_nb import tiny
-from scz_nb.tiny import (TinyConfig, TinyModel, WordEncoder, generate, given_frames, held_out_scenes, load_weights, save_weights, shipped_model,
+from scz_nb.tiny import (TinyConfig, TinyModel, WordEncoder, estimate_nearness, generate, given_frames, held_out_scenes, load_weights, save_weights, shipped_model,
                          shipped_weights)
 from scz_nb.tinyworld import sample_clips
 
@@ -25,6 +25,13 @@ def test_bad_weights_are_named(tmp_path):
     with pytest.raises(InputError, match='header'): load_weights(tmp_path/'other.safetensors')
 
 def test_shipped_weights_are_small(): assert sum(f.stat().st_size for f in shipped_weights().parent.iterdir()) < 40e6
+
+def test_depth_is_mirrored_in_a_mirror():
+    model, clip = shipped_model(), sample_clips(1, 77, right=False)[0]
+    noise = torch.randn(1, 4, 8, 20, 32, generator=torch.Generator().manual_seed(0))
+    near, mirrored = (estimate_nearness(model, v, noise) for v in (clip.left, clip.left.flip(2)))
+    assert near.shape == clip.disparity.shape and near.std() > 0.05
+    torch.testing.assert_close(mirrored, near.flip(2), atol=1e-4, rtol=0)
 
 def test_autoencoder_keeps_the_picture():
     model, clips = shipped_model(), sample_clips(4, 77, right=False)
