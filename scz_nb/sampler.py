@@ -11,6 +11,7 @@ __all__ = ['resolve_config', 'Progress', 'mono_pass', 'left_queries', 'in_window
 # %% ../nbs/30_sampler.ipynb #30_sampler-004
 import hashlib, os, platform, warnings
 from contextlib import nullcontext
+from functools import partial
 import numpy as np, torch
 from torch import Tensor
 import scz_nb
@@ -252,12 +253,11 @@ def run(
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
     depth = _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
     _warn_of_cuts(backbone, pictures, frames)
-    with Progress(progress) as bars:
-        args = prompt, depth, config, noise, _reporter(bars, callback)
-        left, right, near, calls = _generate(backbone, pictures, *args) if frames is None else _convert(backbone, frames, *args)
+    make = partial(_generate, backbone, pictures) if frames is None else partial(_convert, backbone, frames)
+    with Progress(progress) as bars: left, right, near, calls = make(prompt, depth, config, noise, _reporter(bars, callback))
     free = slice(1 if pictures[1] is not None else 0, -1 if image2 is not None else None)
-    meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth) | dict(view_steps=calls)
-    return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta)
+    meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth)
+    return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta | dict(view_steps=calls))
 
 # %% ../nbs/30_sampler.ipynb #30_sampler-034
 def _warn_of_cuts(backbone, pictures, frames):
