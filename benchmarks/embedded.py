@@ -46,13 +46,13 @@ if __name__ == '__main__':
     facts = dict(scz_nb=__version__, torch=torch.__version__, python=platform.python_version(), processor=platform.machine(), cores=os.cpu_count(), seconds=round(time.time() - begin))
     here = Path(__file__).parent
     (here/'embedded.json').write_text(json.dumps(dict(facts=facts, samples=samples, scores=scores, stereo=stereo), indent=1))
-    own = lambda k: [f'{v:.3f} ({lo:.3f} to {hi:.3f})' for v, lo, hi in (scores[k]['loss'], scores[k]['depth'])]
+    own = lambda k: [f'{v:.3f} ({lo:.3f} to {hi:.3f})' for v, lo, hi in (scores[k][f] for f in ('loss', 'words', 'depth'))]
     tables = '\n\n'.join(f'## {k}: {samples[k]} samples\n\n{scores_table(scores[k])}' for k in files)
     (here/'embedded.md').write_text(f"""# The embedded model, measured
 
 {args.scenes} held-out scenes, simple and complex; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.train.judged`. Chance is one half for direction.
 
-{Table(('weights', 'velocity error', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
+{Table(('weights', 'velocity error', 'what wrong words add at t = 999', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
 
 {tables}
 

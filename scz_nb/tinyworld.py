@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/tinyworld.html.md"""
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-003
 from __future__ import annotations
-import math
+import math, re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 import torch
@@ -16,7 +16,7 @@ from .core import check_choice, to_uint8
 
 # %% auto #0
 __all__ = ['COLOURS', 'VERBS', 'KINDS', 'THIN', 'PLACES', 'TIMES', 'VOCABULARY', 'WorldConfig', 'Backdrop', 'Thing', 'Scene',
-           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'scene_picture', 'true_flow']
+           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'scene_picture', 'twin', 'true_flow']
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-005
 @dataclass(frozen=True)
@@ -920,7 +920,17 @@ def scene_picture(
     clip = render(sample_scene(seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-086
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-075
+def twin(scene: Scene) -> Scene|None:
+    "The scene with its subject, or else its camera, going the other way, and a caption that says so; None where neither goes left or right."
+    thing, turned = scene.things[scene.subject], dict(left='right', right='left')
+    turn = lambda words: re.sub(words, lambda m: turned[m[0]], scene.caption, count=1)
+    if thing.direction:
+        other = replace(thing, direction=-thing.direction, facing=-thing.facing)
+        return replace(scene, things=tuple(other if t is thing else t for t in scene.things), caption=turn(r'\b(left|right)\b'))
+    if scene.camera in turned: return replace(scene, camera=turned[scene.camera], caption=turn(r'(?<=pans )(left|right)'))
+
+# %% ../nbs/60_tinyworld.ipynb #60_tinyworld-089
 @torch.no_grad()
 def true_flow(
     scene: Scene,

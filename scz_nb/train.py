@@ -6,12 +6,12 @@ Docs: https://scz-nb.github.io/scz_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_back', 'draw_given', 'Batch', 'draw_batch',
-           'timestep_density', 'noisy', 'crop', 'video_loss', 'depth_loss', 'adopt', 'optimisers', 'learning_rate',
-           'fit', 'train_part', 'velocity_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table',
-           'sample_strips', 'merge', 'train']
+           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'adopt', 'optimisers', 'learning_rate',
+           'fit', 'train_part', 'velocity_errors', 'swapped_errors', 'depth_ranks', 'made_clips', 'judged', 'score',
+           'scores_table', 'sample_strips', 'merge', 'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
-import json, math, os, time
+import json, math, os, re, time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -25,16 +25,16 @@ from .schedule import add_noise, alphas_cumprod, velocity
 from .show import Table, grid
 from .tiny import (SIZES, TinyConfig, TinyModel, estimate_nearness, generate, given_frames, held_out, held_out_scenes, load_weights, read_weights,
     save_weights, shipped_weights)
-from .tinyworld import VOCABULARY, render, sample_clips, sample_scene, true_flow
+from .tinyworld import VOCABULARY, Scene, WorldConfig, render, sample_clips, sample_scene, true_flow, twin
 
 # %% ../nbs/63_train.ipynb #63_train-007
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained."
-    batch: int = 4 # clips a step, in each process
+    batch: int = 4 # clips a step, in each process; an even number
     fresh: float = 1. # share of a step's clips that were not seen before, in (0, 1]
-    crop_share: float = 0.65 # share of the run on crops, before whole frames
-    window: tuple = (16, 16) # latents of a crop (h, w)
+    easy_share: float = 0.2 # the run up to here: small pictures of one moving thing under much noise
+    small_share: float = 0.65 # and up to here: small pictures of all scenes; then whole ones
     rate: float = 2e-3 # highest learning rate
     keep: float = 0.998 # of the running mean of the weights, a step
     save_every: float = 60. # seconds between checkpoints
@@ -42,20 +42,29 @@ class Recipe:
 RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, rate=3e-3))
 
 def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple: # first, numbers
-    "The numbers of a step's clips, and the first that it or a later step may ask for."
-    first, among = step*max(1, round(recipe.batch*recipe.fresh)), round(recipe.batch/recipe.fresh)
-    return first, [first + i for i in torch.randperm(among, generator=generator)[:recipe.batch].tolist()]
+    "The numbers of a step's clips, in pairs, and the first that it or a later step may ask for."
+    pairs = recipe.batch//2
+    first, among = 2*step*max(1, round(pairs*recipe.fresh)), round(pairs/recipe.fresh)
+    return first, [first + 2*i + j for i in torch.randperm(among, generator=generator)[:pairs].tolist() for j in (0, 1)]
 
 # %% ../nbs/63_train.ipynb #63_train-010
 class Clips:
-    "Training clips by number, rendered on `device` when first asked for."
-    def __init__(self, config: TinyConfig, source: NoiseSource, name: str, device):
-        self.config, self.source, self.name, self.device, self.kept = config, source, name, device, {}
+    "Training clips by number, rendered on `device` when first asked for; `easy`: of one thing, which moves left or right."
+    def __init__(self, config: TinyConfig, source: NoiseSource, name: str, device, easy: bool = False):
+        self.config, self.source, self.name, self.device, self.easy, self.kept = config, source, name, device, easy, {}
+    def draw(self, g: torch.Generator, world: WorldConfig) -> Scene:
+        "A fresh scene."
+        if not self.easy: return sample_scene(g, world)
+        world = replace(world, n_objects=(1, 1), complexity='simple')
+        return next(s for s in iter(lambda: sample_scene(g, world), None) if s.things[0].direction)
     def render(self, i: int) -> tuple: # uint8 (T, H, W, 3), nearness (T, H, W, 1), caption, stride
-        g, c = self.source.generator(f'{self.name} {i}'), self.config
+        "Clip i: an even number's scene is new, the next one's is its twin."
+        g, c = self.source.generator(f'{self.name} {i//2}'), self.config
         stride = (1, 2, 2, 2, 3)[int(torch.randint(5, (), generator=g))]
         world = replace(c.world, pace=stride/c.stride)
-        clip = render(sample_scene(g, world), world, device=self.device, right=False)
+        scene = self.draw(g, world)
+        if i % 2: scene = twin(scene) or self.draw(g, world)
+        clip = render(scene, world, device=self.device, right=False)
         return (clip.left*255).round().byte(), clip.disparity[..., None], clip.caption, stride
     def take(self, first: int, numbers: list) -> list:
         "Those of the numbers; forget all before `first`."
@@ -70,7 +79,7 @@ def there_and_back(video: Tensor, nearness: Tensor, caption: str) -> tuple:
     order = 2*torch.minimum(i, len(video) - 1 - i)
     return video[order], nearness[order], f'{caption} and back'
 
-# %% ../nbs/63_train.ipynb #63_train-013
+# %% ../nbs/63_train.ipynb #63_train-014
 def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor: # (n, frames) bool
     "Which frames a clip's model may see: the first (65 %), none (20 %), first and last (10 %), a random half (5 %)."
     kind = torch.multinomial(torch.tensor([0.65, 0.1, 0.05, 0.2]), n, replacement=True, generator=generator)[:, None]
@@ -85,6 +94,7 @@ class Batch:
     captions: list # of str; '' where the caption was left out
     stride: Tensor # (B,)
     given: Tensor # (B, T) bool
+    easy: bool # whether it shall be learnt under much noise alone
 
 def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generator) -> Batch:
     "The clips of a step, a tenth of them there and back, and a seventh without caption."
@@ -96,50 +106,50 @@ def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generat
             given[j] = (torch.arange(len(video)) % (len(video) - 1)) == 0
         rows.append((video, near, '' if mute[j] < 0.15 else caption, stride))
     video, near, captions, stride = zip(*rows)
-    return Batch(torch.stack(video).float()/255, torch.stack(near), list(captions), torch.tensor(stride, device=clips.device), given.to(clips.device))
+    return Batch(torch.stack(video).float()/255, torch.stack(near), list(captions), torch.tensor(stride, device=clips.device), given.to(clips.device), clips.easy)
 
-# %% ../nbs/63_train.ipynb #63_train-016
+# %% ../nbs/63_train.ipynb #63_train-017
 @lru_cache
-def timestep_density(gamma: float = 5., even: float = 0.4) -> Tensor: # (1000,), sums to 1
-    "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal."
+def timestep_density(gamma: float = 5., even: float = 1/3, early: float = 1/3) -> Tensor: # (1000,), sums to 1
+    "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal and one of the noisiest fifth."
     a = alphas_cumprod(zero_snr=True)
     snr = a/(1 - a)
-    w = snr.clamp(max=gamma)/(snr + 1)
-    return even/len(a) + (1 - even)*w/w.sum()
+    w, noisiest = snr.clamp(max=gamma)/(snr + 1), torch.arange(len(a)) >= 0.8*len(a)
+    return even/len(a) + early*noisiest/noisiest.sum() + (1 - even - early)*w/w.sum()
 
-def noisy(z: Tensor, generator: torch.Generator) -> tuple: # noisy latents, timesteps (B,), velocity to predict
-    "Noise for clean latents (B, C, T, h, w) at random timesteps, drawn where the latents lie."
-    t = torch.multinomial(timestep_density(), len(z), replacement=True, generator=generator)
+def noisy(z: Tensor, easy: bool, generator: torch.Generator) -> tuple: # noisy latents, timesteps (B,), velocity to predict
+    "Noise for clean latents (B, C, T, h, w), drawn where they lie, at random timesteps, `easy` ones from the noisiest fifth alone; the two clips of a pair share both."
+    pairs, twice = -(-len(z)//2), lambda x: x.repeat_interleave(2, 0)[:len(z)]
+    t = twice(torch.multinomial(timestep_density(even=0., early=1.) if easy else timestep_density(), pairs, replacement=True, generator=generator))
     there = torch.Generator(z.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
-    noise = torch.randn(z.shape, generator=there, device=z.device)
+    noise = twice(torch.randn(pairs, *z.shape[1:], generator=there, device=z.device))
     a = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return add_noise(z, noise, a), t.to(z.device), velocity(z, noise, a)
 
-# %% ../nbs/63_train.ipynb #63_train-019
-def crop(zs: list, size: tuple|None, generator: torch.Generator) -> list:
-    "The same random window of `size` (h, w) from every tensor of `zs`, whose last two axes are height and width; None: all of it."
-    if size is None: return zs
-    (h, w), (H, W) = size, zs[0].shape[-2:]
-    y, x = (int(torch.randint(0, n + 1, (), generator=generator)) for n in (H - h, W - w))
-    return [z[..., y:y+h, x:x+w] for z in zs]
+# %% ../nbs/63_train.ipynb #63_train-020
+def half_size(config: TinyConfig) -> TinyConfig:
+    "The same model on pictures of half the size, or a little more where the networks cannot halve that often."
+    unit = config.patch*2**(len(config.channel_mult) - 1)
+    return replace(config, **{k: -(-getattr(config, k)//(2*unit))*unit for k in ('width', 'height')})
 
-def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator, window: tuple|None = None, autocast=nullcontext) -> Tensor:
-    "Mean squared error of the predicted velocity of the video network; `autocast` is the context that the network runs in."
-    z, = crop([model.picture.encode(batch.video)], window, generator)
-    zt, t, v = noisy(z, generator)
+def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext) -> Tensor:
+    "Mean squared error of the predicted velocity of the video network, in which latents that differ from the first frame's count five times; `autocast` is the context that the network runs in."
+    z = model.picture.encode(batch.video)
+    zt, t, v = noisy(z, batch.easy, generator)
     with autocast(): out = model.predict(zt, t, model.text(batch.captions), given_frames(z, batch.given), batch.stride)
-    return F.mse_loss(out.float(), v)
+    weight = 1 + 4*((z - z[:, :, :1]).square().mean(1, keepdim=True) > 0.1)
+    return (weight*(out.float() - v).square()).mean()/weight.float().mean()
 
-def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, window: tuple|None = None, autocast=nullcontext) -> Tensor:
+def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext) -> Tensor:
     "The same for the depth network, whose condition is the video itself."
-    x, z = crop([model.nearness.encode(batch.nearness), model.picture.encode(batch.video)], window, generator)
-    xt, t, v = noisy(x, generator)
+    x, z = model.nearness.encode(batch.nearness), model.picture.encode(batch.video)
+    xt, t, v = noisy(x, batch.easy, generator)
     with autocast(): out = model.predict_depth(xt, t, z)
     return F.mse_loss(out.float(), v)
 
 PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',))) # loss, and what it trains
 
-# %% ../nbs/63_train.ipynb #63_train-023
+# %% ../nbs/63_train.ipynb #63_train-024
 def adopt(model: TinyModel, path) -> TinyModel:
     "Take from a weights file what fits: tensors of the same name and shape, and the vectors of words that both know."
     tensors, facts = read_weights(path)
@@ -153,7 +163,7 @@ def adopt(model: TinyModel, path) -> TinyModel:
     model.load_state_dict({**state, **known})
     return model
 
-# %% ../nbs/63_train.ipynb #63_train-025
+# %% ../nbs/63_train.ipynb #63_train-026
 def optimisers(params: dict) -> list: # of torch.optim.Optimizer
     "Muon for the matrices among named parameters, AdamW for the rest. Gradients are zeros now and must stay where they are: set them to zero in place."
     matrices, rest = [], []
@@ -166,7 +176,7 @@ def optimisers(params: dict) -> list: # of torch.optim.Optimizer
         else: rest.append(p)
     return [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
 
-# %% ../nbs/63_train.ipynb #63_train-029
+# %% ../nbs/63_train.ipynb #63_train-030
 @dataclass
 class _Run:
     "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, counts."
@@ -185,7 +195,7 @@ class _Run:
         for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-030
+# %% ../nbs/63_train.ipynb #63_train-031
 def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
@@ -206,7 +216,7 @@ def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/63_train.ipynb #63_train-032
+# %% ../nbs/63_train.ipynb #63_train-033
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
@@ -214,13 +224,13 @@ def _mean(accelerator, grads: list, numbers: list) -> list:
     for g, n in zip(grads, new): g.copy_(n.view_as(g))
     return numbers.tolist()
 
-def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, window, rate: float, accelerator, seconds: float) -> tuple:
+def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, rate: float, accelerator, seconds: float) -> tuple:
     "One optimiser step and the running mean of the weights; loss and seconds, averaged over the processes."
     step, params = len(run.losses), list(run.params.values())
     grads = [p.grad for p in params]
     g = clips.source.generator(f'{clips.name} step {step}')
     batch = draw_batch(clips, step, recipe, g)
-    loss = PARTS[part][0](run.model, batch, g, window, accelerator.autocast)
+    loss = PARTS[part][0](run.model, batch, g, accelerator.autocast)
     torch._foreach_zero_(grads); loss.backward()
     loss, seconds = _mean(accelerator, grads, [loss.item(), seconds])
     if not math.isfinite(loss): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
@@ -233,13 +243,13 @@ def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, window, rate: fl
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
-# %% ../nbs/63_train.ipynb #63_train-034
+# %% ../nbs/63_train.ipynb #63_train-035
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
     run.save(out/f'{part}.ckpt')
     save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
 
-# %% ../nbs/63_train.ipynb #63_train-035
+# %% ../nbs/63_train.ipynb #63_train-036
 def fit(
     part: str, # 'video' or 'depth'
     out: Path, # folder of checkpoint and weights
@@ -255,21 +265,21 @@ def fit(
     from tqdm.auto import tqdm
     accelerator = Accelerator(cpu=device == 'cpu', mixed_precision='bf16' if device == 'cuda' and torch.cuda.is_bf16_supported() else 'no')
     run, main = _start(config, part, accelerator.device, seed, weights, out/f'{part}.ckpt'), accelerator.is_main_process
-    clips = Clips(config, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device)
+    clips = [Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy) for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))]
     total, begin, saved, before = max_steps or seconds, time.monotonic(), time.monotonic(), run.seconds
     spent = lambda: len(run.losses) if max_steps else run.seconds
     with tqdm(total=round(total), initial=min(int(spent()), round(total)), desc=f'train {part}', unit='step' if max_steps else 's', disable=not (progress and main), mininterval=1) as bar:
         while spent() < total:
             done = spent()/total
-            loss, now = _update(run, part, clips, recipe, recipe.window if done < recipe.crop_share else None,
-                                learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
+            stage = (done >= recipe.easy_share) + (done >= recipe.small_share)
+            loss, now = _update(run, part, clips[stage], recipe, learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
             run.losses.append(loss); run.seconds = now
             bar.update(min(int(spent()), round(total)) - bar.n)
             if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
             if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
-# %% ../nbs/63_train.ipynb #63_train-036
+# %% ../nbs/63_train.ipynb #63_train-037
 def _worker(rank: int, n: int, port: int, args: tuple):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -283,7 +293,7 @@ def _fit_in_processes(n: int, args: tuple):
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
-# %% ../nbs/63_train.ipynb #63_train-037
+# %% ../nbs/63_train.ipynb #63_train-038
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of the whole run
@@ -303,7 +313,7 @@ def train_part(
     _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
     return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-043
+# %% ../nbs/63_train.ipynb #63_train-044
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -318,7 +328,16 @@ def velocity_errors(
         for t in timesteps:
             a, noise = abar[t].item(), torch.randn(z.shape, generator=g).to(dev)
             out.append(F.mse_loss(model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)).item())
-    return torch.tensor(out).view(len(clips), -1)
+    return torch.tensor(out).view(len(clips), len(timesteps))
+
+def swapped_errors(
+    model: TinyModel,
+    clips: list,
+) -> Tensor: # (those of the clips whose captions say left or right,)
+    "How much the velocity error at pure noise grows when left and right are swapped in the caption; 0: the model does not know these words."
+    other = lambda c: replace(c, caption=re.sub(r'\b(left|right)\b', lambda m: 'right' if m[0] == 'left' else 'left', c.caption))
+    some = [c for c in clips if other(c).caption != c.caption]
+    return (velocity_errors(model, list(map(other, some)), (999,)) - velocity_errors(model, some, (999,)))[:, 0]
 
 @torch.no_grad()
 def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
@@ -331,7 +350,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
         out.append(spearman(estimate_nearness(model, clip.left.to(dev), eps), clip.disparity))
     return torch.tensor(out)
 
-# %% ../nbs/63_train.ipynb #63_train-044
+# %% ../nbs/63_train.ipynb #63_train-045
 def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
@@ -355,13 +374,13 @@ def judged(
     obeys = {k: share(v) for k, v in obedience(judge, videos, scenes).items()}
     return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
 
-# %% ../nbs/63_train.ipynb #63_train-045
+# %% ../nbs/63_train.ipynb #63_train-046
 def score(
     model: TinyModel,
     n: int = 8, # held-out scenes
     steps: int = 30, # sampling steps of the clips
-) -> dict: # 'loss', 'depth': (mean or median, low, high); 'clips': a row of figures for true, frozen and made clips
-    "Held-out figures of a model, with 95 % intervals over scenes; see `velocity_errors`, `depth_ranks` and `judged`."
+) -> dict: # 'loss', 'words', 'depth': (mean or median, low, high); 'clips': a row of figures for true, frozen and made clips
+    "Held-out figures of a model, with 95 % intervals over scenes; see `velocity_errors`, `swapped_errors`, `depth_ranks` and `judged`."
     c, dev = model.config, model.picture.mean.device
     judge, scenes = load_judge(), held_out_scenes(c, 2*n)
     clips = [render(s, c.world, dev, right=False) for s in scenes]
@@ -370,8 +389,8 @@ def score(
     true = torch.stack([x.left for x in clips])
     rows = {'true clips': true, 'first frame, frozen': true[:, :1].expand_as(true), 'made with picture': made_clips(model, clips, True, steps=steps),
             'made from text': made_clips(model, clips, False, steps=steps)}
-    errors, ranks = velocity_errors(model, clips).mean(1), depth_ranks(model, clips)
-    return dict(scenes=n, loss=(errors.mean().item(), *bootstrap(errors)), depth=(ranks.median().item(), *bootstrap(ranks, of='median')),
+    errors, swapped, ranks = velocity_errors(model, clips).mean(1), swapped_errors(model, clips), depth_ranks(model, clips)
+    return dict(scenes=n, loss=(errors.mean().item(), *bootstrap(errors)), words=(swapped.mean().item(), *bootstrap(swapped)), depth=(ranks.median().item(), *bootstrap(ranks, of='median')),
                 clips={k: judged(judge, v, scenes, clips, c, others) for k, v in rows.items()})
 
 def scores_table(scores: dict) -> Table:
@@ -380,7 +399,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-048
+# %% ../nbs/63_train.ipynb #63_train-049
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -406,7 +425,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-049
+# %% ../nbs/63_train.ipynb #63_train-050
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -416,7 +435,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-050
+# %% ../nbs/63_train.ipynb #63_train-051
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one

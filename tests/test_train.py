@@ -5,22 +5,30 @@ import numpy as np, pytest, torch
 from scz_nb.core import InputError, NoiseSource
 from scz_nb import train as training
 from scz_nb.schedule import alphas_cumprod
-from scz_nb.tiny import TinyModel, save_weights, shipped_weights
-from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, crop, draw_batch, draw_given, judged, learning_rate, merge, noisy, score, there_and_back,
-                          timestep_density, train, train_part)
+from scz_nb.tiny import SIZES, TinyModel, held_out, save_weights, shipped_weights
+from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_size, judged, learning_rate, merge, noisy, score, swapped_errors,
+                          there_and_back, timestep_density, train, train_part, video_loss)
+from scz_nb.tinyworld import render, sample_scene, twin
 from test_tiny import small
 
-quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(window=(8, 8), save_every=0))
+quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(save_every=0))
 rand = lambda: torch.Generator().manual_seed(0)
 
+def fitted(config):
+    "A fresh network whose latents have the right spread."
+    model = TinyModel(config)
+    model.picture.fit(torch.stack([c.left for c in held_out(config, 4)]))
+    return model
+
 def test_every_clip_is_used_as_often_as_the_recipe_says():
+    "In one step with its twin."
     fresh = [clip_numbers(k, Recipe(batch=4), rand()) for k in range(5)]
     assert sorted(i for _, numbers in fresh for i in numbers) == list(range(20))
     g, recipe = torch.Generator().manual_seed(1), Recipe(batch=8, fresh=0.25)
     used = np.zeros(2*400 + 64)
     for k in range(400):
         first, numbers = clip_numbers(k, recipe, g)
-        assert min(numbers) >= first and len(set(numbers)) == 8
+        assert min(numbers) >= first and len(set(numbers)) == 8 and all(a % 2 == 0 and b == a + 1 for a, b in zip(numbers[::2], numbers[1::2]))
         used[numbers] += 1
     assert abs(used[100:700].mean() - 4) < 0.1
 
@@ -32,6 +40,27 @@ def test_clips_are_their_numbers():
     other, = Clips(small, NoiseSource(0), 'video 1', 'cpu').take(0, [7])
     assert not torch.equal(a[0], other[0])
     assert {clips.render(i)[3] for i in range(30)} == {1, 2, 3}
+
+def test_clips_come_in_pairs():
+    "An odd number is the twin of the number before: one word of the caption differs, and no more of the picture than the subject."
+    clips, pairs = Clips(small, NoiseSource(0), 'video 0', 'cpu'), 0
+    for i in range(0, 40, 2):
+        (a, _, said, stride), (b, _, other, stride2) = clips.render(i), clips.render(i + 1)
+        words = [(x, y) for x, y in zip(said.split(), other.split()) if x != y]
+        if stride == stride2 and len(words) == 1 and said.split()[:2] == other.split()[:2]:
+            pairs += 1
+            assert {w.strip(',') for w in words[0]} == {'left', 'right'} and not torch.equal(a, b)
+    assert pairs >= 10
+
+def test_twins():
+    for s in map(sample_scene, range(60)):
+        t = twin(s)
+        if t is None: assert s.things[s.subject].direction == 0 and s.camera not in ('left', 'right')
+        else: assert twin(t) == s and replace(t, things=s.things, caption=s.caption, camera=s.camera) == s and sum(x != y for x, y in zip(s.caption.split(), t.caption.split())) == 1
+    ball = next(s for s in map(sample_scene, range(99)) if s.things[s.subject].kind == 'ball' and s.things[s.subject].direction)
+    a, b = (render(x, small.world, right=False).left for x in (ball, twin(ball)))
+    first, last = ((a[i] != b[i]).any(-1).float().mean() for i in (0, -1))
+    assert first < 0.1 < 2*last and first < last                             # the ball alone, seen from its other side, then where it rolls
 
 def test_there_and_back():
     t = torch.arange(8.)
@@ -51,16 +80,48 @@ def test_a_batch_holds_together():
 
 def test_noise_and_velocity():
     w = timestep_density()
-    assert abs(w.sum() - 1) < 1e-9 and w.min() >= 0.4/1000 - 1e-9 and w.argmax() not in (0, 999)
+    assert abs(w.sum() - 1) < 1e-7 and w.min() >= 1/3000 - 1e-9 and w[800:].sum() > 0.4 and w[:800].argmax() not in (0, 799)
     z = torch.randn(3, 2, 2, 4, 4, generator=rand())
-    zt, t, v = noisy(z, rand())
+    zt, t, v = noisy(z, False, rand())
     a = alphas_cumprod(zero_snr=True)[t].view(-1, 1, 1, 1, 1)
     torch.testing.assert_close((a.sqrt()*zt - (1 - a).sqrt()*v).float(), z, atol=1e-5, rtol=1e-5)           # velocity and noisy latent give the clean one
+    noise = ((1 - a).sqrt()*zt + a.sqrt()*v).float()
+    torch.testing.assert_close(noise[0], noise[1], atol=1e-5, rtol=1e-5)                                     # a pair shares noise and timestep
+    assert t[0] == t[1] and not torch.allclose(noise[1], noise[2], atol=0.1)
+    assert noisy(torch.randn(200, 2, 1, 2, 2, generator=rand()), True, rand())[1].min() >= 800 > noisy(torch.randn(200, 2, 1, 2, 2, generator=rand()), False, rand())[1].min()
 
-def test_crop_takes_the_same_window():
-    y, x = torch.meshgrid(torch.arange(9), torch.arange(11), indexing='ij')
-    a, b = crop([y[None], x[None]], (4, 5), rand())
-    assert a.shape == b.shape == (1, 4, 5) and (a[0, :, 0].diff() == 1).all() and (b[0, 0].diff() == 1).all() and crop([x], None, rand())[0] is x
+def test_easy_clips_have_one_thing_that_moves():
+    clips = Clips(small, NoiseSource(0), 'video 0', 'cpu', easy=True)
+    scenes = [clips.draw(torch.Generator().manual_seed(i), small.world) for i in range(20)]
+    assert all(len(s.things) == 1 and s.things[0].direction and not s.complex for s in scenes) and len({s.caption for s in scenes}) > 10
+    assert draw_batch(clips, 0, Recipe(batch=2), rand()).easy
+
+def test_half_size_suits_the_networks():
+    for c in SIZES.values():
+        h = half_size(c)
+        assert c.width <= 2*h.width <= 1.5*c.width and c.height <= 2*h.height <= 1.5*c.height and replace(h, width=c.width, height=c.height) == c
+        model = fitted(h)
+        assert np.isfinite(video_loss(model, draw_batch(Clips(h, NoiseSource(0), 'video 0', 'cpu'), 0, Recipe(batch=2), rand()), rand()).item())
+
+def test_what_moves_counts_five_times():
+    "With nothing but zeros to predict it with, the loss of a clip is the weighted mean of its squared velocity."
+    model, batch = fitted(small), draw_batch(Clips(small, NoiseSource(0), 'video 0', 'cpu'), 0, Recipe(batch=4), rand())
+    with torch.no_grad():
+        for p in model.unet.out.parameters(): p.zero_()
+    z = model.picture.encode(batch.video)
+    moves = ((z - z[:, :, :1])**2).mean(1, keepdim=True).expand_as(z) > 0.1
+    v2 = noisy(z, False, rand())[2]**2
+    assert 0.01 < moves.float().mean() < 0.8
+    torch.testing.assert_close(video_loss(model, batch, rand()), (5*v2[moves].sum() + v2[~moves].sum())/(5*moves.sum() + (~moves).sum()))
+
+def test_swapped_words():
+    "A network that cannot read loses nothing by wrong words; clips without such words are left out."
+    clips = held_out(small, 8)
+    model = fitted(small)
+    with torch.no_grad():
+        for p in model.text.parameters(): p.zero_()
+    errors = swapped_errors(model, clips)
+    assert len(errors) == sum('left' in c.caption or 'right' in c.caption for c in clips) > 2 and (errors == 0).all()
 
 def test_learning_rate():
     rates = [learning_rate(d, 1.) for d in np.linspace(0, 1, 101)]
@@ -126,7 +187,7 @@ def test_killed_and_taken_up_again(tmp_path):
         time.sleep(0.1)
     process.kill(); process.wait()
     n = steps()
-    _, losses = train_part('video', out=tmp_path/'cut', max_steps=n + 3, **{**quick, 'recipe': replace(quick['recipe'], crop_share=1.)})
+    _, losses = train_part('video', out=tmp_path/'cut', max_steps=n + 3, **{**quick, 'recipe': replace(quick['recipe'], easy_share=1.)})
     state = torch.load(ckpt, weights_only=True)
     assert len(losses) == n + 3 and np.isfinite(losses).all() and state['samples'] == (n + 3)*quick['recipe'].batch
 
