@@ -73,13 +73,14 @@ class Clips:
             if i not in self.kept: self.kept[i] = self.render(i)
         return [self.kept[i] for i in numbers]
 
+# %% ../nbs/63_train.ipynb #63_train-011
 def there_and_back(video: Tensor, nearness: Tensor, caption: str) -> tuple:
     "A clip (T, …) that ends where it began: every second frame to the end, then home."
     i = torch.arange(len(video), device=video.device)
     order = 2*torch.minimum(i, len(video) - 1 - i)
     return video[order], nearness[order], f'{caption} and back'
 
-# %% ../nbs/63_train.ipynb #63_train-014
+# %% ../nbs/63_train.ipynb #63_train-015
 def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor: # (n, frames) bool
     "Which frames a clip's model may see: the first (65 %), none (20 %), first and last (10 %), a random half (5 %)."
     kind = torch.multinomial(torch.tensor([0.65, 0.1, 0.05, 0.2]), n, replacement=True, generator=generator)[:, None]
@@ -108,7 +109,7 @@ def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generat
     video, near, captions, stride = zip(*rows)
     return Batch(torch.stack(video).float()/255, torch.stack(near), list(captions), torch.tensor(stride, device=clips.device), given.to(clips.device), clips.easy)
 
-# %% ../nbs/63_train.ipynb #63_train-017
+# %% ../nbs/63_train.ipynb #63_train-018
 @lru_cache
 def timestep_density(gamma: float = 5., even: float = 1/3, early: float = 1/3) -> Tensor: # (1000,), sums to 1
     "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal and one of the noisiest fifth."
@@ -126,7 +127,7 @@ def noisy(z: Tensor, easy: bool, generator: torch.Generator) -> tuple: # noisy l
     a = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return add_noise(z, noise, a), t.to(z.device), velocity(z, noise, a)
 
-# %% ../nbs/63_train.ipynb #63_train-020
+# %% ../nbs/63_train.ipynb #63_train-021
 def half_size(config: TinyConfig) -> TinyConfig:
     "The same model on pictures of half the size, or a little more where the networks cannot halve that often."
     unit = config.patch*2**(len(config.channel_mult) - 1)
@@ -149,7 +150,7 @@ def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autoc
 
 PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',))) # loss, and what it trains
 
-# %% ../nbs/63_train.ipynb #63_train-024
+# %% ../nbs/63_train.ipynb #63_train-025
 def adopt(model: TinyModel, path) -> TinyModel:
     "Take from a weights file what fits: tensors of the same name and shape, and the vectors of words that both know."
     tensors, facts = read_weights(path)
@@ -163,7 +164,7 @@ def adopt(model: TinyModel, path) -> TinyModel:
     model.load_state_dict({**state, **known})
     return model
 
-# %% ../nbs/63_train.ipynb #63_train-026
+# %% ../nbs/63_train.ipynb #63_train-027
 def optimisers(params: dict) -> list: # of torch.optim.Optimizer
     "Muon for the matrices among named parameters, AdamW for the rest. Gradients are zeros now and must stay where they are: set them to zero in place."
     matrices, rest = [], []
@@ -176,7 +177,7 @@ def optimisers(params: dict) -> list: # of torch.optim.Optimizer
         else: rest.append(p)
     return [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
 
-# %% ../nbs/63_train.ipynb #63_train-030
+# %% ../nbs/63_train.ipynb #63_train-031
 @dataclass
 class _Run:
     "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, counts."
@@ -195,7 +196,7 @@ class _Run:
         for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-031
+# %% ../nbs/63_train.ipynb #63_train-032
 def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
@@ -216,7 +217,7 @@ def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/63_train.ipynb #63_train-033
+# %% ../nbs/63_train.ipynb #63_train-034
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
@@ -243,13 +244,13 @@ def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, rate: float, acc
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
-# %% ../nbs/63_train.ipynb #63_train-035
+# %% ../nbs/63_train.ipynb #63_train-036
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
     run.save(out/f'{part}.ckpt')
     save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
 
-# %% ../nbs/63_train.ipynb #63_train-036
+# %% ../nbs/63_train.ipynb #63_train-037
 def fit(
     part: str, # 'video' or 'depth'
     out: Path, # folder of checkpoint and weights
@@ -279,7 +280,7 @@ def fit(
             if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
-# %% ../nbs/63_train.ipynb #63_train-037
+# %% ../nbs/63_train.ipynb #63_train-038
 def _worker(rank: int, n: int, port: int, args: tuple):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -293,7 +294,7 @@ def _fit_in_processes(n: int, args: tuple):
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
-# %% ../nbs/63_train.ipynb #63_train-038
+# %% ../nbs/63_train.ipynb #63_train-039
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of the whole run
@@ -313,7 +314,7 @@ def train_part(
     _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
     return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-044
+# %% ../nbs/63_train.ipynb #63_train-045
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -330,6 +331,7 @@ def velocity_errors(
             out.append(F.mse_loss(model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)).item())
     return torch.tensor(out).view(len(clips), len(timesteps))
 
+# %% ../nbs/63_train.ipynb #63_train-046
 def swapped_errors(
     model: TinyModel,
     clips: list,
@@ -350,7 +352,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
         out.append(spearman(estimate_nearness(model, clip.left.to(dev), eps), clip.disparity))
     return torch.tensor(out)
 
-# %% ../nbs/63_train.ipynb #63_train-045
+# %% ../nbs/63_train.ipynb #63_train-047
 def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
@@ -374,7 +376,7 @@ def judged(
     obeys = {k: share(v) for k, v in obedience(judge, videos, scenes).items()}
     return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
 
-# %% ../nbs/63_train.ipynb #63_train-046
+# %% ../nbs/63_train.ipynb #63_train-048
 def score(
     model: TinyModel,
     n: int = 8, # held-out scenes
@@ -399,7 +401,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-049
+# %% ../nbs/63_train.ipynb #63_train-051
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -425,7 +427,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-050
+# %% ../nbs/63_train.ipynb #63_train-052
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -435,7 +437,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-051
+# %% ../nbs/63_train.ipynb #63_train-053
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one
