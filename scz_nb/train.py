@@ -115,7 +115,7 @@ def timestep_density(gamma: float = 5., even: float = 1/3, early: float = 1/3) -
     "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal and one of the noisiest fifth."
     a = alphas_cumprod(zero_snr=True)
     snr = a/(1 - a)
-    w, noisiest = snr.clamp(max=gamma)/(snr + 1), torch.arange(len(a)) >= 0.8*len(a)
+    w, noisiest = snr.clamp(max=gamma)/(snr + 1), (torch.arange(len(a)) >= 0.8*len(a)).double()
     return even/len(a) + early*noisiest/noisiest.sum() + (1 - even - early)*w/w.sum()
 
 def noisy(z: Tensor, easy: bool, generator: torch.Generator) -> tuple: # noisy latents, timesteps (B,), velocity to predict
