@@ -6,13 +6,15 @@ BIN    := $(VENV)/bin
 SPEC   := settings.ini setup.py pyproject.toml constraints.txt
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test bench docs docs-quarto readme clean help
+.PHONY: demo test bench docs docs-quarto notebooks figures readme clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
 	@echo "make bench   how fast it is, as ratios: benchmarks/speed.md (about ten minutes, with nothing else running)"
 	@echo "make docs    the site, in _docs/ (docs-quarto: the same with Quarto)"
+	@echo "make notebooks  every notebook run and saved with its outputs (NB='nbs/10_disparity.ipynb …': those alone)"
+	@echo "make figures all that is made with the embedded model's weights: tables, gallery, notebooks (about four hours of a core)"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make clean   what the other commands made, but not $(VENV)"
 
@@ -42,6 +44,22 @@ docs: $(VENV)/.dev
 docs-quarto: $(VENV)/.dev
 	$(BIN)/python docs/pages.py
 	PATH="$(abspath $(BIN)):$$PATH" nbdev-docs
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python tests/execute.py $(NB)
+	PATH="$(abspath $(BIN)):$$PATH" nbdev-clean
+
+figures: $(VENV)/.dev
+	rm -rf $(OUT)/curves
+	for p in quick full; do \
+		$(BIN)/scz-nb eval --protocol $$p --out $(OUT)/$$p || exit; \
+		for kind in md csv; do cp $(OUT)/$$p/table.$$kind benchmarks/truth_$$p.$$kind; done; \
+	done
+	$(BIN)/python benchmarks/curves.py --out $(OUT)/curves
+	$(BIN)/python benchmarks/switches.py
+	$(BIN)/python benchmarks/embedded.py $(if $(BEFORE),--before $(BEFORE))
+	$(BIN)/scz-nb gallery --out nbs/images/gallery
+	$(MAKE) notebooks readme
 
 readme: $(VENV)/.dev
 	$(BIN)/python tests/readme.py

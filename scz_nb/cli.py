@@ -44,7 +44,8 @@ def _train_options(q):
     q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
     q.add_argument('--size', default='tiny', metavar='NAME', help="size of the model (default: tiny)")
     q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that was cut off goes on (default: runs/tiny)")
-    q.add_argument('--scratch', action='store_true', help="do not start from the shipped weights")
+    q.add_argument('--weights', metavar='FILE', help="start from these (default: the shipped ones)")
+    q.add_argument('--scratch', action='store_true', help="start from no weights")
     q.add_argument('--seed', type=int, default=0, metavar='N', help="other scenes, other noise (default: 0)")
     q.add_argument('--processes', type=int, metavar='N', help="processes on a CPU (default: one a core, at most four); several GPUs: accelerate launch $(which scz-nb) train-tiny")
     q.add_argument('--scenes', type=int, default=16, metavar='N', help="held-out scenes of the report (default: 16)")
@@ -196,7 +197,7 @@ def _cmd_train(args):
     if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
     if args.scenes < 2: raise InputError(f"--scenes {args.scenes} cannot be used; it must be a whole number from 2.")
     from scz_nb.train import train
-    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), scratch=args.scratch, seed=args.seed,
+    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_folder(args.out), weights=args.weights, scratch=args.scratch, seed=args.seed,
                 processes=args.processes, scenes=args.scenes))
 
 # %% ../nbs/80_cli.ipynb #80_cli-020

@@ -59,13 +59,16 @@ def strip(video, # anything that `frames_of` takes
     return picture(np.concatenate(cells, 1)[:, :-gap or None])
 
 # %% ../nbs/01_show.ipynb #01_show-015
-def _label(text, height, width):
-    "A white tile with `text` in it."
+def _labels(texts, height):
+    "White tiles of one width with the texts in them, in matplotlib's font: Pillow's own has no × and no −."
+    from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
-    tile = Image.new('RGB', (width, height), 'white')
-    font = ImageFont.load_default(size=13)
-    ImageDraw.Draw(tile).text((width - 6, height/2), text, fill='black', font=font, anchor='rm')
-    return np.asarray(tile)
+    font = ImageFont.truetype(f'{get_data_path()}/fonts/ttf/DejaVuSans.ttf', 12)
+    width = 14 + round(max(map(font.getlength, texts)))
+    for text in texts:
+        tile = Image.new('RGB', (width, height), 'white')
+        ImageDraw.Draw(tile).text((width - 6, height/2), text, fill='black', font=font, anchor='rm')
+        yield np.asarray(tile)
 
 def grid(rows, # list of videos or of lists of pictures
          labels=None, # a name for each row
@@ -76,9 +79,7 @@ def grid(rows, # list of videos or of lists of pictures
     if labels is not None and len(labels) != len(rows): raise InputError(f"{len(rows)} rows need {len(rows)} labels, not {len(labels)}.")
     rows = [np.concatenate([frames_of(o) for o in r]) if isinstance(r, (list, tuple)) else r for r in rows]
     lines = [np.asarray(strip(r, n, height, smooth=smooth)) for r in rows]
-    if labels is not None:
-        w = 14 + max(7*len(l) for l in labels)
-        lines = [np.concatenate([_label(t, height, w), l], 1) for t, l in zip(labels, lines)]
+    if labels is not None: lines = [np.concatenate([t, l], 1) for t, l in zip(_labels(labels, height), lines)]
     full = max(l.shape[1] for l in lines)
     lines = [np.pad(l, ((0, 2), (0, full - l.shape[1]), (0, 0)), constant_values=255) for l in lines]
     return picture(np.concatenate(lines)[:-2])

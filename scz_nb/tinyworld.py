@@ -16,7 +16,8 @@ from .core import check_choice, to_uint8
 
 # %% auto #0
 __all__ = ['COLOURS', 'VERBS', 'KINDS', 'THIN', 'PLACES', 'TIMES', 'VOCABULARY', 'WorldConfig', 'Backdrop', 'Thing', 'Scene',
-           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'scene_picture', 'twin', 'true_flow']
+           'Clip', 'sample_scene', 'photographs', 'render', 'sample_clips', 'scene_picture', 'swap_sides', 'twin',
+           'true_flow']
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-005
 @dataclass(frozen=True)
@@ -921,14 +922,17 @@ def scene_picture(
     return to_uint8(clip.left)[0], clip.caption
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-075
+def swap_sides(caption: str, which: str = r'\b(left|right)\b', count: int = 0) -> str:
+    "The caption with left for right and right for left: the first `count` of those that the pattern `which` finds, 0 for all."
+    return re.sub(which, lambda m: dict(left='right', right='left')[m[0]], caption, count=count)
+
 def twin(scene: Scene) -> Scene|None:
     "The scene with its subject, or else its camera, going the other way, and a caption that says so; None where neither goes left or right."
-    thing, turned = scene.things[scene.subject], dict(left='right', right='left')
-    turn = lambda words: re.sub(words, lambda m: turned[m[0]], scene.caption, count=1)
+    thing = scene.things[scene.subject]
     if thing.direction:
         other = replace(thing, direction=-thing.direction, facing=-thing.facing)
-        return replace(scene, things=tuple(other if t is thing else t for t in scene.things), caption=turn(r'\b(left|right)\b'))
-    if scene.camera in turned: return replace(scene, camera=turned[scene.camera], caption=turn(r'(?<=pans )(left|right)'))
+        return replace(scene, things=tuple(other if t is thing else t for t in scene.things), caption=swap_sides(scene.caption, count=1))
+    if scene.camera in ('left', 'right'): return replace(scene, camera=swap_sides(scene.camera), caption=swap_sides(scene.caption, r'(?<=pans )(left|right)'))
 
 # %% ../nbs/60_tinyworld.ipynb #60_tinyworld-089
 @torch.no_grad()

@@ -6,18 +6,20 @@ Docs: https://scz-nb.github.io/scz_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_back', 'draw_given', 'Batch', 'draw_batch',
-           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'adopt', 'optimisers', 'learning_rate',
-           'fit', 'train_part', 'velocity_errors', 'swapped_errors', 'depth_ranks', 'made_clips', 'judged', 'score',
-           'scores_table', 'sample_strips', 'merge', 'train']
+           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'adopt', 'optimisers',
+           'half_precision', 'learning_rate', 'fit', 'train_part', 'velocity_errors', 'swapped_errors', 'depth_ranks',
+           'made_clips', 'judged', 'score', 'scores_table', 'sample_strips', 'merge', 'weights_before', 'suited',
+           'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
-import json, math, os, re, time
-from contextlib import nullcontext
+import json, math, os, time
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
+from torch.overrides import TorchFunctionMode
 from .core import InputError, NoiseSource, SczError, check_choice, pick_device
 from .io import whole_file
 from .judge import Judge, bootstrap, frechet, first_frame_psnr, load_judge, look, motion_error, obedience
@@ -25,21 +27,21 @@ from .schedule import add_noise, alphas_cumprod, velocity
 from .show import Table, grid
 from .tiny import (SIZES, TinyConfig, TinyModel, estimate_nearness, generate, given_frames, held_out, held_out_scenes, load_weights, read_weights,
     save_weights, shipped_weights)
-from .tinyworld import VOCABULARY, Scene, WorldConfig, render, sample_clips, sample_scene, true_flow, twin
+from .tinyworld import VOCABULARY, Scene, WorldConfig, render, sample_clips, sample_scene, swap_sides, true_flow, twin
 
 # %% ../nbs/63_train.ipynb #63_train-007
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained."
-    batch: int = 4 # clips a step, in each process; an even number
+    batch: int = 8 # clips a step, in each process; an even number
     fresh: float = 1. # share of a step's clips that were not seen before, in (0, 1]
     easy_share: float = 0.2 # the run up to here: small pictures of one moving thing under much noise
-    small_share: float = 0.65 # and up to here: small pictures of all scenes; then whole ones
-    rate: float = 2e-3 # highest learning rate
-    keep: float = 0.998 # of the running mean of the weights, a step
+    small_share: float = 0.55 # and up to here: small pictures of all scenes; then whole ones
+    rate: float = 3e-3 # highest learning rate
+    keep: float = 0.99 # of the running mean of the weights, a step
     save_every: float = 60. # seconds between checkpoints
 
-RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, rate=3e-3))
+RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, keep=0.998))
 
 def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple: # first, numbers
     "The numbers of a step's clips, in pairs, and the first that it or a later step may ask for."
@@ -177,7 +179,22 @@ def optimisers(params: dict) -> list: # of torch.optim.Optimizer
         else: rest.append(p)
     return [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
 
-# %% ../nbs/63_train.ipynb #63_train-031
+# %% ../nbs/63_train.ipynb #63_train-036
+class _FloatAttention(TorchFunctionMode):
+    "Within it, attention on a CPU runs in float32."
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        if f is not F.scaled_dot_product_attention: return f(*args, **(kwargs or {}))
+        with torch.autocast('cpu', enabled=False): return f(*(x.float() for x in args), **(kwargs or {})).to(args[0].dtype)
+
+@contextmanager
+def half_precision(device: str): # 'cpu' or 'cuda'
+    "A context in which products are made of bfloat16, where the device has units for that; on a CPU all but attention."
+    if device == 'cuda': able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else: able = getattr(torch.cpu, 'get_capabilities', dict)().get('amx_bf16', False)
+    attention = _FloatAttention() if able and device == 'cpu' else nullcontext()
+    with torch.autocast(device, torch.bfloat16, enabled=able), attention: yield
+
+# %% ../nbs/63_train.ipynb #63_train-040
 @dataclass
 class _Run:
     "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, counts."
@@ -196,7 +213,7 @@ class _Run:
         for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
         self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-032
+# %% ../nbs/63_train.ipynb #63_train-041
 def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
     "A run from its checkpoint, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
@@ -217,7 +234,7 @@ def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
     return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
 
-# %% ../nbs/63_train.ipynb #63_train-034
+# %% ../nbs/63_train.ipynb #63_train-043
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
@@ -231,7 +248,7 @@ def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, rate: float, acc
     grads = [p.grad for p in params]
     g = clips.source.generator(f'{clips.name} step {step}')
     batch = draw_batch(clips, step, recipe, g)
-    loss = PARTS[part][0](run.model, batch, g, accelerator.autocast)
+    loss = PARTS[part][0](run.model, batch, g, partial(half_precision, accelerator.device.type))
     torch._foreach_zero_(grads); loss.backward()
     loss, seconds = _mean(accelerator, grads, [loss.item(), seconds])
     if not math.isfinite(loss): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
@@ -244,13 +261,13 @@ def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, rate: float, acc
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
-# %% ../nbs/63_train.ipynb #63_train-036
+# %% ../nbs/63_train.ipynb #63_train-045
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
     run.save(out/f'{part}.ckpt')
     save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
 
-# %% ../nbs/63_train.ipynb #63_train-037
+# %% ../nbs/63_train.ipynb #63_train-046
 def fit(
     part: str, # 'video' or 'depth'
     out: Path, # folder of checkpoint and weights
@@ -264,7 +281,7 @@ def fit(
     "Optimiser steps until the budget is spent; one of the processes that `accelerate` joins."
     from accelerate import Accelerator
     from tqdm.auto import tqdm
-    accelerator = Accelerator(cpu=device == 'cpu', mixed_precision='bf16' if device == 'cuda' and torch.cuda.is_bf16_supported() else 'no')
+    accelerator = Accelerator(cpu=device == 'cpu')
     run, main = _start(config, part, accelerator.device, seed, weights, out/f'{part}.ckpt'), accelerator.is_main_process
     clips = [Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy) for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))]
     total, begin, saved, before = max_steps or seconds, time.monotonic(), time.monotonic(), run.seconds
@@ -272,7 +289,7 @@ def fit(
     with tqdm(total=round(total), initial=min(int(spent()), round(total)), desc=f'train {part}', unit='step' if max_steps else 's', disable=not (progress and main), mininterval=1) as bar:
         while spent() < total:
             done = spent()/total
-            stage = (done >= recipe.easy_share) + (done >= recipe.small_share)
+            stage = (part == 'depth' or done >= recipe.easy_share) + (done >= recipe.small_share)
             loss, now = _update(run, part, clips[stage], recipe, learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
             run.losses.append(loss); run.seconds = now
             bar.update(min(int(spent()), round(total)) - bar.n)
@@ -280,7 +297,7 @@ def fit(
             if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
-# %% ../nbs/63_train.ipynb #63_train-038
+# %% ../nbs/63_train.ipynb #63_train-047
 def _worker(rank: int, n: int, port: int, args: tuple):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -294,7 +311,7 @@ def _fit_in_processes(n: int, args: tuple):
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
-# %% ../nbs/63_train.ipynb #63_train-039
+# %% ../nbs/63_train.ipynb #63_train-048
 def train_part(
     part: str, # 'video' or 'depth'
     minutes: float, # time budget of the whole run
@@ -314,7 +331,7 @@ def train_part(
     _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
     return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
 
-# %% ../nbs/63_train.ipynb #63_train-045
+# %% ../nbs/63_train.ipynb #63_train-054
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -331,15 +348,15 @@ def velocity_errors(
             out.append(F.mse_loss(model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)).item())
     return torch.tensor(out).view(len(clips), len(timesteps))
 
-# %% ../nbs/63_train.ipynb #63_train-046
+# %% ../nbs/63_train.ipynb #63_train-055
 def swapped_errors(
     model: TinyModel,
     clips: list,
 ) -> Tensor: # (those of the clips whose captions say left or right,)
     "How much the velocity error at pure noise grows when left and right are swapped in the caption; 0: the model does not know these words."
-    other = lambda c: replace(c, caption=re.sub(r'\b(left|right)\b', lambda m: 'right' if m[0] == 'left' else 'left', c.caption))
-    some = [c for c in clips if other(c).caption != c.caption]
-    return (velocity_errors(model, list(map(other, some)), (999,)) - velocity_errors(model, some, (999,)))[:, 0]
+    some = [c for c in clips if swap_sides(c.caption) != c.caption]
+    wrong = [replace(c, caption=swap_sides(c.caption)) for c in some]
+    return (velocity_errors(model, wrong, (999,)) - velocity_errors(model, some, (999,)))[:, 0]
 
 @torch.no_grad()
 def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
@@ -352,7 +369,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
         out.append(spearman(estimate_nearness(model, clip.left.to(dev), eps), clip.disparity))
     return torch.tensor(out)
 
-# %% ../nbs/63_train.ipynb #63_train-047
+# %% ../nbs/63_train.ipynb #63_train-056
 def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
@@ -376,7 +393,7 @@ def judged(
     obeys = {k: share(v) for k, v in obedience(judge, videos, scenes).items()}
     return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
 
-# %% ../nbs/63_train.ipynb #63_train-048
+# %% ../nbs/63_train.ipynb #63_train-057
 def score(
     model: TinyModel,
     n: int = 8, # held-out scenes
@@ -401,7 +418,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-051
+# %% ../nbs/63_train.ipynb #63_train-060
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -427,7 +444,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-052
+# %% ../nbs/63_train.ipynb #63_train-061
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -437,13 +454,28 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-053
+# %% ../nbs/63_train.ipynb #63_train-063
+def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path|None:
+    "The file that a run starts from: what was asked for, the shipped one of its size, or else that of size tiny."
+    if scratch and weights: raise InputError(f'a run from scratch does not start from {weights}; leave out one of the two.')
+    if scratch or weights: return weights
+    return next(p for p in (shipped_weights(size), shipped_weights()) if p.is_file())
+
+def suited(
+    recipe: Recipe,
+    start: TinyModel|None = None, # what the run goes on from
+) -> Recipe:
+    "The recipe, without easy scenes if `start` has learnt to read: if wrong words add more than 0.02 to its error."
+    return replace(recipe, easy_share=0.) if start and swapped_errors(start, held_out(start.config, 16)).mean() > 0.02 else recipe
+
+# %% ../nbs/63_train.ipynb #63_train-064
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one
     size: str = 'tiny',
     out: str|Path = 'runs/tiny',
-    scratch: bool = False, # do not start from the shipped weights
+    weights: str|Path|None = None, # to start from; None: the shipped ones of this size, or else of the other
+    scratch: bool = False, # start from no weights
     seed: int = 0,
     processes: int|None = None, # on a CPU; None: one a core, at most four
     scenes: int = 16, # held-out scenes of the report
@@ -455,13 +487,14 @@ def train(
     out, device, launched = Path(out), pick_device(device), 'WORLD_SIZE' in os.environ
     if scratch and (out/'video.ckpt').exists(): raise InputError(f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.')
     if processes is None: processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
-    start, begin = None if scratch or not shipped_weights(size).is_file() else shipped_weights(size), time.monotonic()
-    parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=start, processes=processes, progress=progress)
+    weights = weights_before(size, weights, scratch)
+    before, begin = {'before': adopt(TinyModel(SIZES[size]), weights).to(device).eval().requires_grad_(False)} if weights else {}, time.monotonic()
+    recipe = suited(RECIPES[device], *before.values())
+    parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=weights, processes=processes, recipe=recipe, progress=progress)
              for p, share in (('video', 0.75), ('depth', 0.25))}
     model, losses, path = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}, out/f'{size}.safetensors'
     if int(os.environ.get('RANK', 0)): return path                           # another process writes
     save_weights(model, path, minutes=str(minutes), seed=str(seed))
     seconds, samples = time.monotonic() - begin, {p: int(read_weights(out/f'{p}.safetensors')[1]['samples']) for p in parts}
-    before = {'shipped': load_weights(start, device)} if start else {}
     _report(out, {**before, 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
     return path

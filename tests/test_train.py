@@ -2,16 +2,16 @@
 import json, os, subprocess, sys, time
 from dataclasses import replace
 import numpy as np, pytest, torch
-from scz_nb.core import InputError, NoiseSource
+from scz_nb.core import InputError, NoiseSource, SczError
 from scz_nb import train as training
 from scz_nb.schedule import alphas_cumprod
 from scz_nb.tiny import SIZES, TinyModel, held_out, save_weights, shipped_weights
-from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_size, judged, learning_rate, merge, noisy, score, swapped_errors,
+from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, merge, noisy, score, swapped_errors,
                           there_and_back, timestep_density, train, train_part, video_loss)
 from scz_nb.tinyworld import render, sample_scene, twin
 from test_tiny import small
 
-quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(save_every=0))
+quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(batch=4, rate=2e-3, save_every=0))
 rand = lambda: torch.Generator().manual_seed(0)
 
 def fitted(config):
@@ -123,6 +123,22 @@ def test_swapped_words():
     errors = swapped_errors(model, clips)
     assert len(errors) == sum('left' in c.caption or 'right' in c.caption for c in clips) > 2 and (errors == 0).all()
 
+def test_half_precision_rounds_products_but_not_attention(monkeypatch):
+    "The loss of a step is nearly the same, and without units for bfloat16 it is the same."
+    import torch.nn.functional as F
+    model, batch = fitted(small), draw_batch(Clips(small, NoiseSource(0), 'video 0', 'cpu'), 0, Recipe(batch=2), rand())
+    with torch.no_grad(): model.unet.out[-1].weight.normal_(0, 0.1, generator=rand())        # not zeros, as it begins
+    loss = lambda *context: video_loss(model, batch, rand(), *context).item()
+    half, x = (lambda: half_precision('cpu')), torch.full((1, 1, 2, 2), 1 + 2**-12)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(amx_bf16=True), raising=False)
+    with half():
+        assert (x[0, 0] @ torch.eye(2)).dtype == torch.bfloat16
+        assert torch.equal(F.scaled_dot_product_attention(x, x, x), x)                      # 1 + 2⁻¹² is 1 in bfloat16
+    assert (x[0, 0] @ torch.eye(2)).dtype == torch.float32
+    assert 0 < abs(loss(half) - loss()) < 0.01*loss()
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {}, raising=False)
+    assert loss(half) == loss()
+
 def test_learning_rate():
     rates = [learning_rate(d, 1.) for d in np.linspace(0, 1, 101)]
     assert rates[0] < 0.02 and 1 - max(rates) < 0.01 and abs(rates[-1] - 0.02) < 1e-9 and np.argmax(rates) <= 3
@@ -203,6 +219,8 @@ def test_wrong_runs_are_named(tmp_path):
     with pytest.raises(InputError, match='abacus'): train(1, 'abacus', out=tmp_path)
     with pytest.raises(InputError, match='minutes'): train(float('inf'), out=tmp_path)
     with pytest.raises(InputError, match='tiny'): train(1, size='huge', out=tmp_path)
+    with pytest.raises(InputError, match='leave out'): train(1, out=tmp_path, scratch=True, weights='w.safetensors')
+    with pytest.raises(SczError, match='w.safetensors'): train(1, out=tmp_path, weights='w.safetensors')
     (tmp_path/'video.ckpt').touch()
     with pytest.raises(InputError, match='scratch'): train(1, out=tmp_path, scratch=True)
 
@@ -210,6 +228,6 @@ def test_wrong_runs_are_named(tmp_path):
 def test_train_writes_a_report(tmp_path):
     path = train(0.1, 'cpu', out=tmp_path, scenes=2, progress=False)
     report = json.loads((tmp_path/'report.json').read_text())
-    assert path == tmp_path/'tiny.safetensors' and report['scores'].keys() == {'shipped', 'new'}
+    assert path == tmp_path/'tiny.safetensors' and report['scores'].keys() == {'before', 'new'}
     for s in report['scores'].values(): assert 0 < s['loss'][0] < 2 and s['depth'][0] > 0.5 and s['clips']['true clips']['first frame'][0] == 99
     assert {'losses.png', 'samples.png', 'video.ckpt', 'depth.ckpt'} <= {p.name for p in tmp_path.iterdir()}
