@@ -4,8 +4,8 @@ One process a core. A notebook that fails is left as it was and named at the end
 import os, sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from stateless import root, without_state
 
-root = Path(__file__).resolve().parents[1]
 timed = ('44_bench.ipynb', '51_dynamicrafter.ipynb', 'paper_table5.ipynb')
 
 def execute(path: Path) -> str:
@@ -13,7 +13,6 @@ def execute(path: Path) -> str:
     import nbformat
     from nbclient import NotebookClient
     from scz_nb.io import whole_file
-    from stateless import without_state
     nb = nbformat.read(path, 4)
     try: NotebookClient(nb, timeout=900, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent)))).execute()
     except Exception as e: return f'{path.relative_to(root)}: {e}'
@@ -21,7 +20,6 @@ def execute(path: Path) -> str:
     return ''
 
 if __name__ == '__main__':
-    sys.path.insert(0, str(root/'tests'))
     os.environ['OMP_NUM_THREADS'] = '1'
     paths = [Path(p).resolve() for p in sys.argv[1:]] or sorted((root/'nbs').rglob('*.ipynb'))
     alone = [p for p in paths if p.name in timed]
