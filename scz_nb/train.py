@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_back', 'draw_given', 'Batch', 'draw_batch',
-           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'adopt', 'optimisers',
+           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'Part', 'adopt', 'optimisers',
            'half_precision', 'learning_rate', 'fit', 'train_part', 'velocity_errors', 'swapped_errors', 'depth_ranks',
            'made_clips', 'judged', 'score', 'scores_table', 'sample_strips', 'merge', 'weights_before', 'suited',
            'train']
@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Callable
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
@@ -150,7 +151,14 @@ def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autoc
     with autocast(): out = model.predict_depth(xt, t, z)
     return F.mse_loss(out.float(), v)
 
-PARTS = dict(video=(video_loss, ('unet', 'text')), depth=(depth_loss, ('depth',))) # loss, and what it trains
+@dataclass(frozen=True)
+class Part:
+    "One of the two networks, as training sees it."
+    loss: Callable
+    modules: tuple # names of what is trained
+    reads: bool # whether it has words to learn, for which there are easy scenes
+
+PARTS = dict(video=Part(video_loss, ('unet', 'text'), True), depth=Part(depth_loss, ('depth',), False))
 
 # %% ../nbs/63_train.ipynb #63_train-025
 def adopt(model: TinyModel, path) -> TinyModel:
@@ -197,25 +205,25 @@ def half_precision(device: str): # 'cpu' or 'cuda'
 # %% ../nbs/63_train.ipynb #63_train-040
 @dataclass
 class _Run:
-    "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, counts."
-    model: TinyModel; params: dict; mean: dict; opts: list
+    "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, recipe, counts."
+    model: TinyModel; params: dict; mean: dict; opts: list; recipe: Recipe
     samples: int = 0; seconds: float = 0.; losses: list = field(default_factory=list)
 
     def save(self, path):
         state = dict(model=self.model.state_dict(), mean=self.mean, opts=[o.state_dict() for o in self.opts], samples=self.samples, seconds=self.seconds,
-                     losses=self.losses, config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
+                     losses=self.losses, recipe=asdict(self.recipe), config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
         with whole_file(path) as tmp: torch.save(state, tmp)
     def load(self, path):
         s = torch.load(path, weights_only=True, map_location=self.model.picture.mean.device)
         ours = dict(config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
-        if 'opts' not in s or any(s[k] != v for k, v in ours.items()): raise InputError(f'{path} is a run of another size, another world or an older version; choose another folder.')
+        if 'recipe' not in s or any(s[k] != v for k, v in ours.items()): raise InputError(f'{path} is a run of another size, another world or an older version; choose another folder.')
         self.model.load_state_dict(s['model'])
         for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
-        self.mean, self.samples, self.seconds, self.losses = s['mean'], s['samples'], s['seconds'], s['losses']
+        self.mean, self.recipe, self.samples, self.seconds, self.losses = s['mean'], Recipe(**s['recipe']), s['samples'], s['seconds'], s['losses']
 
 # %% ../nbs/63_train.ipynb #63_train-041
-def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint) -> _Run:
-    "A run from its checkpoint, else from `weights`, else from scratch."
+def _start(config: TinyConfig, part: str, device, seed: int, weights, recipe: Recipe, checkpoint) -> _Run:
+    "A run from its checkpoint, recipe and all, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)                          # the CPU's, given back as it was
         model = TinyModel(config)
@@ -225,8 +233,8 @@ def _start(config: TinyConfig, part: str, device, seed: int, weights, checkpoint
         model.picture.fit(torch.stack([c.left for c in clips]))
         model.nearness.fit(torch.stack([c.disparity for c in clips])[..., None])
     model.to(device).train()
-    params = {f'{m}.{k}': p for m in PARTS[part][1] for k, p in getattr(model, m).named_parameters()}
-    run = _Run(model, params, {k: p.detach().clone() for k, p in params.items()}, optimisers(params))
+    params = {f'{m}.{k}': p for m in PARTS[part].modules for k, p in getattr(model, m).named_parameters()}
+    run = _Run(model, params, {k: p.detach().clone() for k, p in params.items()}, optimisers(params), recipe)
     if Path(checkpoint).is_file(): run.load(checkpoint)
     return run
 
@@ -242,13 +250,13 @@ def _mean(accelerator, grads: list, numbers: list) -> list:
     for g, n in zip(grads, new): g.copy_(n.view_as(g))
     return numbers.tolist()
 
-def _update(run: _Run, part: str, clips: Clips, recipe: Recipe, rate: float, accelerator, seconds: float) -> tuple:
+def _update(run: _Run, part: str, clips: Clips, rate: float, accelerator, seconds: float) -> tuple:
     "One optimiser step and the running mean of the weights; loss and seconds, averaged over the processes."
-    step, params = len(run.losses), list(run.params.values())
+    step, params, recipe = len(run.losses), list(run.params.values()), run.recipe
     grads = [p.grad for p in params]
     g = clips.source.generator(f'{clips.name} step {step}')
     batch = draw_batch(clips, step, recipe, g)
-    loss = PARTS[part][0](run.model, batch, g, partial(half_precision, accelerator.device.type))
+    loss = PARTS[part].loss(run.model, batch, g, partial(half_precision, accelerator.device.type))
     torch._foreach_zero_(grads); loss.backward()
     loss, seconds = _mean(accelerator, grads, [loss.item(), seconds])
     if not math.isfinite(loss): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
@@ -282,15 +290,16 @@ def fit(
     from accelerate import Accelerator
     from tqdm.auto import tqdm
     accelerator = Accelerator(cpu=device == 'cpu')
-    run, main = _start(config, part, accelerator.device, seed, weights, out/f'{part}.ckpt'), accelerator.is_main_process
+    run, main = _start(config, part, accelerator.device, seed, weights, recipe, out/f'{part}.ckpt'), accelerator.is_main_process
+    recipe = run.recipe
     clips = [Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy) for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))]
     total, begin, saved, before = max_steps or seconds, time.monotonic(), time.monotonic(), run.seconds
     spent = lambda: len(run.losses) if max_steps else run.seconds
     with tqdm(total=round(total), initial=min(int(spent()), round(total)), desc=f'train {part}', unit='step' if max_steps else 's', disable=not (progress and main), mininterval=1) as bar:
         while spent() < total:
             done = spent()/total
-            stage = (part == 'depth' or done >= recipe.easy_share) + (done >= recipe.small_share)
-            loss, now = _update(run, part, clips[stage], recipe, learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
+            stage = (not PARTS[part].reads or done >= recipe.easy_share) + (done >= recipe.small_share)
+            loss, now = _update(run, part, clips[stage], learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
             run.losses.append(loss); run.seconds = now
             bar.update(min(int(spent()), round(total)) - bar.n)
             if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
@@ -323,7 +332,7 @@ def train_part(
     weights: str|Path|None = None, # start from these instead of from scratch
     max_steps: int|None = None, # budget in optimiser steps, instead of time: the same run on a slow and a fast machine
     processes: int = 1, # on this machine's CPU
-    recipe: Recipe|None = None, # None: the device's own
+    recipe: Recipe|None = None, # of a new run, None: the device's own; one that was cut off keeps its recipe
     progress: bool = True,
 ) -> tuple: # model with averaged weights, losses of all steps
     "Train one of the two networks. A run in `out` that was cut off goes on where it stopped, to the same end."

@@ -169,7 +169,7 @@ def test_a_run_that_was_cut_off_ends_the_same(tmp_path, monkeypatch, part):
     with pytest.raises(KeyboardInterrupt): train_part(part, out=tmp_path/'cut', max_steps=6, **quick)
     monkeypatch.setattr(training, '_update', update)
     assert len(torch.load(tmp_path/'cut'/f'{part}.ckpt', weights_only=True)['losses']) == 3
-    again, more = train_part(part, out=tmp_path/'cut', max_steps=6, **quick)
+    again, more = train_part(part, out=tmp_path/'cut', max_steps=6, **{**quick, 'recipe': Recipe(batch=2, easy_share=0.)})   # its own recipe is in the checkpoint
     assert more == losses and all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
     assert not [p for p in tmp_path.rglob('*part*')]
 
@@ -203,7 +203,7 @@ def test_killed_and_taken_up_again(tmp_path):
         time.sleep(0.1)
     process.kill(); process.wait()
     n = steps()
-    _, losses = train_part('video', out=tmp_path/'cut', max_steps=n + 3, **{**quick, 'recipe': replace(quick['recipe'], easy_share=1.)})
+    _, losses = train_part('video', out=tmp_path/'cut', max_steps=n + 3, **quick)
     state = torch.load(ckpt, weights_only=True)
     assert len(losses) == n + 3 and np.isfinite(losses).all() and state['samples'] == (n + 3)*quick['recipe'].batch
 
