@@ -1,4 +1,4 @@
-"""DynamiCrafter's network at a size that a laptop runs and an hour trains: the model behind every picture in these notebooks
+"""DynamiCrafter's network at a size that a laptop runs and trains in an afternoon: the model behind every picture in these notebooks
 
 Docs: https://scz-nb.github.io/scz_nb/tiny.html.md"""
 

@@ -34,11 +34,11 @@ from .tinyworld import VOCABULARY, Scene, WorldConfig, render, sample_clips, sam
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained."
-    batch: int = 8 # clips a step, in each process; an even number
+    batch: int = 16 # clips a step, in each process; an even number
     fresh: float = 1. # share of a step's clips that were not seen before, in (0, 1]
     easy_share: float = 0.2 # the run up to here: small pictures of one moving thing under much noise
     small_share: float = 0.55 # and up to here: small pictures of all scenes; then whole ones
-    rate: float = 3e-3 # highest learning rate
+    rate: float = 4e-3 # highest learning rate
     keep: float = 0.99 # of the running mean of the weights, a step
     save_every: float = 60. # seconds between checkpoints
 
@@ -291,19 +291,18 @@ def fit(
     from tqdm.auto import tqdm
     accelerator = Accelerator(cpu=device == 'cpu')
     run, main = _start(config, part, accelerator.device, seed, weights, recipe, out/f'{part}.ckpt'), accelerator.is_main_process
-    recipe = run.recipe
     clips = [Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy) for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))]
     total, begin, saved, before = max_steps or seconds, time.monotonic(), time.monotonic(), run.seconds
     spent = lambda: len(run.losses) if max_steps else run.seconds
     with tqdm(total=round(total), initial=min(int(spent()), round(total)), desc=f'train {part}', unit='step' if max_steps else 's', disable=not (progress and main), mininterval=1) as bar:
         while spent() < total:
             done = spent()/total
-            stage = (not PARTS[part].reads or done >= recipe.easy_share) + (done >= recipe.small_share)
-            loss, now = _update(run, part, clips[stage], learning_rate(done, recipe.rate), accelerator, before + time.monotonic() - begin)
+            stage = (not PARTS[part].reads or done >= run.recipe.easy_share) + (done >= run.recipe.small_share)
+            loss, now = _update(run, part, clips[stage], learning_rate(done, run.recipe.rate), accelerator, before + time.monotonic() - begin)
             run.losses.append(loss); run.seconds = now
             bar.update(min(int(spent()), round(total)) - bar.n)
             if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
-            if main and time.monotonic() - saved >= recipe.save_every: _save(run, part, out); saved = time.monotonic()
+            if main and time.monotonic() - saved >= run.recipe.save_every: _save(run, part, out); saved = time.monotonic()
     if main: _save(run, part, out)
 
 # %% ../nbs/63_train.ipynb #63_train-047
@@ -427,7 +426,7 @@ def scores_table(scores: dict) -> Table:
     head = list(next(iter(scores['clips'].values())))
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
-# %% ../nbs/63_train.ipynb #63_train-060
+# %% ../nbs/63_train.ipynb #63_train-062
 def sample_strips(model: TinyModel, n: int = 12): # a picture
     "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, n, model.picture.mean.device)
@@ -453,7 +452,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-061
+# %% ../nbs/63_train.ipynb #63_train-065
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -463,7 +462,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-063
+# %% ../nbs/63_train.ipynb #63_train-067
 def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path|None:
     "The file that a run starts from: what was asked for, the shipped one of its size, or else that of size tiny."
     if scratch and weights: raise InputError(f'a run from scratch does not start from {weights}; leave out one of the two.')
@@ -477,7 +476,7 @@ def suited(
     "The recipe, without easy scenes if `start` has learnt to read: if wrong words add more than 0.02 to its error."
     return replace(recipe, easy_share=0.) if start and swapped_errors(start, held_out(start.config, 16)).mean() > 0.02 else recipe
 
-# %% ../nbs/63_train.ipynb #63_train-064
+# %% ../nbs/63_train.ipynb #63_train-068
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one
