@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, NoiseSource, SczError
 from scz_nb import train as training
+from scz_nb.judge import load_judge, look
 from scz_nb.schedule import alphas_cumprod
-from scz_nb.tiny import SIZES, TinyModel, held_out, save_weights, shipped_weights
-from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, merge, noisy, score, swapped_errors,
+from scz_nb.tiny import SIZES, TinyModel, held_out, held_out_scenes, save_weights, shipped_model
+from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, made_clips, merge, noisy, swapped_errors,
                           there_and_back, timestep_density, train, train_part, video_loss)
 from scz_nb.tinyworld import render, sample_scene, twin
 from test_tiny import small
@@ -122,6 +123,18 @@ def test_swapped_words():
         for p in model.text.parameters(): p.zero_()
     errors = swapped_errors(model, clips)
     assert len(errors) == sum('left' in c.caption or 'right' in c.caption for c in clips) > 2 and (errors == 0).all()
+
+def test_the_shipped_model_reads(): assert swapped_errors(shipped_model(), held_out(SIZES['tiny'], 16)).mean() > 0.02
+
+@pytest.mark.slow
+def test_the_shipped_model_moves_things_where_the_caption_says():
+    "Held-out scenes, first frame given: directions as the judge sees them, motion beside a frozen first frame's, and the first frame itself."
+    model, n = shipped_model(), 24
+    scenes, clips = held_out_scenes(model.config, n), held_out(model.config, n)
+    true, made = torch.stack([c.left for c in clips]), made_clips(model, clips, True, steps=12)
+    others = look(load_judge(), true)[0]
+    made, frozen = (judged(load_judge(), v, scenes, clips, model.config, others) for v in (made, true[:, :1].expand_as(true)))
+    assert made['direction'][0] >= 0.8 and made['motion error'][0] < frozen['motion error'][0] and made['first frame'][0] >= 26, made
 
 def test_half_precision_rounds_products_but_not_attention(monkeypatch):
     "The loss of a step is nearly the same, and without units for bfloat16 it is the same."
