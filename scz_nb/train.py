@@ -427,11 +427,11 @@ def scores_table(scores: dict) -> Table:
     return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
 
 # %% ../nbs/63_train.ipynb #63_train-062
-def sample_strips(model: TinyModel, n: int = 12): # a picture
-    "Held-out clips 0 to n−1, unpicked: true, and what the model makes of first frame and caption."
-    clips = held_out(model.config, n, model.picture.mean.device)
+def sample_strips(model: TinyModel, first: int = 0, n: int = 12): # a picture
+    "Held-out clips from `first` on, unpicked: true, and what the model makes of first frame and caption."
+    clips = held_out(model.config, first + n, model.picture.mean.device)[first:]
     made = made_clips(model, clips, True)
-    return grid([v.cpu().numpy() for c, m in zip(clips, made) for v in (c.left, m)], ['true', 'made']*n, n=6, height=64)
+    return grid([v.cpu().numpy() for c, m in zip(clips, made) for v in (c.left, m)], ['true', 'made']*n, n=6, height=48)
 
 def _plot_losses(losses: dict, bands: dict, path):
     "A picture: running mean of the loss of each part, and the error by timestep of each model."
@@ -452,7 +452,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../nbs/63_train.ipynb #63_train-065
+# %% ../nbs/63_train.ipynb #63_train-066
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
     steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
@@ -462,7 +462,7 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     with whole_file(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
     with whole_file(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
 
-# %% ../nbs/63_train.ipynb #63_train-067
+# %% ../nbs/63_train.ipynb #63_train-068
 def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path|None:
     "The file that a run starts from: what was asked for, the shipped one of its size, or else that of size tiny."
     if scratch and weights: raise InputError(f'a run from scratch does not start from {weights}; leave out one of the two.')
@@ -476,7 +476,7 @@ def suited(
     "The recipe, without easy scenes if `start` has learnt to read: if wrong words add more than 0.02 to its error."
     return replace(recipe, easy_share=0.) if start and swapped_errors(start, held_out(start.config, 16)).mean() > 0.02 else recipe
 
-# %% ../nbs/63_train.ipynb #63_train-068
+# %% ../nbs/63_train.ipynb #63_train-069
 def train(
     minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
     device: str|None = None, # None: cuda where there is one
