@@ -6,10 +6,10 @@ Docs: https://scz-nb.github.io/scz_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_back', 'draw_given', 'Batch', 'draw_batch',
-           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'Part', 'adopt', 'optimisers',
-           'half_precision', 'learning_rate', 'fit', 'train_part', 'velocity_errors', 'swapped_errors', 'depth_ranks',
-           'made_clips', 'judged', 'score', 'scores_table', 'sample_strips', 'merge', 'weights_before', 'suited',
-           'train']
+           'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'Part', 'adopt', 'has_bfloat16',
+           'Muon', 'optimisers', 'half_precision', 'learning_rate', 'fit', 'train_part', 'velocity_errors',
+           'swapped_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table', 'sample_strips', 'merge',
+           'weights_before', 'sized', 'suited', 'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
 import json, math, os, time
@@ -175,6 +175,22 @@ def adopt(model: TinyModel, path) -> TinyModel:
     return model
 
 # %% ../nbs/63_train.ipynb #63_train-027
+def has_bfloat16(device: str) -> bool: # 'cpu' or 'cuda'
+    "Whether a device has units for products of bfloat16."
+    if device == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    return getattr(torch.cpu, 'get_capabilities', dict)().get('amx_bf16', False)
+
+class _NoRounding(TorchFunctionMode):
+    "Within it nothing becomes a bfloat16."
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        return args[0].clone() if f is Tensor.bfloat16 else f(*args, **(kwargs or {}))
+
+class Muon(torch.optim.Muon):
+    "torch's Muon, which rounds to bfloat16 only where the device has units for that."
+    def step(self, closure=None):
+        device = self.param_groups[0]['params'][0].device.type
+        with nullcontext() if has_bfloat16(device) else _NoRounding(): return super().step(closure)
+
 def optimisers(params: dict) -> list: # of torch.optim.Optimizer
     "Muon for the matrices among named parameters, AdamW for the rest. Gradients are zeros now and must stay where they are: set them to zero in place."
     matrices, rest = [], []
@@ -185,7 +201,7 @@ def optimisers(params: dict) -> list: # of torch.optim.Optimizer
             m.grad = p.grad.flatten(1)
             matrices.append(m)
         else: rest.append(p)
-    return [torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
+    return [Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
 
 # %% ../nbs/63_train.ipynb #63_train-036
 class _FloatAttention(TorchFunctionMode):
@@ -197,8 +213,7 @@ class _FloatAttention(TorchFunctionMode):
 @contextmanager
 def half_precision(device: str): # 'cpu' or 'cuda'
     "A context in which products are made of bfloat16, where the device has units for that; on a CPU all but attention."
-    if device == 'cuda': able = torch.cuda.is_bf16_supported(including_emulation=False)
-    else: able = getattr(torch.cpu, 'get_capabilities', dict)().get('amx_bf16', False)
+    able = has_bfloat16(device)
     attention = _FloatAttention() if able and device == 'cpu' else nullcontext()
     with torch.autocast(device, torch.bfloat16, enabled=able), attention: yield
 
@@ -469,12 +484,22 @@ def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path
     if scratch or weights: return weights
     return next(p for p in (shipped_weights(size), shipped_weights()) if p.is_file())
 
+def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
+    "A recipe for pictures as large as `tiny` has them, for larger ones: a smaller batch, and a lower rate for it."
+    t = SIZES['tiny']
+    share = min(1., t.width*t.height/(config.width*config.height))
+    return replace(recipe, batch=max(2, 2*round(recipe.batch*share/2)), rate=recipe.rate*share**0.5)
+
 def suited(
-    recipe: Recipe,
-    start: TinyModel|None = None, # what the run goes on from
-) -> Recipe:
-    "The recipe, without easy scenes if `start` has learnt to read: if wrong words add more than 0.02 to its error."
-    return replace(recipe, easy_share=0.) if start and swapped_errors(start, held_out(start.config, 16)).mean() > 0.02 else recipe
+    recipe: Recipe, config: TinyConfig,
+    weights: str|Path|None = None, # what the run goes on from
+) -> tuple: # recipe, and a model with those weights or None
+    "The recipe for a size and a start: no easy scenes for weights that read (wrong words add more than 0.02 to their error), and for such that have seen only pictures of half the size, no small ones."
+    recipe = sized(recipe, config)
+    if not weights: return recipe, None
+    start, seen, half = adopt(TinyModel(config), weights).eval().requires_grad_(False), json.loads(read_weights(weights)[1]['config']), half_size(config)
+    if swapped_errors(start, held_out(config, 16)).mean() <= 0.02: return recipe, start
+    return replace(recipe, easy_share=0., small_share=0. if (seen['width'], seen['height']) == (half.width, half.height) else recipe.small_share), start
 
 # %% ../nbs/63_train.ipynb #63_train-069
 def train(
@@ -495,14 +520,13 @@ def train(
     out, device, launched = Path(out), pick_device(device), 'WORLD_SIZE' in os.environ
     if scratch and (out/'video.ckpt').exists(): raise InputError(f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.')
     if processes is None: processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
-    weights = weights_before(size, weights, scratch)
-    before, begin = {'before': adopt(TinyModel(SIZES[size]), weights).to(device).eval().requires_grad_(False)} if weights else {}, time.monotonic()
-    recipe = suited(RECIPES[device], *before.values())
+    weights, begin = weights_before(size, weights, scratch), time.monotonic()
+    recipe, start = suited(RECIPES[device], SIZES[size], weights)
     parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=weights, processes=processes, recipe=recipe, progress=progress)
              for p, share in (('video', 0.75), ('depth', 0.25))}
     model, losses, path = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}, out/f'{size}.safetensors'
     if int(os.environ.get('RANK', 0)): return path                           # another process writes
     save_weights(model, path, minutes=str(minutes), seed=str(seed))
     seconds, samples = time.monotonic() - begin, {p: int(read_weights(out/f'{p}.safetensors')[1]['samples']) for p in parts}
-    _report(out, {**before, 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
+    _report(out, {**({'before': start.to(device)} if start else {}), 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
     return path

@@ -7,7 +7,7 @@ from scz_nb import train as training
 from scz_nb.judge import load_judge, look
 from scz_nb.schedule import alphas_cumprod
 from scz_nb.tiny import SIZES, TinyModel, held_out, held_out_scenes, save_weights, shipped_model
-from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, made_clips, merge, noisy, swapped_errors,
+from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, made_clips, merge, noisy, optimisers, sized, suited, swapped_errors,
                           there_and_back, timestep_density, train, train_part, video_loss)
 from scz_nb.tinyworld import render, sample_scene, twin
 from test_tiny import small
@@ -151,6 +151,35 @@ def test_half_precision_rounds_products_but_not_attention(monkeypatch):
     assert 0 < abs(loss(half) - loss()) < 0.01*loss()
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {}, raising=False)
     assert loss(half) == loss()
+
+@pytest.mark.parametrize('able', [True, False])
+def test_muon_rounds_only_where_that_is_fast(monkeypatch, able):
+    from torch.utils._python_dispatch import TorchDispatchMode
+    seen = set()
+    class Types(TorchDispatchMode):
+        def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+            seen.update(a.dtype for a in args if torch.is_tensor(a))
+            return f(*args, **(kwargs or {}))
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(amx_bf16=able), raising=False)
+    p = torch.nn.Parameter(torch.randn(32, 48, generator=rand()))
+    muon, _ = optimisers({'a': p, 'b': torch.nn.Parameter(torch.zeros(3))})
+    p.grad.normal_(generator=rand()); start = p.detach().clone()
+    with Types(): muon.step()
+    assert (torch.bfloat16 in seen) == able
+    step = torch.linalg.svdvals(p.detach() - start)                                         # about equally far along every direction
+    assert step.min() > 0.4*step.max() > 0
+
+def test_recipe_suits_size_and_weights(monkeypatch, tmp_path):
+    tiny, large = SIZES['tiny'], SIZES['small']
+    assert sized(Recipe(), tiny) == Recipe() == sized(Recipe(), small)                      # smaller ones get no larger batch
+    assert sized(Recipe(), large) == Recipe(batch=Recipe().batch//4, rate=Recipe().rate/2) and sized(Recipe(batch=4), large).batch == 2
+    save_weights(TinyModel(tiny), tmp_path/'w.safetensors')
+    monkeypatch.setattr(training, 'held_out', lambda *a: [])
+    for reads, config, want in ((0., tiny, Recipe()), (.1, tiny, Recipe(easy_share=0.)), (.1, large, sized(Recipe(easy_share=0., small_share=0.), large))):
+        monkeypatch.setattr(training, 'swapped_errors', lambda *a: torch.full((3,), reads))
+        recipe, start = suited(Recipe(), config, tmp_path/'w.safetensors')
+        assert recipe == want and start.config == config
+    assert suited(Recipe(), large) == (sized(Recipe(), large), None)
 
 def test_learning_rate():
     rates = [learning_rate(d, 1.) for d in np.linspace(0, 1, 101)]
