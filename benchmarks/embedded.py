@@ -1,8 +1,9 @@
 """How good is the embedded model? Its clips beside true ones and beside those of earlier weights, on held-out scenes of TinyWorld.
 
     python benchmarks/embedded.py --scenes 128 --stereo 32 --before earlier.safetensors
+    python benchmarks/embedded.py --size small --scenes 32 --stereo 16 --steps 20
 
-writes benchmarks/embedded.md and benchmarks/embedded.json. One process for each weights file, then one for each core.
+writes benchmarks/embedded.md and benchmarks/embedded.json, and for another size than tiny benchmarks/embedded_SIZE.*. One process for each weights file, then one for each core.
 """
 import argparse, json, os, platform, time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,41 +17,45 @@ from scz_nb.judge import bootstrap, wilson
 from scz_nb.metrics import stereo_agreement
 from scz_nb.sampler import run
 from scz_nb.show import Table
-from scz_nb.tiny import TinyModel, held_out, read_weights, shipped_weights
+from scz_nb.tiny import SIZES, TinyModel, held_out, read_weights, shipped_weights
 from scz_nb.train import adopt, score, scores_table
 
-def one_model(path, scenes: int) -> dict:
+def one_model(path, size: str, scenes: int, steps: int) -> dict:
     torch.set_num_threads(1)
-    return score(adopt(TinyModel(), path).eval().requires_grad_(False), scenes)
+    return score(adopt(TinyModel(SIZES[size]), path).eval().requires_grad_(False), scenes, steps)
 
-def one_stereo(i: int, right: str, scale: float, steps: int) -> dict:
+def one_stereo(i: int, size: str, right: str, scale: float, steps: int) -> dict:
     torch.set_num_threads(1)
-    backbone = load_backbone('tiny', 'cpu')
+    backbone = load_backbone(size, 'cpu')
     clip = held_out(backbone.model.config, i + 1)[i]
     v = run(clip.left[0].numpy(), clip.caption, backbone=backbone, steps=steps, scale=scale, config=dict(right=right), progress=False)
     return stereo_agreement(v.left, v.right, v.disparity, scale)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('--scenes', type=int, default=128); p.add_argument('--stereo', type=int, default=32); p.add_argument('--before')
+    p.add_argument('--size', choices=SIZES, default='tiny')
+    p.add_argument('--scenes', type=int, default=128, help='held-out scenes for the clips'); p.add_argument('--steps', type=int, default=30, help='sampling steps of the clips')
+    p.add_argument('--stereo', type=int, default=32, help='held-out scenes for the right views')
+    p.add_argument('--before', help='weights to compare with, of any size (default: none for tiny, the shipped tiny ones for other sizes)')
     args, begin = p.parse_args(), time.time()
-    files = {**({'before': args.before} if args.before else {}), 'shipped': shipped_weights()}
+    if args.size != 'tiny' and not args.before: args.before = shipped_weights()
+    files = {**({'before': args.before} if args.before else {}), 'shipped': shipped_weights(args.size)}
     with ProcessPoolExecutor(os.cpu_count(), get_context('spawn')) as pool:
-        scores = dict(zip(files, pool.map(partial(one_model, scenes=args.scenes), files.values())))
-        stereo = {right: list(pool.map(partial(one_stereo, right=right, scale=8., steps=20), range(args.stereo))) for right in ('paper', 'held')}
+        scores = dict(zip(files, pool.map(partial(one_model, size=args.size, scenes=args.scenes, steps=args.steps), files.values())))
+        stereo = {right: list(pool.map(partial(one_stereo, size=args.size, right=right, scale=8., steps=20), range(args.stereo))) for right in ('paper', 'held')}
     def measured(rows):
         ahead, corr = [s['near'] < s['far'] for s in rows], [s['correlation'] for s in rows]      # near things lie further left in the right view
         return (f"{np.median(corr):.2f} ({' to '.join(f'{b:.2f}' for b in bootstrap(corr, of='median'))})",
                 f"{sum(ahead)} of {len(ahead)} ({' to '.join(f'{b:.2f}' for b in wilson(sum(ahead), len(ahead)))})")
-    samples = {k: read_weights(f)[1].get('samples', '?') for k, f in files.items()}
+    config, samples = SIZES[args.size], {k: read_weights(f)[1].get('samples', '?') for k, f in files.items()}
     facts = dict(scz_nb=__version__, torch=torch.__version__, python=platform.python_version(), processor=platform.machine(), cores=os.cpu_count(), seconds=round(time.time() - begin))
-    here = Path(__file__).parent
-    (here/'embedded.json').write_text(json.dumps(dict(facts=facts, samples=samples, scores=scores, stereo=stereo), indent=1))
+    here = Path(__file__).parent/('embedded' if args.size == 'tiny' else f'embedded_{args.size}')
+    here.with_suffix('.json').write_text(json.dumps(dict(facts=facts, samples=samples, scores=scores, stereo=stereo), indent=1))
     own = lambda k: [f'{v:.3f} ({lo:.3f} to {hi:.3f})' for v, lo, hi in (scores[k][f] for f in ('loss', 'words', 'depth'))]
     tables = '\n\n'.join(f'## {k}: {samples[k]} samples\n\n{scores_table(scores[k])}' for k in files)
-    (here/'embedded.md').write_text(f"""# The embedded model, measured
+    here.with_suffix('.md').write_text(f"""# The embedded model, size {args.size}, measured
 
-{args.scenes} held-out scenes, simple and complex; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.train.judged`. Chance is one half for direction.
+{args.scenes} held-out scenes of {config.width}×{config.height} pixels, simple and complex; clips in {args.steps} steps; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.train.judged`. Chance is one half for direction.
 
 {Table(('weights', 'velocity error', 'what wrong words add at t = 999', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
 
@@ -63,4 +68,4 @@ if __name__ == '__main__':
 {Table(('right view', 'correlation of measured and intended shift, median', 'near things further left'), [(k, *measured(v)) for k, v in stereo.items()])}
 
 """ + ', '.join(f'{k} {v}' for k, v in facts.items()) + '\n')
-    print((here/'embedded.md').read_text())
+    print(here.with_suffix('.md').read_text())
