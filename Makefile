@@ -58,6 +58,7 @@ figures: $(VENV)/.dev
 	$(BIN)/python benchmarks/curves.py --out $(OUT)/curves
 	$(BIN)/python benchmarks/switches.py
 	$(BIN)/python benchmarks/embedded.py $(if $(BEFORE),--before $(BEFORE))
+	$(BIN)/python benchmarks/embedded.py --size small --scenes 24 --stereo 12 --steps 20
 	$(BIN)/scz-nb gallery --out nbs/images/gallery
 	$(MAKE) notebooks readme
 

@@ -218,7 +218,7 @@ tokenizer_repo = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K' # no checkpoint has its
 _tencent = 'research only (see its page)'
 models = {
     'tiny': Model('picture, two pictures or text to video, 64×40', 0, 'Apache-2.0'),
-    'small': Model('the same at 128×80; no weights yet', 0, 'Apache-2.0'),
+    'small': Model('the same at 128×80', 0, 'Apache-2.0'),
     'dynamicrafter-256': Model('picture to video, 256×256', 10_436_516_084, _tencent, 'Doubiiu/DynamiCrafter', '42f16af4614cd6b8ea37e2347ad9bf7012d5ef7f'),
     'dynamicrafter-512': Model('picture to video, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512', '9eb874455b7903c0244fe7bf53ca21cb979cd05a'),
     'dynamicrafter-1024': Model('picture to video, 1024×576', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_1024', 'f7976a1ee2d962aae35d21702994052be0152896'),
@@ -229,7 +229,7 @@ models = {
 def stored(name: str) -> Path|None: # None: it is not here
     "Where the file of a model lies."
     m = models[check_choice('model', name, models)]
-    if not m.repo: return shipped_weights(name) if shipped_weights(name).is_file() else None
+    if not m.repo: return shipped_weights(name)
     from huggingface_hub import try_to_load_from_cache
     path = try_to_load_from_cache(m.repo, m.file, revision=m.revision)
     return Path(path) if isinstance(path, str) else None
@@ -248,7 +248,6 @@ def fetch(name: str) -> Path:
     "The file of a model, downloaded if it is not here; what was cut off goes on."
     m, path = models[check_choice('model', name, models)], stored(name)
     if path: return path
-    if not m.repo: raise MissingDependency(f'no weights of {name!r} are shipped yet; scz-nb train-tiny --size {name} --scratch makes some.')
     _check_room(name)
     import huggingface_hub as hub
     try:
@@ -314,7 +313,7 @@ def load_backbone(
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
-    return [name for name, m in models.items() if m.repo or shipped_weights(name).is_file()]
+    return list(models)
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-029
 def _pipeline(kind: str|None, path: Path, dtype: torch.dtype):

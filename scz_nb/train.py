@@ -479,10 +479,10 @@ def _report(out: Path, models: dict, losses: dict, n: int, **facts):
 
 # %% ../nbs/63_train.ipynb #63_train-068
 def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path|None:
-    "The file that a run starts from: what was asked for, the shipped one of its size, or else that of size tiny."
+    "The file that a run starts from: what was asked for, or the shipped one of its size."
     if scratch and weights: raise InputError(f'a run from scratch does not start from {weights}; leave out one of the two.')
     if scratch or weights: return weights
-    return next(p for p in (shipped_weights(size), shipped_weights()) if p.is_file())
+    return shipped_weights(size)
 
 def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
     "A recipe for pictures as large as `tiny` has them, for larger ones: a smaller batch, and a lower rate for it."
@@ -507,7 +507,7 @@ def train(
     device: str|None = None, # None: cuda where there is one
     size: str = 'tiny',
     out: str|Path = 'runs/tiny',
-    weights: str|Path|None = None, # to start from; None: the shipped ones of this size, or else of the other
+    weights: str|Path|None = None, # to start from; of any size; None: the shipped ones of this size
     scratch: bool = False, # start from no weights
     seed: int = 0,
     processes: int|None = None, # on a CPU; None: one a core, at most four

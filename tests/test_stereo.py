@@ -1,7 +1,8 @@
 "Is the right view a right view? Measured on held-out scenes, with the embedded model as it is shipped."
 import numpy as np, pytest
 from scz_nb.backbones import load_backbone
-from scz_nb.core import NoiseSource, StereoConfig
+from scz_nb.core import NoiseSource, StereoConfig, to_uint8
+from scz_nb.io import fit_image
 from scz_nb.metrics import psnr, spearman, stereo_agreement
 from scz_nb.sampler import run
 from scz_nb.tiny import held_out
@@ -39,3 +40,18 @@ def test_no_shift_at_scale_0(scenes):
 def test_depth_is_in_order(backbone, scenes):
     ranks = [spearman(backbone.estimate_depth(c.left.numpy(), NoiseSource(i)), c.disparity) for i, c in enumerate(scenes)]
     assert np.median(ranks) >= 0.9
+
+def test_the_larger_size(scenes):
+    "Its pictures and its depth, and right views from given left ones: nearer to the truth than those of size tiny, seen at the same size."
+    large, small = load_backbone('small', 'cpu'), load_backbone('tiny', 'cpu')
+    pairs = list(zip(held_out(large.model.config, 3), scenes))
+    assert np.median([spearman(large.estimate_depth(c.left.numpy(), NoiseSource(i)), c.disparity) for i, (c, _) in enumerate(pairs)]) >= 0.8
+    def error(backbone, clip, true):
+        v = run(video=clip.left.numpy(), prompt=clip.caption, backbone=backbone, depth=clip.disparity.numpy(), progress=False, config=quick)
+        return psnr(resized(v.right), true)
+    resized = lambda v: np.stack([fit_image(f, 64, 40) for f in v])
+    gains = []
+    for c, s in pairs:
+        true = resized(to_uint8(c.right))
+        gains.append(error(large, c, true) - error(small, s, true))
+    assert np.mean(gains) > 0, gains

@@ -124,7 +124,8 @@ def test_swapped_words():
     errors = swapped_errors(model, clips)
     assert len(errors) == sum('left' in c.caption or 'right' in c.caption for c in clips) > 2 and (errors == 0).all()
 
-def test_the_shipped_model_reads(): assert swapped_errors(shipped_model(), held_out(SIZES['tiny'], 16)).mean() > 0.02
+@pytest.mark.parametrize('size', SIZES)
+def test_the_shipped_model_reads(size): assert swapped_errors(shipped_model(size), held_out(SIZES[size], 16)).mean() > 0.02
 
 @pytest.mark.slow
 def test_the_shipped_model_moves_things_where_the_caption_says():
