@@ -1,7 +1,7 @@
 """How good is the embedded model? Its clips beside true ones and beside those of earlier weights, on held-out scenes of TinyWorld.
 
     python benchmarks/embedded.py --scenes 128 --stereo 32 --before earlier.safetensors
-    python benchmarks/embedded.py --size small --scenes 32 --stereo 16 --steps 20
+    python benchmarks/embedded.py --size small --scenes 24 --stereo 12 --steps 20
 
 writes benchmarks/embedded.md and benchmarks/embedded.json, and for another size than tiny benchmarks/embedded_SIZE.*. One process for each weights file, then one for each core.
 """

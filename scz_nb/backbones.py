@@ -229,7 +229,7 @@ models = {
 def stored(name: str) -> Path|None: # None: it is not here
     "Where the file of a model lies."
     m = models[check_choice('model', name, models)]
-    if not m.repo: return shipped_weights(name)
+    if not m.repo: return shipped_weights(name) if shipped_weights(name).is_file() else None
     from huggingface_hub import try_to_load_from_cache
     path = try_to_load_from_cache(m.repo, m.file, revision=m.revision)
     return Path(path) if isinstance(path, str) else None
@@ -248,6 +248,7 @@ def fetch(name: str) -> Path:
     "The file of a model, downloaded if it is not here; what was cut off goes on."
     m, path = models[check_choice('model', name, models)], stored(name)
     if path: return path
+    if not m.repo: raise MissingDependency(f'the weights of {name!r} are not in the package; reinstall it, or scz-nb train-tiny --size {name} --scratch makes some.')
     _check_room(name)
     import huggingface_hub as hub
     try:
@@ -313,7 +314,7 @@ def load_backbone(
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
-    return list(models)
+    return [name for name, m in models.items() if m.repo or shipped_weights(name).is_file()]
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-029
 def _pipeline(kind: str|None, path: Path, dtype: torch.dtype):

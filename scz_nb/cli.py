@@ -214,7 +214,7 @@ def _cmd_models(args):
     "scz-nb models"
     from scz_nb.backbones import file_size, models, storage, stored
     size = lambda b: f'{b/1e9:.1f} GB' if b > 1e9 else f'{b/1e6:.0f} MB' if b else '-'
-    place = lambda n: str(stored(n) or f'not here; goes to {storage(n)}').replace(str(Path.home()), '~')
+    place = lambda n: str(stored(n) or (f'not here; goes to {storage(n)}' if models[n].repo else 'no weights')).replace(str(Path.home()), '~')
     rows = [('name', 'task', 'size', 'licence', 'where')] + [(n, m.task, size(file_size(n)), m.licence, place(n)) for n, m in models.items()]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())

@@ -493,11 +493,12 @@ def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
 def suited(
     recipe: Recipe, config: TinyConfig,
     weights: str|Path|None = None, # what the run goes on from
-) -> tuple: # recipe, and a model with those weights or None
+    device: str = 'cpu',
+) -> tuple: # recipe, and a model with those weights on the device, or None
     "The recipe for a size and a start: no easy scenes for weights that read (wrong words add more than 0.02 to their error), and for such that have seen only pictures of half the size, no small ones."
     recipe = sized(recipe, config)
     if not weights: return recipe, None
-    start, seen, half = adopt(TinyModel(config), weights).eval().requires_grad_(False), json.loads(read_weights(weights)[1]['config']), half_size(config)
+    start, seen, half = adopt(TinyModel(config), weights).to(device).eval().requires_grad_(False), json.loads(read_weights(weights)[1]['config']), half_size(config)
     if swapped_errors(start, held_out(config, 16)).mean() <= 0.02: return recipe, start
     return replace(recipe, easy_share=0., small_share=0. if (seen['width'], seen['height']) == (half.width, half.height) else recipe.small_share), start
 
@@ -521,12 +522,12 @@ def train(
     if scratch and (out/'video.ckpt').exists(): raise InputError(f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.')
     if processes is None: processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
     weights, begin = weights_before(size, weights, scratch), time.monotonic()
-    recipe, start = suited(RECIPES[device], SIZES[size], weights)
+    recipe, start = suited(RECIPES[device], SIZES[size], weights, device)
     parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=weights, processes=processes, recipe=recipe, progress=progress)
              for p, share in (('video', 0.75), ('depth', 0.25))}
     model, losses, path = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}, out/f'{size}.safetensors'
     if int(os.environ.get('RANK', 0)): return path                           # another process writes
     save_weights(model, path, minutes=str(minutes), seed=str(seed))
     seconds, samples = time.monotonic() - begin, {p: int(read_weights(out/f'{p}.safetensors')[1]['samples']) for p in parts}
-    _report(out, {**({'before': start.to(device)} if start else {}), 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
+    _report(out, {**({'before': start} if start else {}), 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
     return path

@@ -458,19 +458,23 @@ def test_model_card_says_what_it_is(pipes):
     assert 'velocity' in model_card(pipes['dynamicrafter-512']) and 'image-to-video' in model_card(pipes['dynamicrafter-512'])
     assert 'text-to-video' in model_card(pipes['videocrafter2']) and 'noise' in model_card(pipes['videocrafter2'])
 
-def test_what_is_stored_is_found(cache, capsys):
+def test_what_is_stored_is_found(cache, capsys, monkeypatch, tmp_path):
     assert stored('dynamicrafter-interp') is None
     m = models['dynamicrafter-interp']
     f = storage('dynamicrafter-interp')/'snapshots'/m.revision/m.file
     f.parent.mkdir(parents=True); f.write_bytes(b'x')
     assert stored('dynamicrafter-interp') == fetch('dynamicrafter-interp') == f and str(f).startswith(str(cache))
     assert stored('tiny').is_file() and file_size('tiny') > 10**6 and stored('small') == fetch('small')
+    from scz_nb.backbones import backbone_names
     from scz_nb.cli import main
     assert main(['models']) == 0
     out = capsys.readouterr().out
     assert all(k in out for k in models) and str(f) in out and '10.4 GB' in out
     assert main(['fetch', 'dynamicrafter-interp']) == 0 and capsys.readouterr().out.strip() == str(f)
-    assert main(['fetch', 'dynamicrafter-2']) == 2 and capsys.readouterr().err.count('\n') == 1
+    monkeypatch.setattr('scz_nb.backbones.shipped_weights', lambda name: tmp_path/name)      # a package that lost its weights
+    assert stored('small') is None and file_size('small') == 0 and 'small' not in backbone_names() and main(['models']) == 0
+    assert capsys.readouterr().out.count('no weights') == 2
+    assert main(['fetch', 'dynamicrafter-2']) == 2 and main(['fetch', 'small']) == 2 and capsys.readouterr().err.count('\n') == 2
 
 def test_the_sampler_alone_imports_no_diffusers():
     code = "import sys, scz_nb.sampler; print([m for m in ('diffusers', 'transformers') if m in sys.modules])"
