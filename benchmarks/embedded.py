@@ -17,12 +17,12 @@ from scz_nb.judge import bootstrap, wilson
 from scz_nb.metrics import stereo_agreement
 from scz_nb.sampler import run
 from scz_nb.show import Table
-from scz_nb.tiny import SIZES, TinyModel, held_out, read_weights, shipped_weights
-from scz_nb.train import adopt, score, scores_table
+from scz_nb.tiny import SIZES, held_out, read_weights, shipped_weights
+from scz_nb.train import adopted, score, scores_table
 
 def one_model(path, size: str, scenes: int, steps: int) -> dict:
     torch.set_num_threads(1)
-    return score(adopt(TinyModel(SIZES[size]), path).eval().requires_grad_(False), scenes, steps)
+    return score(adopted(SIZES[size], path), scenes, steps)
 
 def one_stereo(i: int, size: str, right: str, scale: float, steps: int) -> dict:
     torch.set_num_threads(1)

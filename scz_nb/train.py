@@ -9,7 +9,7 @@ __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_bac
            'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'Part', 'adopt', 'has_bfloat16',
            'Muon', 'optimisers', 'half_precision', 'learning_rate', 'fit', 'train_part', 'velocity_errors',
            'swapped_errors', 'depth_ranks', 'made_clips', 'judged', 'score', 'scores_table', 'sample_strips', 'merge',
-           'weights_before', 'sized', 'suited', 'train']
+           'weights_before', 'sized', 'adopted', 'suited', 'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
 import json, math, os, time
@@ -490,17 +490,23 @@ def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
     share = min(1., t.width*t.height/(config.width*config.height))
     return replace(recipe, batch=max(2, 2*round(recipe.batch*share/2)), rate=recipe.rate*share**0.5)
 
+
+def adopted(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
+    "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
+    return adopt(TinyModel(config), path).to(device).eval().requires_grad_(False)
+
 def suited(
     recipe: Recipe, config: TinyConfig,
     weights: str|Path|None = None, # what the run goes on from
     device: str = 'cpu',
 ) -> tuple: # recipe, and a model with those weights on the device, or None
-    "The recipe for a size and a start: no easy scenes for weights that read (wrong words add more than 0.02 to their error), and for such that have seen only pictures of half the size, no small ones."
+    "The recipe for a size and a start: weights that read (wrong words add more than 0.02 to their error) see no easy scenes, and no small pictures where these are as large as another size has them."
     recipe = sized(recipe, config)
     if not weights: return recipe, None
-    start, seen, half = adopt(TinyModel(config), weights).to(device).eval().requires_grad_(False), json.loads(read_weights(weights)[1]['config']), half_size(config)
+    start, half = adopted(config, weights, device), half_size(config)
     if swapped_errors(start, held_out(config, 16)).mean() <= 0.02: return recipe, start
-    return replace(recipe, easy_share=0., small_share=0. if (seen['width'], seen['height']) == (half.width, half.height) else recipe.small_share), start
+    seen = any((s.width, s.height) == (half.width, half.height) for s in SIZES.values())
+    return replace(recipe, easy_share=0., small_share=0. if seen else recipe.small_share), start
 
 # %% ../nbs/63_train.ipynb #63_train-069
 def train(

@@ -174,9 +174,10 @@ def test_recipe_suits_size_and_weights(monkeypatch, tmp_path):
     tiny, large = SIZES['tiny'], SIZES['small']
     assert sized(Recipe(), tiny) == Recipe() == sized(Recipe(), small)                      # smaller ones get no larger batch
     assert sized(Recipe(), large) == Recipe(batch=Recipe().batch//4, rate=Recipe().rate/2) and sized(Recipe(batch=4), large).batch == 2
-    save_weights(TinyModel(tiny), tmp_path/'w.safetensors')
     monkeypatch.setattr(training, 'held_out', lambda *a: [])
-    for reads, config, want in ((0., tiny, Recipe()), (.1, tiny, Recipe(easy_share=0.)), (.1, large, sized(Recipe(easy_share=0., small_share=0.), large))):
+    whole = sized(Recipe(easy_share=0., small_share=0.), large)
+    for reads, weights, config, want in ((0., tiny, tiny, Recipe()), (.1, tiny, tiny, Recipe(easy_share=0.)), (.1, tiny, large, whole), (.1, large, large, whole)):
+        save_weights(TinyModel(weights), tmp_path/'w.safetensors')
         monkeypatch.setattr(training, 'swapped_errors', lambda *a: torch.full((3,), reads))
         recipe, start = suited(Recipe(), config, tmp_path/'w.safetensors')
         assert recipe == want and start.config == config
@@ -268,7 +269,8 @@ def test_wrong_runs_are_named(tmp_path):
     with pytest.raises(InputError, match='scratch'): train(1, out=tmp_path, scratch=True)
 
 @pytest.mark.slow
-def test_train_writes_a_report(tmp_path):
+def test_train_writes_a_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, 'tiny', replace(SIZES['tiny'], width=32, height=24))          # the shipped networks on a quarter of the pixels, for time
     path = train(0.1, 'cpu', out=tmp_path, scenes=2, progress=False)
     report = json.loads((tmp_path/'report.json').read_text())
     assert path == tmp_path/'tiny.safetensors' and report['scores'].keys() == {'before', 'new'}
