@@ -12,7 +12,7 @@ __all__ = ['RECIPES', 'PARTS', 'Recipe', 'clip_numbers', 'Clips', 'there_and_bac
            'weights_before', 'sized', 'adopted', 'suited', 'train']
 
 # %% ../nbs/63_train.ipynb #63_train-004
-import json, math, os, time
+import json, math, os, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
@@ -322,6 +322,7 @@ def fit(
 
 # %% ../nbs/63_train.ipynb #63_train-047
 def _worker(rank: int, n: int, port: int, args: tuple):
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # comes when the first process dies; a job behind a shell's & ignores it
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
     fit(*args)

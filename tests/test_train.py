@@ -1,6 +1,7 @@
 "Training: what a step draws, that it learns, and that a run that was cut off goes on where it stopped."
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from dataclasses import replace
+from pathlib import Path
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, NoiseSource, SczError
 from scz_nb import train as training
@@ -235,21 +236,43 @@ def test_a_launcher_joins_processes(tmp_path):
     state = torch.load(tmp_path/'depth.ckpt', weights_only=True)
     assert len(state['losses']) == 2 and state['samples'] == 2*2*quick['recipe'].batch
 
+def begun(folder, ignored=(), **kw):
+    "A training in a process of its own, which ignores some signals, after its first steps."
+    (folder/'go.py').write_text(f'import sys, test_train as t\nif __name__ == "__main__": t.train_part("video", out=sys.argv[1], max_steps=10_000, **t.quick, **{kw})')
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    process = subprocess.Popen([sys.executable, str(folder/'go.py'), str(folder/'cut')], env=env, preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored])
+    ckpt, end = folder/'cut'/'video.ckpt', time.monotonic() + 120
+    while not ckpt.exists() or len(torch.load(ckpt, weights_only=True)['losses']) < 5:
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    return process, ckpt
+
 @pytest.mark.slow
 def test_killed_and_taken_up_again(tmp_path):
     "A process that is killed outright loses what came after its last checkpoint, and the curve goes on as if nothing had been."
-    (tmp_path/'go.py').write_text('import sys, test_train as t; t.train_part("video", out=sys.argv[1], max_steps=10_000, **t.quick)')
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path])}
-    ckpt, steps = tmp_path/'cut'/'video.ckpt', lambda: len(torch.load(ckpt, weights_only=True)['losses'])
-    process, end = subprocess.Popen([sys.executable, str(tmp_path/'go.py'), str(tmp_path/'cut')], env=env), time.monotonic() + 120
-    while not ckpt.exists() or steps() < 5:
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.1)
+    process, ckpt = begun(tmp_path)
     process.kill(); process.wait()
-    n = steps()
+    n = len(torch.load(ckpt, weights_only=True)['losses'])
     _, losses = train_part('video', out=tmp_path/'cut', max_steps=n + 3, **quick)
     state = torch.load(ckpt, weights_only=True)
     assert len(losses) == n + 3 and np.isfinite(losses).all() and state['samples'] == (n + 3)*quick['recipe'].batch
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='looks into /proc')
+def test_workers_end_with_the_first_process(tmp_path):
+    "Also those of a job in the background, which inherit from the shell that Ctrl-C is ignored."
+    process, _ = begun(tmp_path, (signal.SIGINT,), processes=2)
+    workers = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    assert len(workers) >= 2
+    process.kill(); process.wait()
+    def alive(pid):
+        try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+        except FileNotFoundError: return False
+    end = time.monotonic() + 60
+    while any(map(alive, workers)) and time.monotonic() < end: time.sleep(0.2)
+    left = [w for w in workers if alive(w)]
+    for w in left: os.kill(int(w), signal.SIGKILL)
+    assert not left
 
 def test_parts_share_the_autoencoder(tmp_path):
     video, depth = (train_part(p, out=tmp_path, max_steps=1, **quick)[0] for p in ('video', 'depth'))
