@@ -314,7 +314,7 @@ def load_backbone(
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
-    return [name for name, m in models.items() if m.repo or shipped_weights(name).is_file()]
+    return [name for name, m in models.items() if m.repo or stored(name)]
 
 # %% ../nbs/50_backbones.ipynb #50_backbones-029
 def _pipeline(kind: str|None, path: Path, dtype: torch.dtype):

@@ -305,6 +305,7 @@ def _convert(backbone, video, prompt, depth, config, noise, report):
     report('depth')(1, 1, None)
     bill = []                                                               # view-steps of each window
     def other(x, n):
+        "The other view (T, H, W, 3) of a window of the video, given its nearness."
         if config.right == 'held':
             bill.append(len(s))
             return held_right(backbone, s, noise, config, lambda right: backbone.condition(prompt, right[0], None, config.frame_stride), x, torch.as_tensor(n), report)

@@ -491,7 +491,6 @@ def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
     share = min(1., t.width*t.height/(config.width*config.height))
     return replace(recipe, batch=max(2, 2*round(recipe.batch*share/2)), rate=recipe.rate*share**0.5)
 
-
 def adopted(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
     "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
     return adopt(TinyModel(config), path).to(device).eval().requires_grad_(False)
@@ -504,10 +503,9 @@ def suited(
     "The recipe for a size and a start: weights that read (wrong words add more than 0.02 to their error) see no easy scenes, and no small pictures where these are as large as another size has them."
     recipe = sized(recipe, config)
     if not weights: return recipe, None
-    start, half = adopted(config, weights, device), half_size(config)
+    start = adopted(config, weights, device)
     if swapped_errors(start, held_out(config, 16)).mean() <= 0.02: return recipe, start
-    seen = any((s.width, s.height) == (half.width, half.height) for s in SIZES.values())
-    return replace(recipe, easy_share=0., small_share=0. if seen else recipe.small_share), start
+    return replace(recipe, easy_share=0., small_share=0. if half_size(config) in SIZES.values() else recipe.small_share), start
 
 # %% ../nbs/63_train.ipynb #63_train-069
 def train(

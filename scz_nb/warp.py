@@ -98,6 +98,7 @@ def _compiled_loops():
     except ImportError: return None
     @njit(cache=True, error_model='numpy')
     def move(x, shift, left, out, mask):
+        "Fill `out` and `mask`, row by row: who lands last on a column is seen there."
         B, C, H, W = x.shape
         won, row = np.empty(W + 1, np.uint32), np.zeros(W + 1, x.dtype)        # an extra column: for what leaves, and for nothing
         for b in range(B):
@@ -121,6 +122,7 @@ def _shift_and_select():
     except ImportError: return None
     @triton.jit
     def select(x, shift, out, mask, C, H, W, reach, left: tl.constexpr, BLOCK: tl.constexpr):
+        "Fill a block of columns of one row of `out` and `mask`: of all sources that land there, the one that came furthest is seen."
         row, c = tl.program_id(0).to(tl.int64), tl.program_id(1)*BLOCK + tl.arange(0, BLOCK)
         won = tl.full((BLOCK,), -1, tl.int32)
         for k in range(reach + 1):

@@ -5,7 +5,7 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
 from conftest import root
 from scz_nb import backbones
-from scz_nb.backbones import DynamiCrafterBackbone, fetch, file_size, load_backbone, model_settings, models, storage, stored
+from scz_nb.backbones import DynamiCrafterBackbone, backbone_names, fetch, file_size, load_backbone, model_settings, models, storage, stored
 from scz_nb.core import Backbone, InputError, MissingDependency, NoiseSource, OutputError, SczError
 from scz_nb.memory import LiveBytes, choose_rung, needs, place
 from scz_nb.pipeline import (DynamiCrafterPipeline, build, clip_names, clip_pixels, fill, full_size, letter_tokenizer, manifest, model_card, originals,
@@ -465,7 +465,6 @@ def test_what_is_stored_is_found(cache, capsys, monkeypatch, tmp_path):
     f.parent.mkdir(parents=True); f.write_bytes(b'x')
     assert stored('dynamicrafter-interp') == fetch('dynamicrafter-interp') == f and str(f).startswith(str(cache))
     assert stored('tiny').is_file() and file_size('tiny') > 10**6 and stored('small') == fetch('small')
-    from scz_nb.backbones import backbone_names
     from scz_nb.cli import main
     assert main(['models']) == 0
     out = capsys.readouterr().out

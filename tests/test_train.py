@@ -15,6 +15,7 @@ from test_tiny import small
 
 quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(batch=4, rate=2e-3, save_every=0))
 rand = lambda: torch.Generator().manual_seed(0)
+beside = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path])}    # of a process that imports this file
 
 def fitted(config):
     "A fresh network whose latents have the right spread."
@@ -230,8 +231,7 @@ def test_two_processes_agree_and_repeat(tmp_path):
 def test_a_launcher_joins_processes(tmp_path):
     "What the lesson says for several GPUs, with two CPU processes: torchrun sets the variables that accelerate's launcher sets."
     (tmp_path/'go.py').write_text('import sys, test_train as t; t.train_part("depth", out=sys.argv[1], max_steps=2, **t.quick)')
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path])}
-    out = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', str(tmp_path/'go.py'), str(tmp_path)], env=env, capture_output=True, text=True)
+    out = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', str(tmp_path/'go.py'), str(tmp_path)], env=beside, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr[-2000:]
     state = torch.load(tmp_path/'depth.ckpt', weights_only=True)
     assert len(state['losses']) == 2 and state['samples'] == 2*2*quick['recipe'].batch
@@ -239,8 +239,7 @@ def test_a_launcher_joins_processes(tmp_path):
 def begun(folder, ignored=(), **kw):
     "A training in a process of its own, which ignores some signals, after its first steps."
     (folder/'go.py').write_text(f'import sys, test_train as t\nif __name__ == "__main__": t.train_part("video", out=sys.argv[1], max_steps=10_000, **t.quick, **{kw})')
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path])}
-    process = subprocess.Popen([sys.executable, str(folder/'go.py'), str(folder/'cut')], env=env, preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored])
+    process = subprocess.Popen([sys.executable, str(folder/'go.py'), str(folder/'cut')], env=beside, preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored])
     ckpt, end = folder/'cut'/'video.ckpt', time.monotonic() + 120
     while not ckpt.exists() or len(torch.load(ckpt, weights_only=True)['losses']) < 5:
         assert process.poll() is None and time.monotonic() < end
