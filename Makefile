@@ -56,7 +56,7 @@ figures: $(VENV)/.dev
 		for kind in md csv; do cp $(OUT)/$$p/table.$$kind benchmarks/truth_$$p.$$kind; done; \
 	done
 	$(BIN)/python benchmarks/curves.py --out $(OUT)/curves
-	$(BIN)/python benchmarks/switches.py
+	$(BIN)/python benchmarks/ablations.py
 	$(BIN)/python benchmarks/embedded.py $(if $(BEFORE),--before $(BEFORE))
 	$(BIN)/python benchmarks/embedded.py --size small --scenes 24 --stereo 12 --steps 20
 	$(BIN)/scz-nb gallery --out nbs/images/gallery

@@ -11,18 +11,20 @@ from functools import partial
 from pathlib import Path
 import torch
 from scz_nb import __version__
-from scz_nb.backbones import load_backbone
+from scz_nb.models.backbones import load_backbone
 from scz_nb.core import to_uint8
-from scz_nb.io import whole_file
-from scz_nb.judge import bootstrap
-from scz_nb.metrics import motion, right_scores
+from scz_nb.core import atomic_write
+from scz_nb.stats import bootstrap
+from scz_nb.evaluation.metrics import right_scores
+from scz_nb.geometry.flow import motion
 from scz_nb.sampler import run
-from scz_nb.tinyworld import render, sample_scene
+from scz_nb.world.render import render
+from scz_nb.world.scenes import sample_scene
 
-settled = {f'{S} steps, settled {x}': dict(steps=S, settled=x) for S, x in ((50, 0.), (50, .1), (50, .2), (50, .3), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
-guided = {f'20 steps, settled 0.1, guidance 3 in {a}–{b}': dict(steps=20, settled=.1, guidance=3., guidance_window=(a, b)) for a, b in ((0., 1.), (0., .5), (.2, .8))}
-plans = settled | guided | {'20 steps, held': dict(steps=20, right='held')}
-base, columns = '50 steps, settled 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker')
+tol = {f'{S} steps, tol {x}': dict(steps=S, tol=x) for S, x in ((50, 0.), (50, .1), (50, .2), (50, .3), (20, 0.), (20, .02), (20, .05), (20, .1), (20, .2), (30, .1), (10, .1))}
+guided = {f'20 steps, tol 0.1, guidance 3 in {a}–{b}': dict(steps=20, tol=.1, guidance=3., guidance_window=(a, b)) for a, b in ((0., 1.), (0., .5), (.2, .8))}
+plans = tol | guided | {'20 steps, held': dict(steps=20, right='inpaint')}
+base, columns = '50 steps, tol 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker')
 
 def one_scene(i: int, out: Path):
     torch.set_num_threads(1)
@@ -37,8 +39,8 @@ def one_scene(i: int, out: Path):
         if name in rows: continue
         begin = time.process_time()
         v = run(video=to_uint8(clip.left), prompt=clip.caption, depth=clip.disparity.numpy(), scale=100*world.baseline, config=dict(dissolve=0) | plan, backbone=backbone, progress=False)
-        rows[name] = right_scores(clip, v.right, world.baseline, moves) | dict(view_steps=v.meta['view_steps'], seconds=time.process_time() - begin)
-    with whole_file(path) as tmp: tmp.write_text(json.dumps(rows))
+        rows[name] = right_scores(clip, v.right, world.baseline, moves) | dict(count_calls=v.meta['calls'], seconds=time.process_time() - begin)
+    with atomic_write(path) as tmp: tmp.write_text(json.dumps(rows))
 
 def table(scenes: list) -> str:
     "Means over scenes, and each measure's difference to the paper's plan on the same scenes."
@@ -47,7 +49,7 @@ def table(scenes: list) -> str:
         lo, hi = bootstrap([s[name][k] - s[base][k] for s in scenes])
         return f'{mean(name, k) - mean(base, k):+.2f} ({lo:+.2f} to {hi:+.2f})'
     lines = ['| plan | view-steps | CPU time | ' + ' | '.join(columns) + ' |', '| --- '*(3 + len(columns)) + '|']
-    for name in plans: lines.append(f'| {name} | {mean(name, "view_steps"):.0f} ({mean(name, "view_steps")/310:.2f}) | {mean(name, "seconds")/mean(base, "seconds"):.2f} | '
+    for name in plans: lines.append(f'| {name} | {mean(name, "calls"):.0f} ({mean(name, "calls")/310:.2f}) | {mean(name, "seconds")/mean(base, "seconds"):.2f} | '
                                     + ' | '.join(f'{mean(name, k):.2f}' if name == base else loss(name, k) for k in columns) + ' |')
     return '\n'.join(lines)
 

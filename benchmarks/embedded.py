@@ -12,13 +12,14 @@ from multiprocessing import get_context
 from pathlib import Path
 import numpy as np, torch
 from scz_nb import __version__
-from scz_nb.backbones import load_backbone
-from scz_nb.judge import bootstrap, wilson
-from scz_nb.metrics import stereo_agreement
+from scz_nb.models.backbones import load_backbone
+from scz_nb.stats import bootstrap, wilson
+from scz_nb.evaluation.metrics import stereo_agreement
 from scz_nb.sampler import run
-from scz_nb.show import Table
-from scz_nb.tiny import SIZES, held_out, read_weights, shipped_weights
-from scz_nb.train import adopted, score, scores_table
+from scz_nb.media.show import Table
+from scz_nb.models.embedded import SIZES, held_out, read_weights, shipped_weights
+from scz_nb.training.report import score, scores_table
+from scz_nb.training.train import adopted
 
 def one_model(path, size: str, scenes: int, steps: int) -> dict:
     torch.set_num_threads(1)
@@ -42,7 +43,7 @@ if __name__ == '__main__':
     files = {**({'before': args.before} if args.before else {}), 'shipped': shipped_weights(args.size)}
     with ProcessPoolExecutor(os.cpu_count(), get_context('spawn')) as pool:
         scores = dict(zip(files, pool.map(partial(one_model, size=args.size, scenes=args.scenes, steps=args.steps), files.values())))
-        stereo = {right: list(pool.map(partial(one_stereo, size=args.size, right=right, scale=8., steps=20), range(args.stereo))) for right in ('paper', 'held')}
+        stereo = {right: list(pool.map(partial(one_stereo, size=args.size, right=right, scale=8., steps=20), range(args.stereo))) for right in ('paper', 'inpaint')}
     def measured(rows):
         ahead, corr = [s['near'] < s['far'] for s in rows], [s['correlation'] for s in rows]      # near things lie further left in the right view
         return (f"{np.median(corr):.2f} ({' to '.join(f'{b:.2f}' for b in bootstrap(corr, of='median'))})",
@@ -55,7 +56,7 @@ if __name__ == '__main__':
     tables = '\n\n'.join(f'## {k}: {samples[k]} samples\n\n{scores_table(scores[k])}' for k in files)
     here.with_suffix('.md').write_text(f"""# The embedded model, size {args.size}, measured
 
-{args.scenes} held-out scenes of {config.width}×{config.height} pixels, simple and complex; clips in {args.steps} steps; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.train.judged`. Chance is one half for direction.
+{args.scenes} held-out scenes of {config.width}×{config.height} pixels, simple and complex; clips in {args.steps} steps; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.training.report.judged`. Chance is one half for direction.
 
 {Table(('weights', 'velocity error', 'what wrong words add at t = 999', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
 

@@ -4,7 +4,7 @@
 """
 import json, sys
 from pathlib import Path
-from scz_nb.show import Table
+from scz_nb.media.show import Table
 
 yardsticks = {'warp': 'copy', 'UNet': 'ours', 'stereo': 'paper, both views at every call', 'start': 'import torch'}
 words = {'warp': 'times a copy of the picture', 'UNet': 'times ours', 'stereo': "share of the paper's way", 'start': 'times `import torch`'}

@@ -3,13 +3,15 @@
 Every group is measured in one run, so that ratios hold whatever the machine; nothing else should run beside it.
 """
 import numpy as np, pytest, torch
-from scz_nb.attention import LeftQueries
-from scz_nb.backbones import load_backbone
-from scz_nb.bench import call_cost, transcribed, unet_inputs, warp_rivals, warp_sizes
+from scz_nb.diffusion.attention import QueryCache
+from scz_nb.models.backbones import load_backbone
+from scz_nb.evaluation.bench import call_cost, reference_unet, unet_inputs, warp_variants, warp_sizes
 from scz_nb.core import NoiseSource
-from scz_nb.sampler import left_queries, mono_pass, resolve_config, right_pass
-from scz_nb.tinyworld import render, sample_scene
-from scz_nb.warp import warp_loops
+from scz_nb.diffusion.denoiser import left_queries
+from scz_nb.sampler import mono_pass, resolve_config, right_pass
+from scz_nb.world.render import render
+from scz_nb.world.scenes import sample_scene
+from scz_nb.geometry.warp import warp_loops
 
 torch.set_num_threads(1)
 
@@ -19,7 +21,7 @@ def tiny(): return load_backbone('tiny', 'cpu')
 # the warp
 names = ['unique (Appendix B)', 'scatter', 'compiled', 'scatter, map known', 'copy']
 @pytest.fixture(scope='module', params=warp_sizes)
-def rivals(request): return request.param, warp_rivals(warp_sizes[request.param])
+def rivals(request): return request.param, warp_variants(warp_sizes[request.param])
 
 @pytest.mark.parametrize('name', names)
 def test_warp(benchmark, rivals, name):
@@ -36,17 +38,17 @@ def test_loops(benchmark):
 @pytest.mark.parametrize('form', ['ours', 'einsum and Conv3d'])
 def test_unet(benchmark, tiny, form):
     benchmark.group = 'UNet of the embedded model'
-    net, inputs = tiny.unet if form == 'ours' else transcribed(tiny.unet), unet_inputs(tiny.unet, *tiny.latent_shape[2:], tokens=tiny.model.config.text_tokens)
+    net, inputs = tiny.unet if form == 'ours' else reference_unet(tiny.unet), unet_inputs(tiny.unet, *tiny.latent_shape[2:], tokens=tiny.model.config.text_tokens)
     with torch.inference_mode():
         torch.testing.assert_close(net(*inputs), tiny.unet(*inputs), atol=1e-4, rtol=1e-4)
         benchmark.pedantic(net, inputs, rounds=10, warmup_rounds=2)
 
 # the run
-class BothViews(LeftQueries):
+class BothViews(QueryCache):
     "Keeps nothing: the left view runs again before each call of the right one, as in the paper."
     def __contains__(self, i): return False
 
-plans = {'paper, both views at every call': dict(), 'left view once': dict(), 'settled 0.1': dict(settled=.1), 'settled 0.2': dict(settled=.2), 'settled 0.3': dict(settled=.3), '20 steps': dict(steps=20), '20 steps, settled 0.2': dict(steps=20, settled=.2)}
+plans = {'paper, both views at every call': dict(), 'left view once': dict(), 'tol 0.1': dict(tol=.1), 'tol 0.2': dict(tol=.2), 'tol 0.3': dict(tol=.3), '20 steps': dict(steps=20), '20 steps, tol 0.2': dict(steps=20, tol=.2)}
 made = {}
 
 @pytest.mark.parametrize('name', plans)
@@ -64,15 +66,15 @@ def test_run(benchmark, tiny, name):
         store = BothViews(tiny.unet, config.steps, config.cross_view) if 'both' in name else queries
         z, calls = right_pass(tiny, cond, s, noise, config, lefts, noises, store, clip.disparity)
         return z, config.steps + calls
-    made[name], view_steps = benchmark.pedantic(whole, rounds=1)
-    benchmark.extra_info['view-steps'] = view_steps
+    made[name], count_calls = benchmark.pedantic(whole, rounds=1)
+    benchmark.extra_info['view-steps'] = count_calls
     if name == 'left view once':
         apart = (made[name] - made['paper, both views at every call']).abs().max().item()
         benchmark.extra_info['largest difference to the paper\'s way'] = apart
         assert apart < 1e-4
 
 # the start
-@pytest.mark.parametrize('what', ['import torch', 'import scz_nb.warp', 'from scz_nb.sampler import run'])
+@pytest.mark.parametrize('what', ['import torch', 'import scz_nb.geometry.warp', 'from scz_nb.sampler import run'])
 def test_import(benchmark, what):
     import subprocess, sys
     benchmark.group = 'start'

@@ -12,11 +12,11 @@ def execute(path: Path) -> str:
     "Run one notebook and save it without the state of widgets; what went wrong, or nothing."
     import nbformat
     from nbclient import NotebookClient
-    from scz_nb.io import whole_file
+    from scz_nb.core import atomic_write
     nb = nbformat.read(path, 4)
     try: NotebookClient(nb, timeout=900, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent)))).execute()
     except Exception as e: return f'{path.relative_to(root)}: {e}'
-    with whole_file(path) as tmp: nbformat.write(nbformat.from_dict(without_state(nb)), tmp)
+    with atomic_write(path) as tmp: nbformat.write(nbformat.from_dict(without_state(nb)), tmp)
     return ''
 
 if __name__ == '__main__':

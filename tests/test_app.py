@@ -15,7 +15,7 @@ def free_port():
 def app(tmp_path_factory):
     pytest.importorskip('voila')
     port, log = free_port(), tmp_path_factory.mktemp('app')/'log'
-    server = subprocess.Popen([sys.executable, '-c', 'import sys; from scz_nb.cli import main; sys.exit(main())', 'app', '--port', str(port), '--no-browser'], cwd=root, stdout=log.open('w'), stderr=subprocess.STDOUT)
+    server = subprocess.Popen([sys.executable, '-c', 'import sys; from scz_nb.apps.cli import main; sys.exit(main())', 'app', '--port', str(port), '--no-browser'], cwd=root, stdout=log.open('w'), stderr=subprocess.STDOUT)
     for _ in range(300):
         if server.poll() is not None: pytest.fail(log.read_text())
         with socket.socket() as s:

@@ -1,16 +1,17 @@
 "Baselines: one signature, known fills of known holes, and results of other systems as files."
 import numpy as np, pytest, torch
 from PIL import Image
-from scz_nb.attention import bidirectional, self_attentions
+from scz_nb.diffusion.attention import bidirectional, self_attentions
 from scz_nb.core import HookError, InputError, to_uint8
-from scz_nb.baselines import BASELINES, copy_left, ddim_invert, fill_background, fill_border, fill_inpaint, read_results, stereodiffusion, warp_holes, warp_right
-from scz_nb.metrics import hidden_right, masked_psnr, psnr
-from scz_nb.schedule import ddim_step, make_schedule
-from scz_nb.tinyworld import WorldConfig, render, sample_scene
-from scz_nb.warp import warp
+from scz_nb.evaluation.baselines import BASELINES, copy_left, ddim_invert, fill_background, fill_border, fill_inpaint, read_results, stereodiffusion, warp_holes, warp_right
+from scz_nb.evaluation.metrics import hidden_right, masked_psnr, psnr
+from scz_nb.diffusion.schedule import ddim_step, make_schedule
+from scz_nb.world.render import render
+from scz_nb.world.scenes import WorldConfig, sample_scene
+from scz_nb.geometry.warp import warp
 
 def card(H=6, W=40):
-    "A red card (nearness 1, columns 16–23) before a wall whose columns tell where they are; at scale 20 it moves 8 pixels, the wall (0.25) 2."
+    "A red card (disparity 1, columns 16–23) before a wall whose columns tell where they are; at scale 20 it moves 8 pixels, the wall (0.25) 2."
     left, near = np.zeros((2, H, W, 3), np.uint8), np.full((2, H, W), 0.25)
     left[..., 1] = 5*np.arange(W)
     left[:, :, 16:24], near[:, :, 16:24] = (200, 0, 0), 1
@@ -112,16 +113,16 @@ def test_read_results(tmp_path):
     (lambda d, a: save(d, 'm', 'one', a[:, :, :20]), '20×16'), (lambda d, a: (d/'m'/'one').mkdir(parents=True), 'no frames'),
     (lambda d, a: (save(d, 'm', 'one', a), save(d, 'm', 'one', a, frames=False)), '2 results'),
     (lambda d, a: ((d/'m').mkdir(), (d/'m'/'one.mp4').write_bytes(b'no video')), 'one.mp4'), (lambda d, a: (d/'m').mkdir(), 'nothing')])
-def test_read_results_says_what_is_wrong(tmp_path, spoil, words):
+def test_read_results_says_what_is_wrong(tmp_path, corrupt, words):
     a = np.zeros((3, 16, 24, 3), np.uint8)
-    spoil(tmp_path, a)
+    corrupt(tmp_path, a)
     with pytest.raises(InputError, match=words): read_results(tmp_path, 'one', a)
     with pytest.raises(InputError): read_results(tmp_path/'not there', 'one', a)
 
 # StereoDiffusion
 @pytest.fixture(scope='module')
 def tiny():
-    from scz_nb.backbones import load_backbone
+    from scz_nb.models.backbones import load_backbone
     return load_backbone('tiny', 'cpu')
 
 @pytest.fixture(scope='module')

@@ -2,9 +2,9 @@
 import json, time
 import pytest, torch
 from torch import nn
-from scz_nb import bench as B
-from scz_nb.backbones import load_backbone
-from scz_nb.bench import bench, bench_table, call_cost, ceilings, seconds, transcribed, unet_inputs, warp_rivals
+from scz_nb.evaluation import bench as B
+from scz_nb.models.backbones import load_backbone
+from scz_nb.evaluation.bench import bench, bench_table, call_cost, roofline, seconds, reference_unet, unet_inputs, warp_variants
 
 def test_the_best_of_several_calls_after_one_to_warm_up():
     naps = iter([.2, .03, .01, .05])
@@ -17,11 +17,11 @@ def test_cost_of_a_matrix_product_is_known():
     assert cost['flops'] == 2*64*256*512 and cost['bytes'] == 64*512*4 and cost['seconds'] > 0
 
 def test_ceilings_are_no_fantasy():
-    best = ceilings()
+    best = roofline()
     assert 1e8 < best['bandwidth'] < 1e12 and 1e8 < best['arithmetic'] < 1e14
 
 def test_rivals_of_the_warp_agree_and_are_named():
-    rivals = warp_rivals((2, 3, 20, 40), scale=-20.)                       # compares them on the way
+    rivals = warp_variants((2, 3, 20, 40), scale=-20.)                       # compares them on the way
     assert list(rivals)[0].startswith('unique') and list(rivals)[-1] == 'copy' and all(f().shape == (2, 3, 20, 40) for f in rivals.values())
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def test_transcription_has_other_code_and_the_same_numbers():
     unet = load_backbone('tiny', 'cpu').unet
     inputs = unet_inputs(unet, 3, 8, 12, tokens=5)
     inputs = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(0)), inputs[1], torch.randn(inputs[2].shape, generator=torch.Generator().manual_seed(1))
-    plain = transcribed(unet)
+    plain = reference_unet(unet)
     torch.testing.assert_close(plain(*inputs), unet(*inputs), atol=1e-4, rtol=1e-4)
     large = unet_inputs(unet, 1, 24, 32, tokens=5)
     assert call_cost(plain, large, 1)['bytes'] > 1.2*call_cost(unet, large, 1)['bytes']                   # the matrix of weights
@@ -60,4 +60,4 @@ def test_no_memory_is_a_row_of_the_table(monkeypatch):
     monkeypatch.setattr(B, 'call_cost', small)
     found = B.bench_unet(unet, {'small': (2, 8, 12)})
     assert found['small, 1 view'] and found['small, 2 views'] is None
-    assert '| small, 2 views | out of memory |' in bench_table(dict(machine=B.machine(), ceilings=dict(bandwidth=1., arithmetic=1.), unet=found))
+    assert '| small, 2 views | out of memory |' in bench_table(dict(machine=B.machine(), roofline=dict(bandwidth=1., arithmetic=1.), unet=found))

@@ -2,8 +2,10 @@
 import os, signal, subprocess, sys, time
 import numpy as np, pytest
 from PIL import Image
-from scz_nb import __version__, cli, core
-from scz_nb.tinyworld import scene_picture
+from scz_nb import __version__
+from scz_nb.apps import cli
+from scz_nb import core
+from scz_nb.world.render import scene_picture
 from conftest import root
 
 def cli_says(*argv, capsys):
@@ -73,7 +75,7 @@ def test_demo_picture():
     assert image.shape == (40, 64, 3) and image.std() > 10 and len(caption.split()) >= 3
 
 def test_run_writes_each_layout(photo, tmp_path, capsys):
-    from scz_nb.io import read_meta, read_video
+    from scz_nb.media.io import read_meta, read_video
     argv = ['run', photo, '--prompt', 'a red ball rolls left', '--steps', 2, '--seed', 3, '--scale', 8, '--out', tmp_path/'out', '--layout', 'side-by-side', '--layout', 'anaglyph', '--quiet']
     status, out, err = cli_says(*argv, capsys=capsys)
     assert status == 0 and [o.split('/')[-1] for o in out.split()] == ['photo_LR.mp4', 'photo_anaglyph.mp4']
@@ -82,7 +84,7 @@ def test_run_writes_each_layout(photo, tmp_path, capsys):
 
 def test_files_replace_none_and_warnings_are_lines(tmp_path, monkeypatch, capsys):
     Image.new('RGB', (60, 60), 'teal').save(tmp_path/'square.png')
-    argv = ['run', tmp_path/'square.png', '--prompt', 'a xylophone', '--steps', 1, '--right', 'held', '--out', tmp_path, '--quiet']
+    argv = ['run', tmp_path/'square.png', '--prompt', 'a xylophone', '--steps', 1, '--right', 'inpaint', '--out', tmp_path, '--quiet']
     (first, out, err), (second, again, _) = (cli_says(*argv, capsys=capsys) for _ in range(2))
     assert first == second == 0 and [o.strip().split('/')[-1] for o in (out, again)] == ['square_LR.mp4', 'square-2_LR.mp4']
     lines = err.splitlines()
@@ -122,12 +124,12 @@ def test_options_become_settings(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'scz_nb.sampler', types.SimpleNamespace(run=lambda **kw: seen.update(kw) or types.SimpleNamespace(save=lambda path, **kw: path)))
     go = lambda *argv: seen.clear() or cli_says('run', '--prompt', 'a boat', '--out', tmp_path, *argv, capsys=capsys)[0]
     assert go() == 0 and 'config' not in seen and 'backbone' not in seen
-    assert go('--settled', '0.1', '--right', 'held') == 0 and seen['config'] == dict(right='held', settled=.1)
-    assert go('--rung', '2', '--device', 'cpu') == 0 and seen['backbone'].name == 'tiny' and 'device' not in seen
-    assert go('--rung', '4') == 2
+    assert go('--tol', '0.1', '--right', 'inpaint') == 0 and seen['config'] == dict(right='inpaint', tol=.1)
+    assert go('--offload', '2', '--device', 'cpu') == 0 and seen['backbone'].name == 'tiny' and 'device' not in seen
+    assert go('--offload', '4') == 2
 
 def test_bench_prints_its_table(tmp_path, monkeypatch, capsys):
-    from scz_nb import bench as B
+    from scz_nb.evaluation import bench as B
     monkeypatch.setattr(B, 'warp_sizes', {'small': (1, 3, 16, 24)})
     status, out, _ = cli_says('bench', '--device', 'cpu', '--out', tmp_path/'b', capsys=capsys)
     assert status == 0 and 'small, float32' in out and (tmp_path/'b/bench.json').exists()

@@ -2,7 +2,9 @@
 import json, subprocess, sys
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from scz_nb.core import InputError, NoiseSource, StereoConfig, StereoVideo, SczError, to_uint8
+from scz_nb.config import StereoConfig
+from scz_nb.core import InputError, NoiseSource, SczError, to_uint8
+from scz_nb.media.video import StereoVideo
 
 def test_defaults_are_those_of_the_method():
     c = StereoConfig()

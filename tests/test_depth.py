@@ -7,9 +7,10 @@ from torch.nn import functional as F
 from hypothesis import given, settings, strategies as st
 from conftest import root
 from scz_nb.core import InputError, MissingDependency, SczError
-from scz_nb.depth import (ClipDepth, GivenDepth, align_frames, default_depth, depth_cache, depth_flicker, depth_source, dissolves, estimate_depth, estimators, fit_line, fitted, load_depth,
-                          matches, read_depth, stretched, to_inverse)
-from scz_nb.disparity import check_disparity, normalise
+from scz_nb.depth.estimators import ClipDepth, GivenDepth, default_depth, depth_cache, depth_source, dissolves, estimate_depth, estimators, load_depth
+from scz_nb.depth.maps import align_frames, depth_flicker, fit_line, fitted, read_depth, stretched, to_inverse
+from scz_nb.geometry.flow import matches
+from scz_nb.geometry.disparity import check_disparity, normalise
 
 video = np.random.default_rng(0).integers(0, 256, (5, 40, 64, 3), np.uint8)
 
@@ -133,7 +134,7 @@ def test_names_lead_to_what_they_say(tmp_path, folders):
 
 def test_no_network_and_no_transformers_are_said():
     with pytest.raises(MissingDependency, match='check the connection'): load_depth('depth-anything-v2-small')
-    code = "import sys; sys.modules['transformers'] = None; from scz_nb.depth import load_depth; load_depth()"
+    code = "import sys; sys.modules['transformers'] = None; from scz_nb.depth.estimators import load_depth; load_depth()"
     r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
     assert "pip install 'scz_nb[hub]'" in r.stderr.splitlines()[-1] and 'MissingDependency' in r.stderr
 
@@ -149,7 +150,7 @@ quick = dict(restart_iterations=1, refine=(), dissolve=0)
 
 @pytest.fixture(scope='module')
 def tiny():
-    from scz_nb.backbones import load_backbone
+    from scz_nb.models.backbones import load_backbone
     return load_backbone('tiny', 'cpu')
 
 @pytest.fixture(scope='module')
@@ -157,8 +158,9 @@ def published():
     "A small pipeline with random weights, as a backbone."
     import tempfile
     from pathlib import Path
-    from scz_nb.backbones import DynamiCrafterBackbone
-    from scz_nb.pipeline import DynamiCrafterPipeline, letter_tokenizer, small_size, write_checkpoint
+    from scz_nb.models.backbones import DynamiCrafterBackbone
+    from scz_nb.models.convert import small_size, write_checkpoint
+    from scz_nb.models.pipeline import DynamiCrafterPipeline, letter_tokenizer
     file = write_checkpoint(Path(tempfile.mkdtemp())/'model.ckpt', 'dynamicrafter-512')
     return DynamiCrafterBackbone(DynamiCrafterPipeline.from_original(file, 'dynamicrafter-512', tokenizer=letter_tokenizer(), size=small_size))
 
@@ -181,8 +183,8 @@ def test_run_takes_a_file(tiny, tmp_path):
     assert v.meta['depth'] == str(tmp_path/'near.npy')
 
 def test_auto_is_the_default_estimator_where_a_model_knows_no_depth(published, folders, monkeypatch):
-    from scz_nb import depth
-    from scz_nb.core import Backbone
+    from scz_nb.depth import maps as depth
+    from scz_nb.diffusion.denoiser import Backbone
     monkeypatch.setitem(depth.estimators, default_depth, depth.Estimator(folders('depth_anything'), 'inverse', '', 0))
     v = go(published)
     np.testing.assert_array_equal(v.disparity, load_depth(folders('depth_anything'), 'cpu')(v.left))
@@ -192,7 +194,7 @@ def test_auto_is_the_default_estimator_where_a_model_knows_no_depth(published, f
 @pytest.mark.parametrize('depth, error, words', [('auto', MissingDependency, 'check the connection'), ('dpt-large', MissingDependency, 'Intel/dpt-large'), ('dtp-large', InputError, "did you mean 'dpt-large'.*auto"),
                                                  ('gone.npz', InputError, 'not there')])
 def test_what_is_missing_is_said_before_a_network_runs(depth, error, words, published, monkeypatch):
-    from scz_nb.pipeline import DynamiCrafterPipeline
+    from scz_nb.models.pipeline import DynamiCrafterPipeline
     monkeypatch.setattr(DynamiCrafterPipeline, 'condition', lambda *a: pytest.fail('a network was run'))
     with pytest.raises(error, match=words): go(published, depth=depth)
 
@@ -289,7 +291,7 @@ def test_exr(tmp_path):
 
 def test_without_openexr_the_remedy_is_said(tmp_path):
     (tmp_path/'a.exr').write_bytes(b'x')
-    code = f"import sys; sys.modules['OpenEXR'] = None; from scz_nb.depth import read_depth; read_depth({str(tmp_path/'a.exr')!r})"
+    code = f"import sys; sys.modules['OpenEXR'] = None; from scz_nb.depth.maps import read_depth; read_depth({str(tmp_path/'a.exr')!r})"
     r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
     assert 'MissingDependency' in r.stderr and 'pip install OpenEXR' in r.stderr.splitlines()[-1]
 
@@ -343,7 +345,7 @@ def test_partly_missing_depth_is_far():
 def files(): return sorted(depth_cache().glob('*')) if depth_cache().is_dir() else []
 
 def test_what_was_computed_is_kept(folders, monkeypatch):
-    from scz_nb import depth
+    from scz_nb.depth import maps as depth
     first = estimate_depth(video, folders('dpt'), device='cpu')
     assert len(files()) == 1 and files()[0].suffix == '.npz'
     np.testing.assert_allclose(read_depth(files()[0]), first)
@@ -376,7 +378,7 @@ def test_no_room_is_no_reason_to_lose_it(folders, tmp_path, monkeypatch):
 
 def test_a_disk_that_is_full_leaves_no_half_file(tmp_path):
     code = """import resource, signal, numpy as np
-from scz_nb.depth import estimate_depth, depth_cache
+from scz_nb.depth.estimators import estimate_depth, depth_cache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 near = estimate_depth(np.random.default_rng(0).integers(0, 255, (8, 40, 64, 3), np.uint8), 'tiny', device='cpu')
 print(near.shape, near.max(), list(depth_cache().iterdir()))"""
@@ -390,10 +392,11 @@ def test_the_cache_lies_where_it_is_said(monkeypatch):
 
 # networks for whole clips
 def test_the_embedded_network_knows_its_world():
-    "Rank correlation with the true nearness of held-out scenes, at their size, at three times it, and for clips longer and shorter than eight frames."
+    "Rank correlation with the true disparity of held-out scenes, at their size, at three times it, and for clips longer and shorter than eight frames."
     from scz_nb.core import to_uint8
-    from scz_nb.metrics import spearman
-    from scz_nb.tinyworld import WorldConfig, render, sample_scene
+    from scz_nb.stats import spearman
+    from scz_nb.world.render import render
+    from scz_nb.world.scenes import WorldConfig, sample_scene
     got = []
     for i, size in ((1, (64, 40)), (4, (64, 40)), (4, (192, 120)), (9, (64, 40))):
         w = WorldConfig(complexity='any', frames=11, width=size[0], height=size[1])
@@ -405,7 +408,7 @@ def test_the_embedded_network_knows_its_world():
     assert np.mean(got, 0).min() > 0.75, got
 
 def test_a_folder_of_depthcrafter_is_a_name(tmp_path):
-    from scz_nb.depthcrafter import load_depthcrafter, random_depthcrafter
+    from scz_nb.depth.depthcrafter import load_depthcrafter, random_depthcrafter
     random_depthcrafter().save_pretrained(tmp_path/'dc')
     v = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
     f = load_depth(tmp_path/'dc', 'cpu')
@@ -423,7 +426,7 @@ def test_depthcrafter_and_video_depth_anything_say_what_they_need():
 
 # flicker and alignment
 def moving(frames=6, step=2, size=(20, 60)):
-    "A clip whose points keep their nearness and move `step` pixels to the right; its flow."
+    "A clip whose points keep their disparity and move `step` pixels to the right; its flow."
     wide = np.random.default_rng(3).uniform(0, 1, (size[0], size[1] + step*frames))
     clip = np.stack([wide[:, step*(frames - t):step*(frames - t) + size[1]] for t in range(frames)])
     flow = np.zeros((frames - 1, *size, 2)); flow[..., 0] = step

@@ -8,10 +8,10 @@ from hypothesis import given as over, settings, strategies as st
 from conftest import root
 from test_dynamicrafter import assert_golden, by_formula, wave
 from scz_nb.core import InputError, MissingDependency, NoiseSource, SczError
-from scz_nb.depthcrafter import (DepthCrafter, DepthCrafterPipeline, DepthCrafterUNet, build_parts, crossfade, dissolve_sigma, euler_step, fade_in, fit_size, hub,
-                                 karras_sigmas, load_depthcrafter, random_depthcrafter, small_parts, svd_scheduler, velocity_to_x0, windows)
-from scz_nb.disparity import check_disparity
-from scz_nb.pipeline import clip_pixels
+from scz_nb.depth.depthcrafter import DepthCrafter, DepthCrafterPipeline, DepthCrafterUNet, build_parts, crossfade, dissolve_sigma, euler_step, fade_in, fit_size, karras_sigmas, load_depthcrafter, random_depthcrafter, small_parts, svd_scheduler, velocity_to_x0, windows
+from scz_nb.models.hub import hub
+from scz_nb.geometry.disparity import check_disparity
+from scz_nb.models.pipeline import clip_pixels
 
 golden = json.loads((Path(__file__).parent/'golden/depthcrafter_numbers.json').read_text())
 euler = EulerDiscreteScheduler(**svd_scheduler)
@@ -360,9 +360,9 @@ spoiled = {
 
 @pytest.mark.parametrize('how', spoiled)
 def test_bad_folders(folder, tmp_path, how):
-    spoil, match = spoiled[how]
+    corrupt, match = spoiled[how]
     shutil.copytree(folder, tmp_path/'f')
-    spoil(tmp_path/'f')
+    corrupt(tmp_path/'f')
     with pytest.raises(InputError, match=match) as e: load_depthcrafter(tmp_path/'f', 'cpu')
     assert '\n' not in str(e.value) and len(str(e.value)) < 500
 
@@ -373,7 +373,7 @@ def test_no_folder_and_no_network(tmp_path):
 
 def test_missing_transformers():
     code = """import sys; sys.modules['transformers'] = None
-from scz_nb.depthcrafter import load_depthcrafter
+from scz_nb.depth.depthcrafter import load_depthcrafter
 try: load_depthcrafter('folder')
 except ImportError as e: print(type(e).__name__, e)"""
     out = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
@@ -381,15 +381,16 @@ except ImportError as e: print(type(e).__name__, e)"""
 
 def test_run_lets_depthcrafter_dissolve_its_own_latents(tmp_path):
     "A backbone that knows no depth, and `depth='a folder of DepthCrafter'` with `dissolve`: the depth of the video is DepthCrafter's own, dissolved."
-    from scz_nb.backbones import DynamiCrafterBackbone
-    from scz_nb.depth import dissolves
-    from scz_nb.pipeline import DynamiCrafterPipeline, letter_tokenizer, small_size, write_checkpoint
+    from scz_nb.models.backbones import DynamiCrafterBackbone
+    from scz_nb.depth.estimators import dissolves
+    from scz_nb.models.convert import small_size, write_checkpoint
+    from scz_nb.models.pipeline import DynamiCrafterPipeline, letter_tokenizer
     from scz_nb.sampler import run
     size = {**small_size, 'facts': dict(height=64, width=64, frames=4)}
     pipe = DynamiCrafterPipeline.from_original(write_checkpoint(tmp_path/'model.ckpt', 'videocrafter2', size=size), 'videocrafter2', tokenizer=letter_tokenizer(), size=size)
     backbone, folder = DynamiCrafterBackbone(pipe), str(tmp_path/'dc')
     random_depthcrafter().save_pretrained(folder)
-    go = lambda strength, **kw: run(None, 'a boat', backbone=backbone, depth=folder, steps=2, config=dict(dissolve=strength, right='held'), progress=False, **kw)
+    go = lambda strength, **kw: run(None, 'a boat', backbone=backbone, depth=folder, steps=2, config=dict(dissolve=strength, right='inpaint'), progress=False, **kw)
     v, plain = go(30), go(0)
     depth = load_depthcrafter(folder, 'cpu')
     assert dissolves(folder) and dissolves(depth) and np.array_equal(v.disparity, depth.dissolve(v.left, 30)) and np.array_equal(plain.disparity, depth(v.left))

@@ -3,7 +3,7 @@ import math
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from scz_nb.core import InputError
-from scz_nb.disparity import check_disparity, converge, depth_to_disparity, normalise, resize_disparity, shift_columns, shift_pair
+from scz_nb.geometry.disparity import check_disparity, converge, depth_to_disparity, normalise, resize_disparity, shift_columns, shift_pair
 
 def rand(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 quick = settings(deadline=None, max_examples=60)
@@ -100,9 +100,9 @@ def test_whole_shifts_are_not_lost_to_rounding(s, w):
 @pytest.mark.parametrize('w,n', [(32, 2), (64, 3), (128, 6)])
 def test_levels_at_scale_4(w, n): assert len(shift_columns(torch.linspace(0, 1, 5001), -4, w).unique()) == n
 
-@pytest.mark.parametrize('kw', [dict(scale=math.nan), dict(scale=math.inf), dict(exponent=0.), dict(exponent=-1.), dict(exponent=math.nan), dict(nearness=[-.5])])
+@pytest.mark.parametrize('kw', [dict(scale=math.nan), dict(scale=math.inf), dict(exponent=0.), dict(exponent=-1.), dict(exponent=math.nan), dict(disparity=[-.5])])
 def test_shift_refuses(kw):
-    with pytest.raises(InputError): shift_columns(**{**dict(nearness=[.5], scale=4., width=64), **kw})
+    with pytest.raises(InputError): shift_columns(**{**dict(disparity=[.5], scale=4., width=64), **kw})
 
 # resize_disparity
 @pytest.mark.parametrize('mode', ['area', 'bilinear', 'near', 'nearest'])

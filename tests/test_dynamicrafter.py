@@ -3,7 +3,7 @@ import gzip, json, zlib
 from pathlib import Path
 import numpy as np, pytest, torch
 from scz_nb.core import InputError
-from scz_nb.dynamicrafter import DynamiCrafterUNet, Resampler
+from scz_nb.models.unet import DynamiCrafterUNet, Resampler
 
 here = Path(__file__).parent/'golden'
 golden = json.loads((here/'dynamicrafter_numbers.json').read_text())
@@ -67,10 +67,10 @@ def small(**kw):
 
 @pytest.mark.parametrize('spoil, message', [(lambda sd: sd.pop('out.2.bias'), 'lacks'), (lambda sd: sd.update(more=torch.zeros(1)), 'unknown'),
                                             (lambda sd: sd.update({'out.2.bias': torch.zeros(9)}), 'another shape')])
-def test_loader_is_strict(spoil, message):
+def test_loader_is_strict(corrupt, message):
     unet = small()
     sd = dict(unet.state_dict())
-    spoil(sd)
+    corrupt(sd)
     with pytest.raises(InputError, match=message): unet.load_original_state_dict(sd, prefix='')
 
 @pytest.mark.parametrize('shape', [(1, 3, 2, 8, 8), (1, 4, 2, 9, 8), (4, 2, 8, 8)])

@@ -3,8 +3,8 @@ import json, os, subprocess, sys
 import numpy as np, pytest
 from scz_nb.core import InputError
 from PIL import Image
-from scz_nb.baselines import BASELINES, stereodiffusion
-from scz_nb.evaluate import PICTURE_METHODS, PROTOCOLS, Protocol, evaluate, evaluate_pictures, interval_table, picture_scores, read_pictures, truth_rows
+from scz_nb.evaluation.baselines import BASELINES, stereodiffusion
+from scz_nb.evaluation.tables import PICTURE_METHODS, PROTOCOLS, Protocol, evaluate, evaluate_pictures, interval_table, picture_scores, read_pictures, truth_rows
 from test_metrics import colours, hub
 
 few = ('ours, held', 'no refinement')
@@ -69,7 +69,7 @@ def test_pictures_and_prompts(pictures):
     with pytest.raises(InputError, match='prompts.txt'): read_pictures(pictures)
 
 def test_picture_scores_have_their_limits(hub):
-    from scz_nb.metrics import ClipScorer
+    from scz_nb.evaluation.features import ClipScorer
     left = np.random.default_rng(0).integers(0, 255, (2, 40, 64, 3), dtype=np.uint8)
     clip, near = ClipScorer(hub/'clip'), np.tile(np.linspace(0, 1, 64), (2, 40, 1))
     copied = picture_scores(left, left, 'abc', near, 8., clip, colours)

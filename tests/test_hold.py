@@ -1,12 +1,13 @@
 "What is seen stays, and only that; both signs; any predictor."
 import numpy as np, pytest, torch
-from scz_nb.backbones import load_backbone
+from scz_nb.models.backbones import load_backbone
 from scz_nb.core import InputError, NoiseSource, to_uint8
-from scz_nb.hold import fill_background, held_walk, seen_latents, warp_right
-from scz_nb.metrics import masked_psnr, psnr
-from scz_nb.sampler import run, view_steps
-from scz_nb.schedule import make_schedule
-from scz_nb.tiny import held_out
+from scz_nb.diffusion.inpaint import held_walk, visible_latents
+from scz_nb.geometry.fill import fill_background, warp_right
+from scz_nb.evaluation.metrics import masked_psnr, psnr
+from scz_nb.sampler import run, count_calls
+from scz_nb.diffusion.schedule import make_schedule
+from scz_nb.models.embedded import held_out
 
 @pytest.fixture(scope='module')
 def backbone(): return load_backbone('tiny', 'cpu')
@@ -14,7 +15,7 @@ def backbone(): return load_backbone('tiny', 'cpu')
 def pair(backbone): return held_out(backbone.model.config, 5)[4]
 @pytest.fixture(scope='module')
 def go(backbone, pair): return lambda **kw: run(**{**dict(video=pair.left, depth=pair.disparity, scale=12., steps=4, backbone=backbone, progress=False), **kw,
-                                                     'config': dict(right='held', dissolve=0) | kw.get('config', {})})
+                                                     'config': dict(right='inpaint', dissolve=0) | kw.get('config', {})})
 @pytest.fixture(scope='module')
 def video(go): return go()
 
@@ -49,11 +50,11 @@ def test_any_length_and_no_noise(pair, go):
 def test_generated_videos(backbone, pair):
     first = pair.left[0].numpy()
     stages = []
-    v = run(first, pair.caption, backbone=backbone, steps=3, progress=False, config=dict(right='held'), callback=lambda s: stages.append(s.stage))
+    v = run(first, pair.caption, backbone=backbone, steps=3, progress=False, config=dict(right='inpaint'), callback=lambda s: stages.append(s.stage))
     moved, seen, _ = warp_right(v.left, v.disparity, 12.)
-    assert (v.right[seen] == moved[seen]).all() and stages == ['mono']*3 + ['depth'] + ['hold']*3 and v.meta['settings']['right'] == 'held'
+    assert (v.right[seen] == moved[seen]).all() and stages == ['mono']*3 + ['depth'] + ['hold']*3 and v.meta['settings']['right'] == 'inpaint'
     for kw, n in ((dict(image2=pair.left[-1].numpy()), 6), (dict(loop=True), 7), (dict(image=None), 8)):
-        assert len(run(**{**dict(image=first, prompt=pair.caption, backbone=backbone, steps=2, progress=False, config=dict(right='held')), **kw}).right) == n
+        assert len(run(**{**dict(image=first, prompt=pair.caption, backbone=backbone, steps=2, progress=False, config=dict(right='inpaint')), **kw}).right) == n
 
 def test_walk_takes_holes_from_the_network_only():
     s, clean = make_schedule(4), torch.ones(1, 2, 2, 3, 4)
@@ -64,11 +65,11 @@ def test_walk_takes_holes_from_the_network_only():
 
 def test_latents_are_seen_where_half_of_them_is():
     seen = np.zeros((1, 4, 4), bool); seen[0, :2, :1] = seen[0, 2:, :] = True; seen[0, 2, 2] = seen[0, 3, 3] = seen[0, 2, 3] = False
-    assert seen_latents(seen, (2, 2))[0, 0, 0].tolist() == [[True, False], [True, False]]
+    assert visible_latents(seen, (2, 2))[0, 0, 0].tolist() == [[True, False], [True, False]]
 
 def test_unknown_ways_are_named(go):
-    with pytest.raises(InputError, match="'paper' or 'held'"): go(config=dict(right='magic'))
+    with pytest.raises(InputError, match="'paper' or 'inpaint'"): go(config=dict(right='magic'))
 
 def test_a_held_view_costs_one_walk():
-    from scz_nb.core import StereoConfig
-    assert view_steps(StereoConfig(right='held')) == 100
+    from scz_nb.config import StereoConfig
+    assert count_calls(StereoConfig(right='inpaint')) == 100

@@ -1,12 +1,14 @@
 "A given video: its walk leads back to it, and the sampler takes it in place of a picture."
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from scz_nb.backbones import load_backbone
-from scz_nb.core import InputError, NoiseSource, StereoVideo
-from scz_nb.invert import invert
+from scz_nb.models.backbones import load_backbone
+from scz_nb.core import InputError, NoiseSource
+from scz_nb.media.video import StereoVideo
+from scz_nb.diffusion.invert import invert
 from scz_nb.sampler import in_windows, run
-from scz_nb.schedule import ddim_step, make_schedule
-from scz_nb.tinyworld import WorldConfig, render, sample_scene
+from scz_nb.diffusion.schedule import ddim_step, make_schedule
+from scz_nb.world.render import render
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 @pytest.mark.parametrize('kw', [{}, dict(base_scale=0.7), dict(eta=0.3), dict(prediction='eps', spacing='uniform', zero_snr=False)])
 def test_the_walk_leads_back(kw):

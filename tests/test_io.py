@@ -3,9 +3,11 @@ import errno, json, os, subprocess
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from scz_nb import io as sio
-from scz_nb.core import InputError, OutputError, StereoVideo
-from scz_nb.io import auto_zoom, fit_image, layout_path, layouts, read_image, read_meta, read_video, save_stereo, whole_file
+from scz_nb.media import io as sio
+from scz_nb.core import InputError, OutputError
+from scz_nb.media.video import StereoVideo
+from scz_nb.core import atomic_write
+from scz_nb.media.io import auto_zoom, fit_image, layout_path, layouts, read_image, read_meta, read_video, save_stereo
 
 rng = np.random.default_rng(0)
 smooth = np.linspace(0, 255, 20*30*3).reshape(20, 30, 3).astype(np.uint8)
@@ -188,7 +190,7 @@ def test_interrupt_in_the_middle_of_encoding(tmp_path, monkeypatch):
             yield np.asarray(self[0])
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        with whole_file(tmp_path/'a.mp4') as t: sio._h264(np.zeros((4, 16, 16, 3), np.uint8).view(Frames), 8, t)
+        with atomic_write(tmp_path/'a.mp4') as t: sio._h264(np.zeros((4, 16, 16, 3), np.uint8).view(Frames), 8, t)
     assert not list(tmp_path.iterdir())
 
 # videos

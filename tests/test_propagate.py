@@ -4,10 +4,12 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from conftest import root
 from scz_nb.core import InputError, to_uint8
-from scz_nb.depth import depth_flicker
-from scz_nb.metrics import dis_flow
-from scz_nb.propagate import agree, going_on, propagate, propagate_loops, push, push_loops, raft_flow, scene_cuts, sources
-from scz_nb.tinyworld import WorldConfig, render, sample_scene, true_flow
+from scz_nb.depth.maps import depth_flicker
+from scz_nb.geometry.flow import dis_flow
+from scz_nb.depth.propagate import going_on, propagate, propagate_loops, push, push_loops, scene_cuts, sources
+from scz_nb.geometry.flow import agree, raft_flow
+from scz_nb.world.render import render, true_flow
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 999), T=st.integers(2, 5), H=st.integers(1, 6), W=st.integers(1, 9), reach=st.sampled_from([0., 0.5, 1.5, 4.]),
@@ -30,7 +32,7 @@ def test_right_is_right_and_down_is_down():
     assert push_loops(d, f, 'own')[1:, 2:].tolist() == d[:-1, :-2].tolist()
 
 def moving(frames=6, step=2, size=(8, 40)):
-    "Points that keep their nearness and move `step` pixels to the right; both flows."
+    "Points that keep their disparity and move `step` pixels to the right; both flows."
     wide = np.random.default_rng(3).uniform(0, 1, (size[0], size[1] + step*frames))
     there = np.zeros((frames - 1, *size, 2)); there[..., 0] = step
     return np.stack([wide[:, step*(frames - t):step*(frames - t) + size[1]] for t in range(frames)]), (there, -there)
@@ -88,7 +90,7 @@ def test_tinyworld_is_calmed():
     asked = []
     def still(a, b): asked.append(len(a)); return np.zeros((*a.shape[:3], 2))
     measured = propagate(rough, clip.left)                                   # DIS
-    from scz_nb.tinyworld import true_flow
+    from scz_nb.world.render import true_flow
     f = true_flow(s, clip, world).numpy()
     assert depth_flicker(measured, f) < depth_flicker(rough, f)/3
     err = lambda d: np.abs(np.polyval(np.polyfit(d.ravel(), near.ravel(), 1), d) - near).mean()
@@ -161,15 +163,15 @@ def test_found_cuts_keep_scenes_apart():
 
 # RAFT
 def test_raft_says_what_it_needs():
-    code = "import sys; sys.modules['torchvision'] = None; from scz_nb.propagate import raft_flow; raft_flow()"
+    code = "import sys; sys.modules['torchvision'] = None; from scz_nb.geometry.flow import raft_flow; raft_flow()"
     r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
     assert 'MissingDependency' in r.stderr and 'pip install torchvision' in r.stderr.splitlines()[-1] and 'dis_flow' in r.stderr.splitlines()[-1]
     with pytest.raises(InputError, match='small, large'): raft_flow('medium')
 
 near, flows = moving()
 @pytest.mark.parametrize('kw, words', [
-    (dict(nearness=near[0]), 'frames, height, width'), (dict(nearness=np.where(near > 0.5, np.nan, near)), 'finite'), (dict(flow=flows[:1]), 'two flows'), (dict(flow=(flows[0], flows[1][1:])), 'shape'),
+    (dict(disparity=near[0]), 'frames, height, width'), (dict(disparity=np.where(near > 0.5, np.nan, near)), 'finite'), (dict(flow=flows[:1]), 'two flows'), (dict(flow=(flows[0], flows[1][1:])), 'shape'),
     (dict(fade=2.), 'fade'), (dict(holes='none'), 'own, previous'), (dict(flow=lambda a, b: None), 'give the video'), (dict(flow=lambda a, b: np.zeros((1, 2, 3, 2)), video=np.zeros((6, 8, 40, 3), np.uint8)), 'shape'),
     (dict(flow=lambda a, b: None, video=np.zeros((5, 8, 40, 3), np.uint8)), 'do not fit')])
 def test_what_does_not_fit_is_said(kw, words):
-    with pytest.raises(InputError, match=words): propagate(**{**dict(nearness=near, flow=flows), **kw})
+    with pytest.raises(InputError, match=words): propagate(**{**dict(disparity=near, flow=flows), **kw})

@@ -1,11 +1,13 @@
 "`run`: the same seed, the same bits; every switch matters; every mistake is found before a network runs."
 import numpy as np, pytest, torch
 from PIL import Image
-from scz_nb.attention import cross_view, self_attentions
-from scz_nb.backbones import TinyBackbone, load_backbone
-from scz_nb.core import HookError, InputError, StereoConfig
-from scz_nb.sampler import resolve_config, run, view_steps
-from scz_nb.tinyworld import WorldConfig, render, sample_scene
+from scz_nb.diffusion.attention import cross_view, self_attentions
+from scz_nb.models.backbones import TinyBackbone, load_backbone
+from scz_nb.config import StereoConfig
+from scz_nb.core import HookError, InputError
+from scz_nb.sampler import resolve_config, run, count_calls
+from scz_nb.world.render import render
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 world = WorldConfig()
 clip = render(sample_scene(torch.Generator().manual_seed(10_003), world), world, right=False)
@@ -40,14 +42,14 @@ def test_the_record_says_how_many_view_steps_were_run(backbone, video):
     def run_steps(**config):
         asked.clear()
         v = go(backbone, config=dict(restart_iterations=5, refine=((20, 6),), **config), depth=np.random.default_rng(0).random((8, 40, 64)))
-        return v.meta['view_steps'], sum(asked)
+        return v.meta['calls'], sum(asked)
     try:
-        whole, flat, early = run_steps(), run_steps(scale=0.), run_steps(settled=.5)
+        whole, flat, early = run_steps(), run_steps(scale=0.), run_steps(tol=.5)
         guided, half = run_steps(guidance=2.), run_steps(guidance=2., guidance_window=(0., .5))
-        held = run_steps(right='held')
+        held = run_steps(right='inpaint')
     finally: hook.remove()
     for said, counted in (whole, flat, early, held): assert said == counted
-    assert whole[0] == view_steps(StereoConfig(steps=4, restart_iterations=5, refine=((20, 6),)), 4)
+    assert whole[0] == count_calls(StereoConfig(steps=4, restart_iterations=5, refine=((20, 6),)), 4)
     assert held[0] == flat[0] == 8 and early[0] < whole[0]                        # without holes nothing repeats
     assert guided == (whole[0], 2*whole[0]) and half[0] == whole[0] and whole[0] < half[1] < guided[1]
 

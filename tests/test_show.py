@@ -4,8 +4,9 @@ from base64 import b64decode
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from scz_nb.core import InputError, StereoVideo
-from scz_nb.show import (anaglyph, anaglyph_kinds, depth_colors, difference, frames_of, grid, latents_rgb, picture, show_kinds, strip, to_html, wiggle)
+from scz_nb.core import InputError
+from scz_nb.media.video import StereoVideo
+from scz_nb.media.show import anaglyph, anaglyph_kinds, depth_colors, difference, frames_of, grid, latents_rgb, picture, show_kinds, strip, to_html, wiggle
 
 rng = np.random.default_rng(1)
 def noise(*shape): return rng.integers(0, 256, shape, np.uint8)

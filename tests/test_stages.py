@@ -2,12 +2,13 @@
 import math
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from scz_nb.core import InputError, NoiseSource, StereoConfig
-from scz_nb.dissolve import dissolve, dissolve_timestep, downsample, spectrum
-from scz_nb.refine import refine_released, refine_step, refine_x0, scale_refine
-from scz_nb.restart import clean_border, filling_latent, noisy_restart, relative_change, warp_and_fill
-from scz_nb.schedule import add_noise, alphas_cumprod, compose, make_schedule, to_x0_eps
-from scz_nb.warp import border_columns, warp_map, warp_with
+from scz_nb.config import StereoConfig
+from scz_nb.core import InputError, NoiseSource
+from scz_nb.diffusion.dissolve import dissolve, dissolve_timestep, downsample, spectrum
+from scz_nb.diffusion.refine import refine_released, refine_step, refine_x0, scale_refine
+from scz_nb.diffusion.restart import clean_border, filling_latent, noisy_restart, relative_change, warp_and_fill
+from scz_nb.diffusion.schedule import add_noise, alphas_cumprod, compose, make_schedule, to_x0_eps
+from scz_nb.geometry.warp import border_columns, warp_map, warp_with
 
 shape = 1, 4, 3, 6, 10
 noise = NoiseSource(0)
@@ -180,9 +181,9 @@ def test_the_x0_form_keeps_the_noise_of_the_step():
 @pytest.mark.parametrize('form', ['released', 'x0'])
 def test_repeats_end_when_the_holes_have_settled(form):
     s, i = schedules[0], 20
-    def step(settled, repeats=9, moved=warp):
+    def step(tol, repeats=9, moved=warp):
         seen = []
-        out = refine_step(draw('right'), walk[2], predictor(s, seen), moved, i, s, fresh(i), draw('again'), repeats, form, settled)
+        out = refine_step(draw('right'), walk[2], predictor(s, seen), moved, i, s, fresh(i), draw('again'), repeats, form, tol)
         return out, len(seen)
     whole, all_nine = step(0.)
     counts = {share: step(share)[1] for share in (.001, .02, .05, .1, .2, .4, 10.)}
@@ -194,9 +195,9 @@ def test_repeats_end_when_the_holes_have_settled(form):
 
 def test_restart_ends_when_the_holes_have_settled():
     s = schedules[0]
-    def count(settled, **kw):
+    def count(tol, **kw):
         said = []
-        out = restart(s, predictor(s), iterations=7, settled=settled, report=lambda done, total, z: said.append(done), **kw)
+        out = restart(s, predictor(s), iterations=7, tol=tol, report=lambda done, total, z: said.append(done), **kw)
         return out, said[-1]//4
     whole, seven = count(0.)
     early, n = count(.05)
@@ -298,8 +299,8 @@ def test_spectrum():
 # with the network that is shipped
 @torch.no_grad()
 def test_stages_with_the_real_network():
-    from scz_nb.attention import cross_view
-    from scz_nb.backbones import load_backbone
+    from scz_nb.diffusion.attention import cross_view
+    from scz_nb.models.backbones import load_backbone
     b = load_backbone('tiny', 'cpu')
     s, size = b.schedule(10, 1.), b.latent_shape
     lefts = [noise.normal(f'z{i}', size) for i in range(2)]
@@ -322,7 +323,7 @@ def test_stages_with_the_real_network():
 
 @pytest.mark.parametrize('size, last', [('256', 45), ('512', 44), ('1024', 39)])
 def test_paper_settings_end_at_the_last_warp_step(size, last):
-    from scz_nb.backbones import paper_settings
-    from scz_nb.core import StereoConfig
+    from scz_nb.models.backbones import paper_settings
+    from scz_nb.config import StereoConfig
     c = StereoConfig.make(**paper_settings(size))
     assert c.refine[-1][0] == last and c.refine[:3] == ((6, 8), (9, 8), (14, 3)) and c.scale == 4 and c.guidance == 7.5

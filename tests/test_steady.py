@@ -2,10 +2,11 @@
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from scz_nb.core import InputError, MissingDependency, to_uint8
-from scz_nb.depth import align_frames, depth_flicker
-from scz_nb.disparity import converge, shift_pair
-from scz_nb.steady import bunny, dilate, gamma, scale_foreground, screen_plane, smooth
-from scz_nb.tinyworld import WorldConfig, render, sample_scene, true_flow
+from scz_nb.depth.maps import align_frames, depth_flicker
+from scz_nb.geometry.disparity import converge, shift_pair
+from scz_nb.depth.steady import bunny, dilate, gamma, scale_foreground, screen_plane, smooth
+from scz_nb.world.render import render, true_flow
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 def rand(*shape, seed=0): return np.random.default_rng(seed).uniform(size=shape)
 def loops(d, r, stop, cuts=()):
@@ -98,9 +99,9 @@ def test_the_screen_is_found():
     assert screen_plane(d, 0) == 0 and screen_plane(d, 100) == 0.7 and screen_plane(d, 80) == 0.3 and isinstance(screen_plane(d, 50), float)
 
 def test_what_is_clicked_has_no_parallax():
-    "Plane, converge and shift_pair together, on a pair whose shift is known: -20 % of the width times nearness."
+    "Plane, converge and shift_pair together, on a pair whose shift is known: -20 % of the width times disparity."
     left, right = np.zeros((1, 6, 40, 3), np.uint8), np.zeros((1, 6, 40, 3), np.uint8)
-    left[0, 1:6, 20:25], right[0, 1:6, 16:21] = 200, 200                                 # 4 columns of 40: nearness 0.5
+    left[0, 1:6, 20:25], right[0, 1:6, 16:21] = 200, 200                                 # 4 columns of 40: disparity 0.5
     near = np.zeros((1, 6, 40)); near[0, 1:6, 20:25] = 0.5
     l, r = shift_pair(left, right, converge(screen_plane(near, point=(0, 3, 22)), -20))
     np.testing.assert_array_equal(l, r)
@@ -109,7 +110,7 @@ def test_what_is_clicked_has_no_parallax():
 def test_the_film_is_the_film():
     try: path = bunny()
     except MissingDependency as e: pytest.skip(str(e))
-    from scz_nb.io import read_video
+    from scz_nb.media.io import read_video
     v, fps = read_video(path)
     assert v.shape == (132, 720, 1280, 3) and fps == 25
     assert v[60, :, :640].mean() != v[60, :, 640:].mean() and 90 < v.mean() < 130

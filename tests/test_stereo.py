@@ -1,11 +1,13 @@
 "Is the right view a right view? Measured on held-out scenes, with the embedded model as it is shipped."
 import numpy as np, pytest
-from scz_nb.backbones import load_backbone
-from scz_nb.core import NoiseSource, StereoConfig, to_uint8
-from scz_nb.io import fit_image
-from scz_nb.metrics import psnr, spearman, stereo_agreement
+from scz_nb.models.backbones import load_backbone
+from scz_nb.config import StereoConfig
+from scz_nb.core import NoiseSource, to_uint8
+from scz_nb.media.io import fit_image
+from scz_nb.evaluation.metrics import psnr, stereo_agreement
+from scz_nb.stats import spearman
 from scz_nb.sampler import run
-from scz_nb.tiny import held_out
+from scz_nb.models.embedded import held_out
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 import json, re, shutil, subprocess
 import numpy as np, pytest
 from scz_nb.core import InputError
-from scz_nb.study import QUESTIONS, SHORT, example_answers, find_videos, participant_means, preferred, read_answers, study_page, study_table
+from scz_nb.evaluation.study import QUESTIONS, SHORT, example_answers, find_videos, participant_means, preferred, read_answers, study_page, study_table
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):

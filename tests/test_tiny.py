@@ -1,10 +1,9 @@
 "The embedded model: what it is given, and weights that go out and come back."
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, MissingDependency
-from scz_nb import tiny
-from scz_nb.tiny import (TinyConfig, TinyModel, WordEncoder, estimate_nearness, generate, given_frames, held_out_scenes, load_weights, save_weights, shipped_model,
-                         shipped_weights)
-from scz_nb.tinyworld import sample_clips
+from scz_nb.models import embedded as tiny
+from scz_nb.models.embedded import TinyConfig, TinyModel, WordEncoder, estimate_disparity, generate, given_frames, held_out_scenes, load_weights, save_weights, shipped_model, shipped_weights
+from scz_nb.world.render import sample_clips
 
 small = TinyConfig(width=32, height=16, frames=3, model_channels=32, channel_mult=(1, 1), depth_channel_mult=(1, 1), attention_resolutions=(2,),
                    depth_attention_resolutions=(2,), text_dim=16)
@@ -29,7 +28,7 @@ def test_shipped_weights_are_small(): assert sum(f.stat().st_size for f in shipp
 def test_depth_is_mirrored_in_a_mirror():
     model, clip = shipped_model(), sample_clips(1, 77, right=False)[0]
     noise = torch.randn(1, 4, 8, 20, 32, generator=torch.Generator().manual_seed(0))
-    near, mirrored = (estimate_nearness(model, v, noise) for v in (clip.left, clip.left.flip(2)))
+    near, mirrored = (estimate_disparity(model, v, noise) for v in (clip.left, clip.left.flip(2)))
     assert near.shape == clip.disparity.shape and near.std() > 0.05
     torch.testing.assert_close(mirrored, near.flip(2), atol=1e-4, rtol=0)
 

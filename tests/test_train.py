@@ -4,13 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
 from scz_nb.core import InputError, NoiseSource, SczError
-from scz_nb import train as training
-from scz_nb.judge import load_judge, look
-from scz_nb.schedule import alphas_cumprod
-from scz_nb.tiny import SIZES, TinyModel, held_out, held_out_scenes, save_weights, shipped_model
-from scz_nb.train import (Clips, Recipe, adopt, clip_numbers, draw_batch, draw_given, half_precision, half_size, judged, learning_rate, made_clips, merge, noisy, optimisers, sized, suited, swapped_errors,
-                          there_and_back, timestep_density, train, train_part, video_loss)
-from scz_nb.tinyworld import render, sample_scene, twin
+from scz_nb.training import train as training
+from scz_nb.training.judge import load_judge, look
+from scz_nb.diffusion.schedule import alphas_cumprod
+from scz_nb.models.embedded import SIZES, TinyModel, held_out, held_out_scenes, save_weights, shipped_model
+from scz_nb.models.embedded import adopt, merge
+from scz_nb.training.data import Clips, Recipe, clip_numbers, draw_batch, draw_given, ping_pong
+from scz_nb.training.optim import half_precision, learning_rate, optimisers
+from scz_nb.training.report import judged, made_clips, swapped_errors
+from scz_nb.training.train import half_size, noisy, sized, suited, timestep_density, train, train_part, video_loss
+from scz_nb.world.render import render
+from scz_nb.world.scenes import sample_scene, twin
 from test_tiny import small
 
 quick = dict(minutes=0, size=small, progress=False, recipe=Recipe(batch=4, rate=2e-3, save_every=0))
@@ -67,7 +71,7 @@ def test_twins():
 
 def test_there_and_back():
     t = torch.arange(8.)
-    for x in there_and_back(t, t, 'a ball rolls left')[:2]: assert x.tolist() == [0, 2, 4, 6, 6, 4, 2, 0]
+    for x in ping_pong(t, t, 'a ball rolls left')[:2]: assert x.tolist() == [0, 2, 4, 6, 6, 4, 2, 0]
 
 def test_draws_of_given_frames():
     given = draw_given(20_000, 8, rand())

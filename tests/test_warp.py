@@ -3,8 +3,8 @@ import math
 import pytest, torch
 from hypothesis import example, given, settings, strategies as st
 from scz_nb.core import InputError
-from scz_nb.disparity import shift_columns
-from scz_nb.warp import _compiled_loops, _machine_code, border_columns, warp, warp_loops, warp_map, warp_video, warp_with
+from scz_nb.geometry.disparity import shift_columns
+from scz_nb.geometry.warp import _compiled_loops, _machine_code, border_columns, warp, warp_loops, warp_map, warp_video, warp_with
 
 def rand(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 dtypes = torch.float32, torch.float16, torch.uint8, torch.bfloat16, torch.float64
@@ -196,8 +196,8 @@ def test_kernel_is_equal_to_the_loops():
     pytest.importorskip('triton')
     code = '''
 import torch
-from scz_nb.disparity import shift_columns
-from scz_nb.warp import _bits, _shift_and_select, warp_loops
+from scz_nb.geometry.disparity import shift_columns
+from scz_nb.geometry.warp import _bits, _shift_and_select, warp_loops
 g = torch.Generator().manual_seed(0)
 for i in range(40):
     B, C, H, W = (int(torch.randint(1, n, (), generator=g)) for n in (3, 4, 5, 150))
@@ -218,7 +218,7 @@ def test_kernel_compiles_for(card):
     import inspect
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-    from scz_nb.warp import _shift_and_select
+    from scz_nb.geometry.warp import _shift_and_select
     select = inspect.getclosurevars(_shift_and_select()).nonlocals['select']
     for bits in ('i8', 'i64'):
         types = dict(x=f'*{bits}', shift='*i32', out=f'*{bits}', mask='*i1', C='i32', H='i32', W='i32', reach='i32', left='constexpr', BLOCK='constexpr')

@@ -3,12 +3,13 @@ import gc, io, json, time, weakref
 from datetime import datetime, timezone
 import ipywidgets, numpy as np, pytest, torch
 from PIL import Image
-from scz_nb import widgets as W
-from scz_nb.backbones import load_backbone
-from scz_nb.core import InputError, StereoVideo
+from scz_nb.apps import widgets as W
+from scz_nb.models.backbones import load_backbone
+from scz_nb.core import InputError
+from scz_nb.media.video import StereoVideo
 from scz_nb.sampler import run
-from scz_nb.show import anaglyph
-from scz_nb.tinyworld import scene_picture
+from scz_nb.media.show import anaglyph
+from scz_nb.world.render import scene_picture
 from conftest import halves, magenta, root
 from stateless import has_state, without_state
 
@@ -71,7 +72,7 @@ def test_stereo_drawing():
         moving.seek(i)
         assert near(np.asarray(moving.convert('RGB')), view[1], 12)
     with pytest.raises(InputError, match='wigle'): W.draw_stereo(v, 'wigle')
-    with pytest.raises(InputError, match='disparity'): W.draw_stereo(StereoVideo(l, r), 'nearness')
+    with pytest.raises(InputError, match='disparity'): W.draw_stereo(StereoVideo(l, r), 'disparity')
 
 def test_depth_drawing(backbone, recorded):
     video = recorded[1]
@@ -100,7 +101,7 @@ def test_watching_changes_nothing(backbone, recorded):
 
 def test_last_guess_of_a_held_run_is_its_end(backbone):
     recording, (picture, prompt) = W.Recording(), scene_picture(33)
-    run(picture, prompt, backbone=recording.watch(backbone), steps=3, config=dict(right='held'), callback=recording, progress=False)
+    run(picture, prompt, backbone=recording.watch(backbone), steps=3, config=dict(right='inpaint'), callback=recording, progress=False)
     found = W.places(recording)
     assert list(found) == ['hold 1', 'hold 2', 'hold 3']
     assert (found['hold 3'][0] - recording.rights()[3]).std() < .05 < (found['hold 1'][0] - recording.rights()[3]).std()    # up to the schedule's last bit of noise
@@ -177,7 +178,7 @@ def test_errors_are_shown_and_pass():
 @pytest.fixture
 def panel(backbone):
     p = W.RunPanel(backbone)
-    p.controls['steps'].value, p.controls['right'].value = 2, 'held'
+    p.controls['steps'].value, p.controls['right'].value = 2, 'inpaint'
     return p
 
 def made(panel):
@@ -191,7 +192,7 @@ def test_a_run_in_the_panel(panel, backbone):
     panel.controls['seed'].value, panel.controls['prompt'].value = 7, 'a submarine sails left'
     assert 'Made in' in made(panel) and 'submarine' in panel.words.value and panel.cancel.disabled and not panel.make.disabled
     (video, recording), (viewer, links) = *seen, panel.result.children
-    again = run(panel.picture, 'a submarine sails left', backbone=backbone, steps=2, seed=7, scale=12., config=dict(right='held'), progress=False)
+    again = run(panel.picture, 'a submarine sails left', backbone=backbone, steps=2, seed=7, scale=12., config=dict(right='inpaint'), progress=False)
     assert np.array_equal(video.right, again.right) and links.value.count('href="data:video/mp4;base64,') == 2 and 'stereo_LR.mp4' in links.value
     old = weakref.ref(recording), weakref.ref(viewer)
     seen.clear(); del video, recording, viewer
