@@ -8,51 +8,82 @@ Docs: https://scz-nb.github.io/scz_nb/parts/config.html.md"""
 __all__ = ['StereoConfig']
 
 # %% ../nbs/parts/config.ipynb #config-005
-import json, math, numbers
+import json
+import math
+import numbers
 from dataclasses import dataclass, fields
+
 import numpy as np
 from fastcore.basics import patch
+
 from .core import InputError, check_choice
 
 # %% ../nbs/parts/config.ipynb #config-006
-def _is_int(lo, hi): return lambda v: isinstance(v, int) and not isinstance(v, bool) and lo <= v <= hi
-def _is_num(lo, hi): return lambda v: isinstance(v, float) and math.isfinite(v) and lo <= v <= hi
-def _is_window(v): return v is None or (len(v) == 2 and all(_is_num(0, 1)(float(o)) for o in v) and v[0] <= v[1])
+def _is_int(lo, hi):
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and lo <= v <= hi
+
+
+def _is_num(lo, hi):
+    return lambda v: isinstance(v, float) and math.isfinite(v) and lo <= v <= hi
+
+
+def _is_window(v):
+    return v is None or (len(v) == 2 and all(_is_num(0, 1)(float(o)) for o in v) and v[0] <= v[1])
+
+
 def _is_plan(v):
     ok = all(len(o) == 2 and _is_int(0, 49)(o[0]) and _is_int(1, 100)(o[1]) for o in v)
     return ok and all(a[0] < b[0] for a, b in zip(v, v[1:]))
 
+
 _rules = dict(
-    steps=(_is_int(1, 1000), "a whole number from 1 to 1000"),
-    eta=(_is_num(0, 1), "a number from 0 (no fresh noise) to 1"),
-    guidance=(_is_num(0, 100), "a number from 0 to 100; 1 is no guidance"),
-    guidance_rescale=(_is_num(0, 1), "a number from 0 (off) to 1"),
-    frame_stride=(lambda v: v is None or _is_int(1, 1000)(v), "None (the backbone's own) or a whole number from 1"),
-    scale=(_is_num(-100, 100), "a number from -100 to 100, in percent of the width"),
-    exponent=(_is_num(0.01, 10), "a number from 0.01 to 10"),
-    guidance_window=(_is_window, "None (off) or a pair of fractions of the steps, such as (0.0, 1.0)"),
-    cross_view=(_is_window, "None (off) or a pair of fractions of the steps, such as (0.0, 1.0)"),
-    restart_iterations=(_is_int(0, 100), "a whole number from 0 (off) to 100"),
-    restart_steps=(_is_int(0, 1000), "a whole number from 0"),
-    restart_fill=(lambda v: v in ("left", "own"), "'left' (paper) or 'own' (released)"),
-    border=(_is_num(0, 1), "a number from 0 (off) to 1"),
-    refine=(_is_plan, "pairs (step, repeats) with rising steps from 0 to 49 and repeats from 1, such as ((6, 8), (9, 8))"),
-    tol=(_is_num(0, 1), "a share from 0 (never) to 1"),
-    refine_form=(lambda v: v in ("released", "x0"), "'released' or 'x0'"),
-    dissolve=(_is_int(0, 50), "a whole number from 0 (off) to 50"),
-    right=(lambda v: v in ("paper", "inpaint"), "'paper' or 'inpaint'"))
+    steps=(_is_int(1, 1000), 'a whole number from 1 to 1000'),
+    eta=(_is_num(0, 1), 'a number from 0 (no fresh noise) to 1'),
+    guidance=(_is_num(0, 100), 'a number from 0 to 100; 1 is no guidance'),
+    guidance_rescale=(_is_num(0, 1), 'a number from 0 (off) to 1'),
+    frame_stride=(
+        lambda v: v is None or _is_int(1, 1000)(v),
+        "None (the backbone's own) or a whole number from 1",
+    ),
+    scale=(_is_num(-100, 100), 'a number from -100 to 100, in percent of the width'),
+    exponent=(_is_num(0.01, 10), 'a number from 0.01 to 10'),
+    guidance_window=(
+        _is_window,
+        'None (off) or a pair of fractions of the steps, such as (0.0, 1.0)',
+    ),
+    cross_view=(_is_window, 'None (off) or a pair of fractions of the steps, such as (0.0, 1.0)'),
+    restart_iterations=(_is_int(0, 100), 'a whole number from 0 (off) to 100'),
+    restart_steps=(_is_int(0, 1000), 'a whole number from 0'),
+    restart_fill=(lambda v: v in ('left', 'own'), "'left' (paper) or 'own' (released)"),
+    border=(_is_num(0, 1), 'a number from 0 (off) to 1'),
+    refine=(
+        _is_plan,
+        'pairs (step, repeats) with rising steps from 0 to 49 and repeats from 1, such as ((6, 8), (9, 8))',
+    ),
+    tol=(_is_num(0, 1), 'a share from 0 (never) to 1'),
+    refine_form=(lambda v: v in ('released', 'x0'), "'released' or 'x0'"),
+    dissolve=(_is_int(0, 50), 'a whole number from 0 (off) to 50'),
+    right=(lambda v: v in ('paper', 'inpaint'), "'paper' or 'inpaint'"),
+)
 
 # %% ../nbs/parts/config.ipynb #config-008
 _float_names = 'eta', 'guidance', 'guidance_rescale', 'scale', 'exponent', 'border', 'tol'
 
+
 def _tidy(name, v):
     "Bring an innocent variation of a setting's value to its one form."
-    if isinstance(v, np.generic): v = v.item()
-    if isinstance(v, bool): return v
-    if name in _float_names and isinstance(v, numbers.Real): return float(v)
-    if name in ('cross_view', 'guidance_window') and v is not None: return tuple(float(o) for o in v)
-    if name == 'refine': return tuple(tuple(int(o) if o == int(o) else o for o in p) for p in (v or ()))
+    if isinstance(v, np.generic):
+        v = v.item()
+    if isinstance(v, bool):
+        return v
+    if name in _float_names and isinstance(v, numbers.Real):
+        return float(v)
+    if name in ('cross_view', 'guidance_window') and v is not None:
+        return tuple(float(o) for o in v)
+    if name == 'refine':
+        return tuple(tuple(int(o) if o == int(o) else o for o in p) for p in (v or ()))
     return v
+
 
 def _check(cfg):
     "Tidy and check every field of `cfg`."
@@ -61,53 +92,83 @@ def _check(cfg):
         try:
             v = _tidy(name, given)
             ok = test(v)
-        except (TypeError, ValueError, IndexError): ok = False
-        if not ok: raise InputError(f"{name}={given!r} cannot be used; {name} must be {words}.")
+        except (TypeError, ValueError, IndexError):
+            ok = False
+        if not ok:
+            raise InputError(f'{name}={given!r} cannot be used; {name} must be {words}.')
         object.__setattr__(cfg, name, v)
 
 # %% ../nbs/parts/config.ipynb #config-009
 @dataclass(frozen=True)
 class StereoConfig:
     "Every setting of the method; frozen, checked when it is made."
-    steps:int = 50 # denoising steps S
-    eta:float = 1.0 # fresh noise of the DDIM step (Eq. 8), 0 to 1
-    guidance:float = 7.5 # classifier-free guidance; 1 is none
-    guidance_rescale:float = 0.0 # pull the guided prediction back to the plain one's spread, 0 to 1
-    guidance_window:tuple|None = (0.0, 1.0) # window of the steps with guidance; the others cost half
-    frame_stride:int|None = None # the backbone's stride or fps condition; None is the backbone's own
-    scale:float = 4.0 # largest shift in percent of the width; the sampler gives it its sign
-    exponent:float = 1.0 # disparity is raised to this power before the shift
-    cross_view:tuple|None = (0.0, 1.0) # window of the steps with cross-view attention (Eq. 9); None is off
-    restart_iterations:int = 7 # K of the noisy restart (Eq. 2); 0 is off
-    restart_steps:int = 6 # N of the noisy restart
-    restart_fill:str = "left" # what fills the holes in the first iteration: "left" (paper), "own" (released)
-    border:float = 1.0 # mu of Eq. 3
-    refine:tuple = ((6,8), (9,8), (14,3), (19,6), (24,6), (29,6), (34,6), (39,6), (44,4)) # (step of 50, repeats), Eq. 4
-    refine_form:str = "x0" # how repeats change the holes: "released" or "x0"
-    tol:float = 0.0 # iterations and repeats end when the holes change by less than this share; 0: never, as in the paper
-    dissolve:int = 30 # strength of Eq. 5, 0 (off) to 50
-    right:str = "paper" # how the right view is made: "paper" (restart and refinement), "inpaint" (moved pixels stay, without either)
 
-    def __post_init__(self): _check(self)
+    steps: int = 50  # denoising steps S
+    eta: float = 1.0  # fresh noise of the DDIM step (Eq. 8), 0 to 1
+    guidance: float = 7.5  # classifier-free guidance; 1 is none
+    guidance_rescale: float = (
+        0.0  # pull the guided prediction back to the plain one's spread, 0 to 1
+    )
+    guidance_window: tuple | None = (
+        0.0,
+        1.0,
+    )  # window of the steps with guidance; the others cost half
+    frame_stride: int | None = (
+        None  # the backbone's stride or fps condition; None is the backbone's own
+    )
+    scale: float = 4.0  # largest shift in percent of the width; the sampler gives it its sign
+    exponent: float = 1.0  # disparity is raised to this power before the shift
+    cross_view: tuple | None = (
+        0.0,
+        1.0,
+    )  # window of the steps with cross-view attention (Eq. 9); None is off
+    restart_iterations: int = 7  # K of the noisy restart (Eq. 2); 0 is off
+    restart_steps: int = 6  # N of the noisy restart
+    restart_fill: str = (
+        'left'  # what fills the holes in the first iteration: "left" (paper), "own" (released)
+    )
+    border: float = 1.0  # mu of Eq. 3
+    refine: tuple = (
+        (6, 8),
+        (9, 8),
+        (14, 3),
+        (19, 6),
+        (24, 6),
+        (29, 6),
+        (34, 6),
+        (39, 6),
+        (44, 4),
+    )  # (step of 50, repeats), Eq. 4
+    refine_form: str = 'x0'  # how repeats change the holes: "released" or "x0"
+    tol: float = 0.0  # iterations and repeats end when the holes change by less than this share; 0: never, as in the paper
+    dissolve: int = 30  # strength of Eq. 5, 0 (off) to 50
+    right: str = 'paper'  # how the right view is made: "paper" (restart and refinement), "inpaint" (moved pixels stay, without either)
+
+    def __post_init__(self):
+        _check(self)
 
 # %% ../nbs/parts/config.ipynb #config-011
 def _known(kw):
     "Raise an `InputError` for the first name in `kw` that is no setting."
     names = [f.name for f in fields(StereoConfig)]
-    for k in kw: check_choice("setting", k, names)
+    for k in kw:
+        check_choice('setting', k, names)
     return kw
 
+
 @patch(cls_method=True)
-def make(cls:StereoConfig, **kw):
+def make(cls: StereoConfig, **kw):
     "A configuration with some settings changed; unknown names raise `InputError`."
     return cls(**_known(kw))
 
+
 @patch
-def replace(self:StereoConfig, **kw):
+def replace(self: StereoConfig, **kw):
     "A copy with some settings changed; unknown names raise `InputError`."
     return StereoConfig(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **_known(kw)})
 
+
 @patch
-def asdict(self:StereoConfig) -> dict:
+def asdict(self: StereoConfig) -> dict:
     "All settings as plain values that JSON can hold; `StereoConfig.make(**d)` reads them back."
     return json.loads(json.dumps({f.name: getattr(self, f.name) for f in fields(self)}))

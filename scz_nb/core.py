@@ -9,130 +9,178 @@ __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookEr
            'to_uint8', 'NoiseSource', 'StepInfo', 'pick_device', 'check_writable', 'atomic_write']
 
 # %% ../nbs/parts/core.ipynb #core-003
-import hashlib, numbers
+import contextlib
+import hashlib
+import numbers
+import os
 from dataclasses import dataclass
-import numpy as np, torch
-import contextlib, os
 from pathlib import Path
+
 import numpy as np
+import torch
 
 # %% ../nbs/parts/core.ipynb #core-005
-class SczError(Exception): "Base of all errors that this package raises for a person to read."
-class InputError(SczError, ValueError): "Something that was handed in cannot be used."
-class MissingDependency(SczError, ImportError): "A package or a weights file that is needed is not there."
-class OutputError(SczError, OSError): "A result could not be written."
-class HookError(SczError, RuntimeError): "A hook on a network found nothing to hold on to, or was left in place."
+class SczError(Exception):
+    "Base of all errors that this package raises for a person to read."
+
+
+class InputError(SczError, ValueError):
+    "Something that was handed in cannot be used."
+
+
+class MissingDependency(SczError, ImportError):
+    "A package or a weights file that is needed is not there."
+
+
+class OutputError(SczError, OSError):
+    "A result could not be written."
+
+
+class HookError(SczError, RuntimeError):
+    "A hook on a network found nothing to hold on to, or was left in place."
 
 # %% ../nbs/parts/core.ipynb #core-007
-def unknown_name(what, # what is being named, such as "layout"
-                 name, # the name that was given
-                 options, # the names that exist
-                ) -> InputError: # the error, to be raised by the caller
+def unknown_name(
+    what,  # what is being named, such as "layout"
+    name,  # the name that was given
+    options,  # the names that exist
+) -> InputError:  # the error, to be raised by the caller
     "An `InputError` for a name that does not exist, with the closest ones that do."
     from difflib import get_close_matches
+
     options = [str(o) for o in options]
     near = get_close_matches(str(name), options, n=3, cutoff=0.5)
-    hint = f": did you mean {' or '.join(repr(o) for o in near)}? The" if near else "; the"
-    return InputError(f"unknown {what} {name!r}{hint} choices are {', '.join(options)}.")
+    hint = f': did you mean {" or ".join(repr(o) for o in near)}? The' if near else '; the'
+    return InputError(f'unknown {what} {name!r}{hint} choices are {", ".join(options)}.')
+
 
 def check_choice(what, name, options):
     "Return `name` if it is one of `options`, else raise the error of `unknown_name`."
-    if name not in options: raise unknown_name(what, name, options)
+    if name not in options:
+        raise unknown_name(what, name, options)
     return name
 
 # %% ../nbs/parts/core.ipynb #core-010
-def to_numpy(x # array, tensor or nested list
-            ) -> np.ndarray:
+def to_numpy(
+    x,  # array, tensor or nested list
+) -> np.ndarray:
     "A numpy array on the CPU; bfloat16 tensors become float32, which numpy knows."
     if torch.is_tensor(x):
         x = x.detach().cpu()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     return np.asarray(x)
 
-def to_uint8(x, # (..., 3) uint8, bool, or float in [0, 1]
-             what="video", # how the error message calls it
-            ) -> np.ndarray: # the same shape, uint8
+
+def to_uint8(
+    x,  # (..., 3) uint8, bool, or float in [0, 1]
+    what='video',  # how the error message calls it
+) -> np.ndarray:  # the same shape, uint8
     "Bytes from a picture or video; floats are clipped to [0, 1] and rounded."
     x = to_numpy(x)
-    if x.dtype == np.uint8: return x
-    if x.dtype == bool: return x.astype(np.uint8)*255
-    if x.dtype.kind != 'f': raise InputError(f"{what} has dtype {x.dtype}; give uint8, or floats in [0, 1].")
-    if not np.isfinite(x).all(): raise InputError(f"{what} holds NaN or infinite values; replace them first.")
-    return np.rint(np.clip(x, 0, 1)*255).astype(np.uint8)
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype == bool:
+        return x.astype(np.uint8) * 255
+    if x.dtype.kind != 'f':
+        raise InputError(f'{what} has dtype {x.dtype}; give uint8, or floats in [0, 1].')
+    if not np.isfinite(x).all():
+        raise InputError(f'{what} holds NaN or infinite values; replace them first.')
+    return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
 
 # %% ../nbs/parts/core.ipynb #core-013
 class NoiseSource:
     "Named standard-normal noise from one integer seed, whatever else is drawn and on any device."
-    def __init__(self, seed:int=0): # any integer
+
+    def __init__(self, seed: int = 0):  # any integer
         if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-            raise InputError(f"seed={seed!r} cannot be used; the seed must be a whole number.")
+            raise InputError(f'seed={seed!r} cannot be used; the seed must be a whole number.')
         self.seed = int(seed)
 
-    def generator(self, name:str) -> torch.Generator:
+    def generator(self, name: str) -> torch.Generator:
         "A fresh generator on the CPU that belongs to `name`."
-        digest = hashlib.sha256(f"{self.seed}\n{name}".encode()).digest()
+        digest = hashlib.sha256(f'{self.seed}\n{name}'.encode()).digest()
         return torch.Generator('cpu').manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
-    def normal(self, name:str, # what the noise is for, such as "ddim/12"
-               shape, # shape of the tensor
-               device=None, # where it is wanted
-               dtype=torch.float32, # as what it is wanted
-              ) -> torch.Tensor:
+    def normal(
+        self,
+        name: str,  # what the noise is for, such as "ddim/12"
+        shape,  # shape of the tensor
+        device=None,  # where it is wanted
+        dtype=torch.float32,  # as what it is wanted
+    ) -> torch.Tensor:
         "The standard-normal tensor that belongs to `name` and `shape`."
         z = torch.randn(tuple(shape), generator=self.generator(name), dtype=torch.float32)
         return z.to(device=device, dtype=dtype)
 
-    def __repr__(self): return f"NoiseSource({self.seed})"
+    def __repr__(self):
+        return f'NoiseSource({self.seed})'
 
 # %% ../nbs/parts/core.ipynb #core-018
 @dataclass(frozen=True)
 class StepInfo:
     "One denoising step, as a callback sees it."
-    stage:str # "mono", "depth", "restart" or "refine"
-    step:int # how many of the stage's steps are done, from 1 on
-    total:int # steps of the stage
-    latents:torch.Tensor|None = None # (B, C, T, H, W) after the step, if there are any
 
-    def __repr__(self): return f"{self.stage} {self.step}/{self.total}"
+    stage: str  # "mono", "depth", "restart" or "refine"
+    step: int  # how many of the stage's steps are done, from 1 on
+    total: int  # steps of the stage
+    latents: torch.Tensor | None = None  # (B, C, T, H, W) after the step, if there are any
+
+    def __repr__(self):
+        return f'{self.stage} {self.step}/{self.total}'
 
 # %% ../nbs/parts/core.ipynb #core-020
 def pick_device(
-    device:str|None=None, # name, or None: cuda where there is one, else cpu
+    device: str | None = None,  # name, or None: cuda where there is one, else cpu
 ) -> str:
     "A device that works, or an `InputError`."
     name = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try: torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, TypeError) as e: raise InputError(f"device {name!r} cannot be used here; leave it out, or take 'cpu' ({str(e).splitlines()[0][:60]}…)") from None
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, TypeError) as e:
+        raise InputError(
+            f"device {name!r} cannot be used here; leave it out, or take 'cpu' ({str(e).splitlines()[0][:60]}…)"
+        ) from None
     return str(name)
 
 # %% ../nbs/parts/core.ipynb #core-021
-def check_writable(path # a folder that shall be written to, there or not
-                ) -> Path:
+def check_writable(
+    path,  # a folder that shall be written to, there or not
+) -> Path:
     "The folder's path, or an `OutputError` if it is a file or cannot be made: to be asked before minutes are spent."
     path = Path(path).expanduser()
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir(): raise OutputError(f"{there} is a file; choose a folder.")
-    if not os.access(there, os.W_OK): raise OutputError(f"{there} may not be written to; choose another folder.")
+    if not there.is_dir():
+        raise OutputError(f'{there} is a file; choose a folder.')
+    if not os.access(there, os.W_OK):
+        raise OutputError(f'{there} may not be written to; choose another folder.')
     return path
 
+
 @contextlib.contextmanager
-def atomic_write(path): # where the file shall be in the end
+def atomic_write(path):  # where the file shall be in the end
     "A temporary path beside `path` that becomes `path` when the block ends well, and vanishes when it does not."
     path = Path(path)
-    tmp = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    tmp = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
-        if path.is_dir(): raise OutputError(f"{path} is a folder; name a file in it.")
+        if path.is_dir():
+            raise OutputError(f'{path} is a folder; name a file in it.')
         path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
         os.replace(tmp, path)
-    except OutputError: raise
-    except OSError as e: raise OutputError(f"{path} could not be written ({e.strerror or e}); choose another folder or free some space.") from e
+    except OutputError:
+        raise
+    except OSError as e:
+        raise OutputError(
+            f'{path} could not be written ({e.strerror or e}); choose another folder or free some space.'
+        ) from e
     finally:
-        with contextlib.suppress(OSError): tmp.unlink()
+        with contextlib.suppress(OSError):
+            tmp.unlink()
 
 # %% ../nbs/parts/core.ipynb #core-022
 def _two(a, b) -> tuple:
     "Both as uint8 videos (T, H, W, 3) of one shape, or an `InputError`."
     a, b = to_uint8(a), to_uint8(b)
-    if a.shape != b.shape or a.ndim != 4 or a.shape[-1] != 3 or 0 in a.shape: raise InputError(f'videos {a.shape} and {b.shape} must have one shape (T, H, W, 3).')
+    if a.shape != b.shape or a.ndim != 4 or a.shape[-1] != 3 or 0 in a.shape:
+        raise InputError(f'videos {a.shape} and {b.shape} must have one shape (T, H, W, 3).')
     return a, b

@@ -9,11 +9,17 @@ __all__ = ['resolve_config', 'Progress', 'mono_pass', 'in_windows', 'named_depth
            'count_calls', 'right_pass', 'held_right', 'metadata', 'run']
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-004
-import hashlib, os, platform, warnings
+import hashlib
+import os
+import platform
+import warnings
 from contextlib import nullcontext
 from functools import partial
-import numpy as np, torch
+
+import numpy as np
+import torch
 from torch import Tensor
+
 import scz_nb
 from .config import StereoConfig
 from .core import InputError, NoiseSource, StepInfo, to_numpy, to_uint8
@@ -36,35 +42,54 @@ from .models.backbones import load_backbone
 def resolve_config(backbone, config, **given) -> StereoConfig:
     "A `StereoConfig` is taken whole; a dict goes over the backbone's defaults, which go over `StereoConfig`'s. Arguments go over both."
     given = {k: v for k, v in given.items() if v is not None}
-    if isinstance(config, StereoConfig): return config.replace(**given)
+    if isinstance(config, StereoConfig):
+        return config.replace(**given)
     if config is not None and not isinstance(config, dict):
-        raise InputError(f'config must be a StereoConfig or a dict of settings; got {type(config).__name__}.')
+        raise InputError(
+            f'config must be a StereoConfig or a dict of settings; got {type(config).__name__}.'
+        )
     return StereoConfig.make(**{**backbone.defaults, **(config or {}), **given})
+
 
 class Progress:
     "Callback that shows one tqdm bar for each stage, if `show`; a context that ends the last one."
-    def __init__(self, show: bool = True): self.show, self.bar, self.stage = show, None, None
-    def __enter__(self): return self
-    def __exit__(self, *error): self.close()
+
+    def __init__(self, show: bool = True):
+        self.show, self.bar, self.stage = show, None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
     def __call__(self, info: StepInfo):
         from tqdm.auto import tqdm
+
         if info.stage != self.stage:
             self.close()
-            self.bar, self.stage = tqdm(total=info.total, desc=f'{info.stage:8}', unit='step', disable=not self.show), info.stage
+            self.bar, self.stage = (
+                tqdm(total=info.total, desc=f'{info.stage:8}', unit='step', disable=not self.show),
+                info.stage,
+            )
         self.bar.update(info.step - self.bar.n)
+
     def close(self):
-        if self.bar is not None: self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-008
 def mono_pass(
     backbone,
-    cond, # the backbone's condition
+    cond,  # the backbone's condition
     s: Schedule,
     noise: NoiseSource,
     config: StereoConfig,
-    queries: QueryCache, # where its questions are written down
-    report=lambda done, total, z: None, # called after every step
-) -> tuple: # S+1 latents (1, C, T, h, w): the input of every step, then the clean one; and the S noises
+    queries: QueryCache,  # where its questions are written down
+    report=lambda done, total, z: None,  # called after every step
+) -> (
+    tuple
+):  # S+1 latents (1, C, T, h, w): the input of every step, then the clean one; and the S noises
     "Stage 1: an ordinary video, and everything on the way to it."
     draw = _noise_of(backbone, noise)
     zs, noises = [draw('start')], [draw(f'step {i}') for i in range(len(s))]
@@ -76,232 +101,429 @@ def mono_pass(
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-012
 def in_windows(
-    f, # function of arrays of T frames, one each of `videos`
-    frames: int, # T
-    *videos, # arrays of N frames, as long as one another
-): # what f makes of all N frames
+    f,  # function of arrays of T frames, one each of `videos`
+    frames: int,  # T
+    *videos,  # arrays of N frames, as long as one another
+):  # what f makes of all N frames
     "Frame-wise results for a video of any length: windows of T frames; the last reaches back, and a video that is shorter than T stands still at its end."
     n, out = len(videos[0]), []
     for begin in range(0, n, frames):
         at = np.minimum(max(min(begin, n - frames), 0) + np.arange(frames), n - 1)
         made = f(*(v[at] for v in videos))
-        out.append(made[begin - at[0]:][:n - begin])
-    return np.concatenate(out) if isinstance(out[0], np.ndarray) else torch.cat([torch.as_tensor(o) for o in out])
+        out.append(made[begin - at[0] :][: n - begin])
+    return (
+        np.concatenate(out)
+        if isinstance(out[0], np.ndarray)
+        else torch.cat([torch.as_tensor(o) for o in out])
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-013
 def named_depth(
-    backbone, depth, # as for `run`
-): # 'auto', a callable (uint8 video → disparity) or an array
+    backbone,
+    depth,  # as for `run`
+):  # 'auto', a callable (uint8 video → disparity) or an array
     "Depth that has a name, loaded before a network runs; 'auto' is `default_depth` of a backbone that knows no depth itself."
-    if not isinstance(depth, (str, os.PathLike)): return depth
-    name = getattr(backbone, 'default_depth', None) if str(depth) in ('auto', backbone.name) else depth
+    if not isinstance(depth, (str, os.PathLike)):
+        return depth
+    name = (
+        getattr(backbone, 'default_depth', None) if str(depth) in ('auto', backbone.name) else depth
+    )
     return 'auto' if name is None else load_depth(name, str(backbone.device))
 
+
 def find_disparity(
-    backbone, depth, # 'auto', a callable (uint8 video → disparity) or an array (T, H, W)
-    left, # uint8 (T, H, W, 3)
-    config: StereoConfig, noise: NoiseSource,
-) -> Tensor: # (T, H, W) in [0, 1]
+    backbone,
+    depth,  # 'auto', a callable (uint8 video → disparity) or an array (T, H, W)
+    left,  # uint8 (T, H, W, 3)
+    config: StereoConfig,
+    noise: NoiseSource,
+) -> Tensor:  # (T, H, W) in [0, 1]
     "Stage 2: disparity of the left video's pixels, estimated or given, then dissolved (Eq. 5): by the depth network itself if it can (part depthcrafter), else by the backbone's."
-    if config.dissolve and hasattr(depth, 'dissolve'): return torch.as_tensor(depth.dissolve(left, config.dissolve), device=backbone.device)
-    if isinstance(depth, str): near = normalise(in_windows(lambda x: backbone.estimate_depth(x, noise), backbone.frames, left), 1, 99)
-    else: near = check_disparity(depth(left) if callable(depth) else depth, *left.shape[:3])
+    if config.dissolve and hasattr(depth, 'dissolve'):
+        return torch.as_tensor(depth.dissolve(left, config.dissolve), device=backbone.device)
+    if isinstance(depth, str):
+        near = normalise(
+            in_windows(lambda x: backbone.estimate_depth(x, noise), backbone.frames, left), 1, 99
+        )
+    else:
+        near = check_disparity(depth(left) if callable(depth) else depth, *left.shape[:3])
     near = torch.as_tensor(near, dtype=torch.float32, device=backbone.device)
-    return in_windows(lambda n, x: backbone.dissolve_depth(n, x, config.dissolve).float(), backbone.frames, near, left) if config.dissolve else near
+    return (
+        in_windows(
+            lambda n, x: backbone.dissolve_depth(n, x, config.dissolve).float(),
+            backbone.frames,
+            near,
+            left,
+        )
+        if config.dissolve
+        else near
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-016
 def restart_length(config: StereoConfig) -> int:
     "How many steps the restart goes over, of those of this run; 0: none."
-    if not (config.restart_iterations and config.restart_steps): return 0
-    return min(max(round(config.restart_steps*config.steps/50), 1), config.steps)
+    if not (config.restart_iterations and config.restart_steps):
+        return 0
+    return min(max(round(config.restart_steps * config.steps / 50), 1), config.steps)
+
 
 def count_calls(
     config: StereoConfig,
-    kept: int|None = None, # steps, from the first, whose left queries are kept; None: both views at every call, as in the paper
+    kept: int
+    | None = None,  # steps, from the first, whose left queries are kept; None: both views at every call, as in the paper
 ) -> int:
     "How often the network is asked about one view in a run that goes on to the end of every repeat; guidance asks twice."
-    if config.right == 'inpaint': return 2*config.steps
+    if config.right == 'inpaint':
+        return 2 * config.steps
     S, n, plan = config.steps, restart_length(config), scale_refine(config.refine, config.steps)
     visits = [config.restart_iterations if i < n else 1 for i in range(S)]
     right = sum(visits[:n]) + sum(plan.get(i, 1) for i in range(n, S))
-    if kept is None: return S + 2*right
-    return S + right + sum(v for i, v in enumerate(visits) if i >= kept and in_window(config.cross_view, i, S))
+    if kept is None:
+        return S + 2 * right
+    return (
+        S
+        + right
+        + sum(v for i, v in enumerate(visits) if i >= kept and in_window(config.cross_view, i, S))
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-017
 def right_pass(
-    backbone, cond, s: Schedule, noise: NoiseSource, config: StereoConfig,
-    lefts: list, noises: list, queries: QueryCache, # from `mono_pass` or `invert`
-    disparity: Tensor, # (T, H, W) in [0, 1]
-    report=lambda stage: lambda done, total, z: None, # stage name → callback of a stage
-) -> tuple: # (1, C, T, h, w), clean; how often the network was asked about one view
+    backbone,
+    cond,
+    s: Schedule,
+    noise: NoiseSource,
+    config: StereoConfig,
+    lefts: list,
+    noises: list,
+    queries: QueryCache,  # from `mono_pass` or `invert`
+    disparity: Tensor,  # (T, H, W) in [0, 1]
+    report=lambda stage: lambda done, total, z: None,  # stage name → callback of a stage
+) -> tuple:  # (1, C, T, h, w), clean; how often the network was asked about one view
     "Stages 3 and 4: noisy restart, then the remaining steps with refinement at some of them."
     shift, grid = -config.scale, resize_disparity(disparity, lefts[0].shape[-2:])
     source, mask = warp_map(grid, shift, config.exponent)
     warp = lambda z: (warp_with(z, source, mask), mask[None, None])
     again = _noise_of(backbone, noise)('again')
-    asked = []                                                              # step by step, for the bill
+    asked = []  # step by step, for the bill
+
     def denoise(ask, z, i):
         asked.append(i)
         return _denoise(backbone, ask, i, z, s.timesteps[i], cond, config)
+
     def predict(left, right, i):
-        if queries.on(i) and i not in queries: denoise(queries.written, left, i)
+        if queries.on(i) and i not in queries:
+            denoise(queries.written, left, i)
         return to_x0_eps(right, denoise(queries.asked, right, i), s.alpha[i], s.prediction)
+
     n, right = restart_length(config), lefts[0]
     if n:
-        right = noisy_restart(lefts, predict, warp, s, noises.__getitem__, again, scale=shift, iterations=config.restart_iterations, steps=n,
-                              first_fill=config.restart_fill, mu=config.border, tol=config.tol, report=report('restart'))
+        right = noisy_restart(
+            lefts,
+            predict,
+            warp,
+            s,
+            noises.__getitem__,
+            again,
+            scale=shift,
+            iterations=config.restart_iterations,
+            steps=n,
+            first_fill=config.restart_fill,
+            mu=config.border,
+            tol=config.tol,
+            report=report('restart'),
+        )
     plan, done = scale_refine(config.refine, len(s)), report('refine')
     for i in range(n, len(s)):
-        if i in plan: right = refine_step(right, lefts[i], predict, warp, i, s, noises[i], again, plan[i], config.refine_form, config.tol)
-        else: right = compose(*predict(lefts[i], right, i), i, s, noises[i])
+        if i in plan:
+            right = refine_step(
+                right,
+                lefts[i],
+                predict,
+                warp,
+                i,
+                s,
+                noises[i],
+                again,
+                plan[i],
+                config.refine_form,
+                config.tol,
+            )
+        else:
+            right = compose(*predict(lefts[i], right, i), i, s, noises[i])
         done(i + 1 - n, len(s) - n, right)
     return right, len(asked)
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-027
 def held_right(
-    backbone, s: Schedule, noise: NoiseSource, config: StereoConfig,
-    condition, # callable: right view (T, H, W, 3) uint8, its holes guessed → condition
-    left, # (T, H, W, 3) uint8
-    disparity: Tensor, # (T, H, W) in [0, 1]
-    report=lambda stage: lambda done, total, z: None, # stage name → callback of a stage
-) -> np.ndarray: # (T, H, W, 3) uint8
+    backbone,
+    s: Schedule,
+    noise: NoiseSource,
+    config: StereoConfig,
+    condition,  # callable: right view (T, H, W, 3) uint8, its holes guessed → condition
+    left,  # (T, H, W, 3) uint8
+    disparity: Tensor,  # (T, H, W) in [0, 1]
+    report=lambda stage: lambda done, total, z: None,  # stage name → callback of a stage
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "In place of stages 3 and 4: the moved pixels of the left view, and in their holes what the network paints."
     mirror = (lambda v: v[:, :, ::-1].copy()) if config.scale < 0 else (lambda v: v)
     view = mirror(left)
-    moved, seen, near = warp_right(view, mirror(disparity.cpu().numpy()**config.exponent), abs(config.scale))
+    moved, seen, near = warp_right(
+        view, mirror(disparity.cpu().numpy() ** config.exponent), abs(config.scale)
+    )
     moved, seen, filled = map(mirror, (moved, seen, fill_far(view, moved, seen, near)))
     clean, cond = backbone.encode(filled), condition(filled)
-    predict = lambda z, i: to_x0_eps(z, _denoise(backbone, lambda i: nullcontext(), i, z, s.timesteps[i], cond, config), s.alpha[i], s.prediction)
-    made = held_walk(clean, visible_latents(seen, clean.shape[-2:], clean.device), predict, s, _noise_of(backbone, noise), report('hold'))
+    predict = lambda z, i: to_x0_eps(
+        z,
+        _denoise(backbone, lambda i: nullcontext(), i, z, s.timesteps[i], cond, config),
+        s.alpha[i],
+        s.prediction,
+    )
+    made = held_walk(
+        clean,
+        visible_latents(seen, clean.shape[-2:], clean.device),
+        predict,
+        s,
+        _noise_of(backbone, noise),
+        report('hold'),
+    )
     return np.where(seen[..., None], moved, backbone.decode(made))
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-030
-def metadata(backbone, config: StereoConfig, pictures: list, video, loop: bool, prompt: str, seed: int, depth) -> dict:
+def metadata(
+    backbone, config: StereoConfig, pictures: list, video, loop: bool, prompt: str, seed: int, depth
+) -> dict:
     "What is needed to make the same video again: settings, seed, prompt, names and versions, and fingerprints of pictures, video and depth."
-    sha = lambda a: None if a is None else hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
-    kind = depth if isinstance(depth, str) else getattr(depth, 'name', 'callable') if callable(depth) else 'array'
-    return dict(prompt=prompt, seed=seed, pictures=[sha(p) for p in pictures], video=sha(video), loop=loop, backbone=backbone.name,
-                depth=sha(depth) if kind == 'array' else kind, settings=config.asdict(), device=str(backbone.device),
-                dtype=str(backbone.dtype).removeprefix('torch.'),
-                versions=dict(scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()))
+    sha = lambda a: (
+        None
+        if a is None
+        else hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
+    )
+    kind = (
+        depth
+        if isinstance(depth, str)
+        else getattr(depth, 'name', 'callable')
+        if callable(depth)
+        else 'array'
+    )
+    return dict(
+        prompt=prompt,
+        seed=seed,
+        pictures=[sha(p) for p in pictures],
+        video=sha(video),
+        loop=loop,
+        backbone=backbone.name,
+        depth=sha(depth) if kind == 'array' else kind,
+        settings=config.asdict(),
+        device=str(backbone.device),
+        dtype=str(backbone.dtype).removeprefix('torch.'),
+        versions=dict(
+            scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()
+        ),
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-031
 def _reporter(*callbacks):
     "Stage name → what a stage calls after every step; each callback that is not None gets a `StepInfo`."
+
     def stage(name):
         def step(done, total, z):
             for f in callbacks:
-                if f is not None: f(StepInfo(name, done, total, z))
+                if f is not None:
+                    f(StepInfo(name, done, total, z))
+
         return step
+
     return stage
+
 
 def _check_inputs(backbone, image, video, prompt, image2, loop, depth, config, callback):
     "Raise before any network is run when something that was asked for cannot be done; the depth, loaded."
-    if not isinstance(prompt, str): raise InputError(f'the prompt must be a text; got {type(prompt).__name__}.')
-    if not (callback is None or callable(callback)): raise InputError(f'the callback must be a function of a StepInfo; got {type(callback).__name__}.')
-    if video is not None and not (image is None and image2 is None and not loop): raise InputError('a given video has its own frames; leave out image, image2 and loop.')
-    if video is not None and not config.eta and config.right == 'paper': raise InputError('a given video needs noise in every step: set eta above 0.')
-    if image is None and video is None and not prompt: raise InputError("give a picture, a prompt or both: run('photo.jpg', 'a boat drifts left').")
+    if not isinstance(prompt, str):
+        raise InputError(f'the prompt must be a text; got {type(prompt).__name__}.')
+    if not (callback is None or callable(callback)):
+        raise InputError(
+            f'the callback must be a function of a StepInfo; got {type(callback).__name__}.'
+        )
+    if video is not None and not (image is None and image2 is None and not loop):
+        raise InputError('a given video has its own frames; leave out image, image2 and loop.')
+    if video is not None and not config.eta and config.right == 'paper':
+        raise InputError('a given video needs noise in every step: set eta above 0.')
+    if image is None and video is None and not prompt:
+        raise InputError(
+            "give a picture, a prompt or both: run('photo.jpg', 'a boat drifts left')."
+        )
     if image2 is not None or loop:
-        if not backbone.takes_last: raise InputError(f'backbone {backbone.name!r} was not trained with a last frame; leave out image2 and loop.')
-        if image is None: raise InputError('image2 and loop need a first picture, too.')
-        if image2 is not None and loop: raise InputError('a loop ends with the picture it began with; give image2 or loop, not both.')
+        if not backbone.takes_last:
+            raise InputError(
+                f'backbone {backbone.name!r} was not trained with a last frame; leave out image2 and loop.'
+            )
+        if image is None:
+            raise InputError('image2 and loop need a first picture, too.')
+        if image2 is not None and loop:
+            raise InputError(
+                'a loop ends with the picture it began with; give image2 or loop, not both.'
+            )
     if config.frame_stride is not None and config.frame_stride not in backbone.strides:
         known = ' or '.join(map(str, (None, *backbone.strides)))
-        raise InputError(f'frame_stride={config.frame_stride} cannot be used; backbone {backbone.name!r} knows {known}.')
+        raise InputError(
+            f'frame_stride={config.frame_stride} cannot be used; backbone {backbone.name!r} knows {known}.'
+        )
     named, own = isinstance(depth, (str, os.PathLike)), ['auto', backbone.name]
-    if named and str(depth) not in own: depth_source(depth, own)
-    elif not (named or callable(depth)): check_disparity(depth, backbone.frames if video is None else len(video), backbone.height, backbone.width)
-    if str(depth) not in own and dissolves(depth): config = config.replace(dissolve=0)      # the backbone has nothing to do with it
-    if hasattr(backbone, 'check'): backbone.check(image is not None or video is not None, depth, config)
+    if named and str(depth) not in own:
+        depth_source(depth, own)
+    elif not (named or callable(depth)):
+        check_disparity(
+            depth, backbone.frames if video is None else len(video), backbone.height, backbone.width
+        )
+    if str(depth) not in own and dissolves(depth):
+        config = config.replace(dissolve=0)  # the backbone has nothing to do with it
+    if hasattr(backbone, 'check'):
+        backbone.check(image is not None or video is not None, depth, config)
     return named_depth(backbone, depth)
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-032
 def run(
-    image=None, # path, PIL picture or array: the first frame; None: text to video
-    prompt: str = '', # what happens
+    image=None,  # path, PIL picture or array: the first frame; None: text to video
+    prompt: str = '',  # what happens
     *,
-    video=None, # instead of a picture: path or array (N, H, W, 3) of a video of any length, to which the right view is made
-    image2=None, # last frame; the video is what lies between the two, without them
-    loop: bool = False, # end where it began; the first frame is left out, so that it plays round and round
-    backbone='tiny', # name, or a backbone
-    depth='auto', # 'auto': the backbone's own, or Depth Anything V2; a name or path for `load_depth`; a callable on the uint8 video; or an array (T, H, W) of disparity in [0, 1]
-    scale: float|None = None, # largest shift in percent of the width; None: the backbone's default
-    steps: int|None = None, # sampling steps; None: 50
+    video=None,  # instead of a picture: path or array (N, H, W, 3) of a video of any length, to which the right view is made
+    image2=None,  # last frame; the video is what lies between the two, without them
+    loop: bool = False,  # end where it began; the first frame is left out, so that it plays round and round
+    backbone='tiny',  # name, or a backbone
+    depth='auto',  # 'auto': the backbone's own, or Depth Anything V2; a name or path for `load_depth`; a callable on the uint8 video; or an array (T, H, W) of disparity in [0, 1]
+    scale: float
+    | None = None,  # largest shift in percent of the width; None: the backbone's default
+    steps: int | None = None,  # sampling steps; None: 50
     seed: int = 0,
-    config: StereoConfig|dict|None = None, # other settings: a dict goes over the backbone's defaults, a StereoConfig is taken whole
-    callback=None, # called with a `StepInfo` after every step; raising ends the run
-    progress: bool = True, # show a bar for each stage
-    device: str|None = None, # None: cuda where there is one
-    dtype: torch.dtype|None = None,
+    config: StereoConfig
+    | dict
+    | None = None,  # other settings: a dict goes over the backbone's defaults, a StereoConfig is taken whole
+    callback=None,  # called with a `StepInfo` after every step; raising ends the run
+    progress: bool = True,  # show a bar for each stage
+    device: str | None = None,  # None: cuda where there is one
+    dtype: torch.dtype | None = None,
 ) -> StereoVideo:
     "A stereo video from a picture and a prompt (StereoCrafter-Zero)."
-    pictures, (frames, fps) = [None if p is None else read_image(p) for p in (image, image if loop else image2)], _frames(video)
+    pictures, (frames, fps) = (
+        [None if p is None else read_image(p) for p in (image, image if loop else image2)],
+        _frames(video),
+    )
     backbone = load_backbone(backbone, device, dtype)
     config, noise = resolve_config(backbone, config, scale=scale, steps=steps), NoiseSource(seed)
     depth = _check_inputs(backbone, image, frames, prompt, image2, loop, depth, config, callback)
     _warn_of_cuts(backbone, pictures, frames)
-    make = partial(_generate, backbone, pictures) if frames is None else partial(_convert, backbone, frames)
-    with Progress(progress) as bars: left, right, near, calls = make(prompt, depth, config, noise, _reporter(bars, callback))
+    make = (
+        partial(_generate, backbone, pictures)
+        if frames is None
+        else partial(_convert, backbone, frames)
+    )
+    with Progress(progress) as bars:
+        left, right, near, calls = make(prompt, depth, config, noise, _reporter(bars, callback))
     free = slice(1 if pictures[1] is not None else 0, -1 if image2 is not None else None)
     meta = metadata(backbone, config, pictures, frames, loop, prompt, seed, depth)
-    return StereoVideo(left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta | dict(calls=calls))
+    return StereoVideo(
+        left[free], right[free], near[free], fps=fps or backbone.fps, meta=meta | dict(calls=calls)
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-033
 def _warn_of_cuts(backbone, pictures, frames):
     "A warning when more than a tenth of what is given will be cut off."
     H, W = backbone.height, backbone.width
     for h, w in dict.fromkeys(x.shape[-3:-1] for x in (*pictures, frames) if x is not None):
-        lost = 1 - min(h/H, w/W)**2*H*W/(h*w)
-        if lost > .1: warnings.warn(f"the {'picture' if frames is None else 'video'} is {w}×{h}, the model's frames are {W}×{H}: it is cut around its middle, and {100*lost:.0f} % of it are lost.", stacklevel=3)
+        lost = 1 - min(h / H, w / W) ** 2 * H * W / (h * w)
+        if lost > 0.1:
+            warnings.warn(
+                f"the {'picture' if frames is None else 'video'} is {w}×{h}, the model's frames are {W}×{H}: it is cut around its middle, and {100 * lost:.0f} % of it are lost.",
+                stacklevel=3,
+            )
+
 
 @torch.inference_mode()
 def _generate(backbone, pictures, prompt, depth, config, noise, report):
     "The four stages; left and right video, and the disparity between them."
-    fitted = [None if p is None else fit_image(p, backbone.width, backbone.height) for p in pictures]
-    cond, s, queries = backbone.condition(prompt, *fitted, config.frame_stride), backbone.schedule(config.steps, config.eta), left_queries(backbone, config)
+    fitted = [
+        None if p is None else fit_image(p, backbone.width, backbone.height) for p in pictures
+    ]
+    cond, s, queries = (
+        backbone.condition(prompt, *fitted, config.frame_stride),
+        backbone.schedule(config.steps, config.eta),
+        left_queries(backbone, config),
+    )
     lefts, noises = mono_pass(backbone, cond, s, noise, config, queries, report('mono'))
     left = backbone.decode(lefts[-1])
     near = find_disparity(backbone, depth, left, config, noise)
     report('depth')(1, 1, None)
     if config.right == 'inpaint':
-        told = lambda right: backbone.condition(prompt, *(None if p is None else right[t] for t, p in zip((0, -1), fitted)), config.frame_stride)
+        told = lambda right: backbone.condition(
+            prompt,
+            *(None if p is None else right[t] for t, p in zip((0, -1), fitted)),
+            config.frame_stride,
+        )
         right, calls = held_right(backbone, s, noise, config, told, left, near, report), len(s)
     else:
-        z, calls = right_pass(backbone, cond, s, noise, config, lefts, noises, queries, near, report)
+        z, calls = right_pass(
+            backbone, cond, s, noise, config, lefts, noises, queries, near, report
+        )
         right = backbone.decode(z)
     return *_in_order(left, right, near, config), len(s) + calls
 
+
 def _in_order(given, made, near, config):
     "Left, right and disparity: with a negative scale the given view is the right one."
-    return (given, made, near.cpu().numpy()) if config.scale >= 0 else (made, given, near.cpu().numpy())
+    return (
+        (given, made, near.cpu().numpy())
+        if config.scale >= 0
+        else (made, given, near.cpu().numpy())
+    )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-034
-def _frames(video) -> tuple: # (N, H, W, 3) uint8 or None, frames a second or None
+def _frames(video) -> tuple:  # (N, H, W, 3) uint8 or None, frames a second or None
     "A given video, from a file or an array."
-    if video is None: return None, None
-    if isinstance(video, (str, os.PathLike)): return read_video(video)
+    if video is None:
+        return None, None
+    if isinstance(video, (str, os.PathLike)):
+        return read_video(video)
     frames = to_uint8(video, 'video')
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames): raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+        raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
     return frames, None
+
 
 @torch.inference_mode()
 def _convert(backbone, video, prompt, depth, config, noise, report):
     "The stages for a given video, window by window; it, the other view, and the disparity between them."
-    left, s = np.stack([fit_image(f, backbone.width, backbone.height) for f in video]), backbone.schedule(config.steps, config.eta)
+    left, s = (
+        np.stack([fit_image(f, backbone.width, backbone.height) for f in video]),
+        backbone.schedule(config.steps, config.eta),
+    )
     near, draw = find_disparity(backbone, depth, left, config, noise), _noise_of(backbone, noise)
     report('depth')(1, 1, None)
-    bill = []                                                               # view-steps of each window
+    bill = []  # view-steps of each window
+
     def other(x, n):
         "The other view (T, H, W, 3) of a window of the video, given its disparity."
         if config.right == 'inpaint':
             bill.append(len(s))
-            return held_right(backbone, s, noise, config, lambda right: backbone.condition(prompt, right[0], None, config.frame_stride), x, torch.as_tensor(n), report)
+            return held_right(
+                backbone,
+                s,
+                noise,
+                config,
+                lambda right: backbone.condition(prompt, right[0], None, config.frame_stride),
+                x,
+                torch.as_tensor(n),
+                report,
+            )
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
         queries = left_queries(backbone, config)
-        predict = lambda z, i: _denoise(backbone, queries.written, i, z, s.timesteps[i], cond, config)
-        lefts, noises = invert(backbone.encode(x), predict, s, lambda i: draw(f'latent {i}'), report('invert'))
+        predict = lambda z, i: _denoise(
+            backbone, queries.written, i, z, s.timesteps[i], cond, config
+        )
+        lefts, noises = invert(
+            backbone.encode(x), predict, s, lambda i: draw(f'latent {i}'), report('invert')
+        )
         z, calls = right_pass(backbone, cond, s, noise, config, lefts, noises, queries, n, report)
         bill.append(len(s) + calls)
         return backbone.decode(z)
+
     return *_in_order(left, in_windows(other, backbone.frames, left, near), near, config), sum(bill)

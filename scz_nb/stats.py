@@ -8,58 +8,73 @@ Docs: https://scz-nb.github.io/scz_nb/parts/stats.html.md"""
 __all__ = ['spearman', 'wilson', 'frechet', 'bootstrap']
 
 # %% ../nbs/parts/stats.ipynb #stats-004
-import numpy as np, torch
 import math
+
+import numpy as np
+import torch
 from torch import Tensor
+
 from .core import InputError, check_choice, to_numpy
 
 # %% ../nbs/parts/stats.ipynb #stats-005
 def spearman(a, b) -> float:
     "Rank correlation of two maps, in [-1, 1]: whether they put things in the same order; 0 for a constant map."
     from scipy.stats import spearmanr
+
     a, b = to_numpy(a).ravel(), to_numpy(b).ravel()
-    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0
 
 # %% ../nbs/parts/stats.ipynb #stats-006
 def wilson(
-    hits: int, # successes, 0 to n
-    n: int, # trials
-    z: float = 1.959964, # 95 %
-) -> tuple: # (low, high) in [0, 1]
+    hits: int,  # successes, 0 to n
+    n: int,  # trials
+    z: float = 1.959964,  # 95 %
+) -> tuple:  # (low, high) in [0, 1]
     "Wilson's interval of a share; (0, 1) without trials."
-    if not 0 <= hits <= n: raise InputError(f'{hits} hits in {n} trials cannot be.')
-    if not n: return 0., 1.
-    p, k = hits/n, z*z/n
-    middle, half = (p + k/2)/(1 + k), z*math.sqrt(p*(1 - p)/n + k/(4*n))/(1 + k)
-    return max(0., middle - half), min(1., middle + half)
+    if not 0 <= hits <= n:
+        raise InputError(f'{hits} hits in {n} trials cannot be.')
+    if not n:
+        return 0.0, 1.0
+    p, k = hits / n, z * z / n
+    middle, half = (p + k / 2) / (1 + k), z * math.sqrt(p * (1 - p) / n + k / (4 * n)) / (1 + k)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 # %% ../nbs/parts/stats.ipynb #stats-007
 def frechet(
-    a: Tensor, # (n, D) features
-    b: Tensor, # (m, D) features
-) -> float: # not negative, in squared units of the features; lower is closer
+    a: Tensor,  # (n, D) features
+    b: Tensor,  # (m, D) features
+) -> float:  # not negative, in squared units of the features; lower is closer
     "Squared Fréchet distance of the two Gaussians with these means and covariances."
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise InputError(f'features must be (n, D) and (m, D) with two rows or more, not {tuple(a.shape)} and {tuple(b.shape)}.')
+        raise InputError(
+            f'features must be (n, D) and (m, D) with two rows or more, not {tuple(a.shape)} and {tuple(b.shape)}.'
+        )
     a, b = a.double(), b.double()
     ca, cb = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(a.shape[1], -1)
     val, vec = torch.linalg.eigh(ca)
-    root = (vec*val.clamp(min=0).sqrt()) @ vec.T
+    root = (vec * val.clamp(min=0).sqrt()) @ vec.T
     cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
-    return max(0., ((a.mean(0) - b.mean(0)).square().sum() + ca.trace() + cb.trace() - 2*cross).item())
+    return max(
+        0.0, ((a.mean(0) - b.mean(0)).square().sum() + ca.trace() + cb.trace() - 2 * cross).item()
+    )
 
 # %% ../nbs/parts/stats.ipynb #stats-008
 def bootstrap(
-    x, # (n,) one number for each scene
-    n: int = 1000, # how often to draw again
-    generator: torch.Generator|None = None, # None: seed 0
-    of: str = 'mean', # or 'median'
-) -> tuple: # (low, high)
+    x,  # (n,) one number for each scene
+    n: int = 1000,  # how often to draw again
+    generator: torch.Generator | None = None,  # None: seed 0
+    of: str = 'mean',  # or 'median'
+) -> tuple:  # (low, high)
     "95 % percentile interval of the mean or median over scenes; NaN are left out."
     check_choice('statistic', of, ('mean', 'median'))
     x = torch.as_tensor(x).double().flatten()
     x = x[~x.isnan()]
-    if not len(x): return math.nan, math.nan
-    again = x[torch.randint(0, len(x), (n, len(x)), generator=generator or torch.Generator().manual_seed(0))]
+    if not len(x):
+        return math.nan, math.nan
+    again = x[
+        torch.randint(
+            0, len(x), (n, len(x)), generator=generator or torch.Generator().manual_seed(0)
+        )
+    ]
     stat = again.mean(1) if of == 'mean' else again.quantile(0.5, dim=1)
     return tuple(stat.quantile(torch.tensor([0.025, 0.975]).double()).tolist())

@@ -1,80 +1,156 @@
 "A given video: its walk leads back to it, and the sampler takes it in place of a picture."
-import numpy as np, pytest, torch
-from hypothesis import given, settings, strategies as st
-from scz_nb.models.backbones import load_backbone
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from scz_nb.core import InputError, NoiseSource
-from scz_nb.media.video import StereoVideo
 from scz_nb.diffusion.invert import invert
-from scz_nb.sampler import in_windows, run
 from scz_nb.diffusion.schedule import ddim_step, make_schedule
+from scz_nb.media.video import StereoVideo
+from scz_nb.models.backbones import load_backbone
+from scz_nb.sampler import in_windows, run
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
 
-@pytest.mark.parametrize('kw', [{}, dict(base_scale=0.7), dict(eta=0.3), dict(prediction='eps', spacing='uniform', zero_snr=False)])
+
+@pytest.mark.parametrize(
+    'kw',
+    [
+        {},
+        dict(base_scale=0.7),
+        dict(eta=0.3),
+        dict(prediction='eps', spacing='uniform', zero_snr=False),
+    ],
+)
 def test_the_walk_leads_back(kw):
     "With any network, however bad."
     g = torch.Generator().manual_seed(0)
-    s, z0, w = make_schedule(10, **kw), torch.randn(1, 3, 2, 4, 5, generator=g), torch.randn(3, 3, generator=g)
+    s, z0, w = (
+        make_schedule(10, **kw),
+        torch.randn(1, 3, 2, 4, 5, generator=g),
+        torch.randn(3, 3, generator=g),
+    )
     bad = lambda z, i: torch.einsum('ij,bjthw->bithw', w, z.sin())
     zs, noises = invert(z0, bad, s, lambda i: NoiseSource(1).normal(f'{i}', z0.shape))
     assert len(zs) == 11 and len(noises) == 10 and torch.equal(zs[-1], z0)
     z = zs[0]
     for i in range(10):
         z, _ = ddim_step(z, bad(z, i), i, s, noises[i])
-        torch.testing.assert_close(z, zs[i+1], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(z, zs[i + 1], atol=1e-3, rtol=1e-3)
+
 
 def test_latents_have_the_noise_of_their_step():
     s, z0 = make_schedule(10, base_scale=0.7), torch.ones(1, 4, 8, 20, 20)
-    zs, _ = invert(z0, lambda z, i: z*0, s, lambda i: NoiseSource(1).normal(f'{i}', z0.shape))
+    zs, _ = invert(z0, lambda z, i: z * 0, s, lambda i: NoiseSource(1).normal(f'{i}', z0.shape))
     for z, a, r in zip(zs, s.alpha, range(10)):
-        scale = np.prod(s.rescale[r:])                                      # the dynamic rescale that is still to come
-        assert abs(z.mean() - a**0.5/scale) < 0.03 and abs(z.std() - (1 - a)**0.5) < 0.03
+        scale = np.prod(s.rescale[r:])  # the dynamic rescale that is still to come
+        assert abs(z.mean() - a**0.5 / scale) < 0.03 and abs(z.std() - (1 - a) ** 0.5) < 0.03
+
 
 def test_no_inversion_without_noise():
-    with pytest.raises(InputError, match='eta'): invert(torch.zeros(1), None, make_schedule(5, 0.), None)
+    with pytest.raises(InputError, match='eta'):
+        invert(torch.zeros(1), None, make_schedule(5, 0.0), None)
+
 
 @settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 9))
 def test_windows_cover_every_frame_once(n, frames):
     x, seen = np.arange(n), []
+
     def f(a, b):
         assert len(a) == len(b) == frames and (np.diff(a) >= 0).all() and (np.diff(a) <= 1).all()
         seen.append(a)
-        return a*10 + b
-    assert in_windows(f, frames, x, x).tolist() == (11*x).tolist() and len(seen) == -(-n//frames)
+        return a * 10 + b
+
+    assert in_windows(f, frames, x, x).tolist() == (11 * x).tolist() and len(seen) == -(
+        -n // frames
+    )
+
 
 @pytest.fixture(scope='module')
-def backbone(): return load_backbone('tiny', 'cpu')
+def backbone():
+    return load_backbone('tiny', 'cpu')
+
 
 @pytest.fixture(scope='module')
-def pair(): return render(sample_scene(8, w := WorldConfig(frames=11)), w)
+def pair():
+    return render(sample_scene(8, w := WorldConfig(frames=11)), w)
+
 
 def test_a_given_video_of_any_length(backbone, pair):
-    left = (pair.left*255).round().byte().numpy()
+    left = (pair.left * 255).round().byte().numpy()
     for n in (11, 3):
         v = run(video=pair.left[:n], backbone=backbone, steps=2, progress=False)
-        assert (v.left == left[:n]).all() and v.right.shape == left[:n].shape and v.disparity.shape == (n, 40, 64) and v.meta['video']
+        assert (
+            (v.left == left[:n]).all()
+            and v.right.shape == left[:n].shape
+            and v.disparity.shape == (n, 40, 64)
+            and v.meta['video']
+        )
     again = run(video=left[:3], backbone=backbone, steps=2, progress=False)
-    assert (again.right == v.right).all() and again.meta == v.meta           # floats and bytes are one video, and the same seed gives the same bits
+    assert (
+        (again.right == v.right).all() and again.meta == v.meta
+    )  # floats and bytes are one video, and the same seed gives the same bits
+
 
 def test_from_a_file_with_its_rate(backbone, pair, tmp_path):
     x = pair.left[:4].numpy()
-    file = StereoVideo(x, x, None, fps=12).save(tmp_path/'clip.mp4', layout='left', zoom=4)
+    file = StereoVideo(x, x, None, fps=12).save(tmp_path / 'clip.mp4', layout='left', zoom=4)
     v = run(video=file, backbone=backbone, steps=2, progress=False)
     assert v.fps == 12 and len(v.left) == 4
 
+
 def test_scale_and_true_depth(backbone, pair):
-    same = run(video=pair.left[:8], depth=pair.disparity[:8], backbone=backbone, steps=4, scale=0., progress=False)
-    assert np.abs(same.right.astype(float) - same.left).mean() < 6           # no shift: the left view through the autoencoder and the last steps
-    right = run(video=pair.left[:8], depth=pair.disparity[:8], backbone=backbone, steps=4, scale=12., progress=False)
-    swapped = run(video=pair.left[:8], depth=pair.disparity[:8], backbone=backbone, steps=4, scale=-12., progress=False)
+    same = run(
+        video=pair.left[:8],
+        depth=pair.disparity[:8],
+        backbone=backbone,
+        steps=4,
+        scale=0.0,
+        progress=False,
+    )
+    assert (
+        np.abs(same.right.astype(float) - same.left).mean() < 6
+    )  # no shift: the left view through the autoencoder and the last steps
+    right = run(
+        video=pair.left[:8],
+        depth=pair.disparity[:8],
+        backbone=backbone,
+        steps=4,
+        scale=12.0,
+        progress=False,
+    )
+    swapped = run(
+        video=pair.left[:8],
+        depth=pair.disparity[:8],
+        backbone=backbone,
+        steps=4,
+        scale=-12.0,
+        progress=False,
+    )
     assert (swapped.right == right.left).all() and (swapped.left != right.right).any()
 
-def never(*a, **kw): raise AssertionError('a network was run')
-@pytest.mark.parametrize('kw, words', [
-    (dict(image=np.zeros((40, 64, 3), np.uint8)), 'leave out'), (dict(loop=True), 'leave out'), (dict(config=dict(eta=0)), 'eta'),
-    (dict(video=np.zeros((40, 64, 3), np.uint8)), 'frames'), (dict(video=np.zeros((0, 40, 64, 3), np.uint8)), 'frames'), (dict(video='none.mp4'), 'none.mp4'),
-    (dict(depth=np.zeros((7, 40, 64))), '8')])
+
+def never(*a, **kw):
+    raise AssertionError('a network was run')
+
+
+@pytest.mark.parametrize(
+    'kw, words',
+    [
+        (dict(image=np.zeros((40, 64, 3), np.uint8)), 'leave out'),
+        (dict(loop=True), 'leave out'),
+        (dict(config=dict(eta=0)), 'eta'),
+        (dict(video=np.zeros((40, 64, 3), np.uint8)), 'frames'),
+        (dict(video=np.zeros((0, 40, 64, 3), np.uint8)), 'frames'),
+        (dict(video='none.mp4'), 'none.mp4'),
+        (dict(depth=np.zeros((7, 40, 64))), '8'),
+    ],
+)
 def test_mistakes_are_named(backbone, pair, monkeypatch, kw, words):
     monkeypatch.setattr(type(backbone), 'denoise', never)
-    with pytest.raises(InputError, match=words): run(**{**dict(video=pair.left[:8], backbone=backbone, progress=False), **kw})
+    with pytest.raises(InputError, match=words):
+        run(**{**dict(video=pair.left[:8], backbone=backbone, progress=False), **kw})

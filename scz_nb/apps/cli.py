@@ -8,237 +8,485 @@ Docs: https://scz-nb.github.io/scz_nb/parts/cli.html.md"""
 __all__ = ['demo_seed', 'gallery', 'main']
 
 # %% ../../nbs/parts/cli.ipynb #cli-003
-import argparse, sys, time, warnings
+import argparse
+import sys
+import time
+import warnings
 from itertools import count
 from pathlib import Path
+
 import numpy as np
+
 from .. import __version__
 from ..core import InputError, SczError
 
 # %% ../../nbs/parts/cli.ipynb #cli-005
 def _run_options(p):
     "Options that `run` and `demo` share."
-    p.add_argument('--out', default='out', metavar='DIR', help="folder for the results (default: out)")
-    p.add_argument('--backbone', metavar='NAME', help="video model: a name (see scz-nb models), a folder or NAME=FILE (default: tiny, which is shipped and runs on a CPU)")
-    p.add_argument('--depth', metavar='NAME|PATH', help="depth estimator by name, or depth of yours: a file or folder of pictures or a video, stretched to all of [0, 1], or a .npy file (T, H, W) of disparity in [0, 1], taken as it is")
-    p.add_argument('--scale', type=float, metavar='S', help="largest shift in percent of the width (default: the backbone's, 12 for tiny)")
-    p.add_argument('--right', choices=('paper', 'inpaint'), help="how the right view is made: paper (default), or held: moved pixels stay, and only holes are painted")
-    p.add_argument('--tol', type=float, metavar='SHARE', help="end repeats when the holes change by less than this share, such as 0.1 (default: 0, never)")
-    p.add_argument('--steps', type=int, metavar='N', help="denoising steps (default: 50)")
-    p.add_argument('--seed', type=int, metavar='N', help="another seed, another video (default: 0)")
-    p.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
-    p.add_argument('--offload', type=int, metavar='N', help="less GPU memory, more time: 0 (all of it) to 3 (one layer at a time); default: what is free")
-    p.add_argument('--quiet', action='store_true', help="no progress bars")
+    p.add_argument(
+        '--out', default='out', metavar='DIR', help='folder for the results (default: out)'
+    )
+    p.add_argument(
+        '--backbone',
+        metavar='NAME',
+        help='video model: a name (see scz-nb models), a folder or NAME=FILE (default: tiny, which is shipped and runs on a CPU)',
+    )
+    p.add_argument(
+        '--depth',
+        metavar='NAME|PATH',
+        help='depth estimator by name, or depth of yours: a file or folder of pictures or a video, stretched to all of [0, 1], or a .npy file (T, H, W) of disparity in [0, 1], taken as it is',
+    )
+    p.add_argument(
+        '--scale',
+        type=float,
+        metavar='S',
+        help="largest shift in percent of the width (default: the backbone's, 12 for tiny)",
+    )
+    p.add_argument(
+        '--right',
+        choices=('paper', 'inpaint'),
+        help='how the right view is made: paper (default), or held: moved pixels stay, and only holes are painted',
+    )
+    p.add_argument(
+        '--tol',
+        type=float,
+        metavar='SHARE',
+        help='end repeats when the holes change by less than this share, such as 0.1 (default: 0, never)',
+    )
+    p.add_argument('--steps', type=int, metavar='N', help='denoising steps (default: 50)')
+    p.add_argument('--seed', type=int, metavar='N', help='another seed, another video (default: 0)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda, … (default: what is there)')
+    p.add_argument(
+        '--offload',
+        type=int,
+        metavar='N',
+        help='less GPU memory, more time: 0 (all of it) to 3 (one layer at a time); default: what is free',
+    )
+    p.add_argument('--quiet', action='store_true', help='no progress bars')
 
 # %% ../../nbs/parts/cli.ipynb #cli-006
 def _file_options(p):
     "Options that `run` and `convert` share."
-    p.add_argument('--prompt', default='', metavar='TEXT', help="what happens in the video")
-    p.add_argument('--layout', action='append', metavar='NAME', help="side-by-side (default), top-bottom, half-side-by-side, anaglyph, left, right or wiggle; may be given several times")
-    p.add_argument('--loops', type=int, default=1, metavar='N', help="repeat the clip N times in the file (default: 1; clips of the embedded model last a second)")
+    p.add_argument('--prompt', default='', metavar='TEXT', help='what happens in the video')
+    p.add_argument(
+        '--layout',
+        action='append',
+        metavar='NAME',
+        help='side-by-side (default), top-bottom, half-side-by-side, anaglyph, left, right or wiggle; may be given several times',
+    )
+    p.add_argument(
+        '--loops',
+        type=int,
+        default=1,
+        metavar='N',
+        help='repeat the clip N times in the file (default: 1; clips of the embedded model last a second)',
+    )
     _run_options(p)
+
 
 def _train_options(q):
     "Options of `train-tiny`."
-    q.add_argument('--minutes', type=float, default=10, metavar='N', help="how long the whole run takes (default: 10)")
-    q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
-    q.add_argument('--size', default='tiny', metavar='NAME', help="size of the model (default: tiny)")
-    q.add_argument('--out', default='runs/tiny', metavar='DIR', help="folder of the run; a run that was cut off goes on (default: runs/tiny)")
-    q.add_argument('--weights', metavar='FILE', help="start from these (default: the shipped ones)")
-    q.add_argument('--scratch', action='store_true', help="start from no weights")
-    q.add_argument('--seed', type=int, default=0, metavar='N', help="other scenes, other noise (default: 0)")
-    q.add_argument('--processes', type=int, metavar='N', help="processes on a CPU (default: one a core, at most four); several GPUs: accelerate launch $(which scz-nb) train-tiny")
-    q.add_argument('--scenes', type=int, default=16, metavar='N', help="held-out scenes of the report (default: 16)")
+    q.add_argument(
+        '--minutes',
+        type=float,
+        default=10,
+        metavar='N',
+        help='how long the whole run takes (default: 10)',
+    )
+    q.add_argument('--device', metavar='NAME', help='cpu, cuda, … (default: what is there)')
+    q.add_argument(
+        '--size', default='tiny', metavar='NAME', help='size of the model (default: tiny)'
+    )
+    q.add_argument(
+        '--out',
+        default='runs/tiny',
+        metavar='DIR',
+        help='folder of the run; a run that was cut off goes on (default: runs/tiny)',
+    )
+    q.add_argument('--weights', metavar='FILE', help='start from these (default: the shipped ones)')
+    q.add_argument('--scratch', action='store_true', help='start from no weights')
+    q.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='other scenes, other noise (default: 0)'
+    )
+    q.add_argument(
+        '--processes',
+        type=int,
+        metavar='N',
+        help='processes on a CPU (default: one a core, at most four); several GPUs: accelerate launch $(which scz-nb) train-tiny',
+    )
+    q.add_argument(
+        '--scenes',
+        type=int,
+        default=16,
+        metavar='N',
+        help='held-out scenes of the report (default: 16)',
+    )
+
 
 def _bench_options(q):
     "Options of `bench`."
-    q.add_argument('--device', metavar='NAME', help="cpu, cuda, … (default: what is there)")
-    q.add_argument('--out', default='runs/bench', metavar='DIR', help="folder of bench.md and bench.json (default: runs/bench)")
+    q.add_argument('--device', metavar='NAME', help='cpu, cuda, … (default: what is there)')
+    q.add_argument(
+        '--out',
+        default='runs/bench',
+        metavar='DIR',
+        help='folder of bench.md and bench.json (default: runs/bench)',
+    )
 
 # %% ../../nbs/parts/cli.ipynb #cli-007
 def _app_options(q):
     "Options of `app`."
-    q.add_argument('--port', type=int, default=8866, metavar='N', help="where on 127.0.0.1 (default: 8866)")
-    q.add_argument('--no-browser', action='store_true', help="do not open the browser")
+    q.add_argument(
+        '--port', type=int, default=8866, metavar='N', help='where on 127.0.0.1 (default: 8866)'
+    )
+    q.add_argument('--no-browser', action='store_true', help='do not open the browser')
+
 
 def _gallery_options(q):
     "Options of `gallery`."
-    q.add_argument('--out', default='out/gallery', metavar='DIR', help="folder of the pictures (default: out/gallery)")
-    q.add_argument('--quiet', action='store_true', help="no progress bars")
+    q.add_argument(
+        '--out',
+        default='out/gallery',
+        metavar='DIR',
+        help='folder of the pictures (default: out/gallery)',
+    )
+    q.add_argument('--quiet', action='store_true', help='no progress bars')
 
 # %% ../../nbs/parts/cli.ipynb #cli-008
 def _paper_options(q):
     "Options of `eval --protocol paper`."
-    q.add_argument('--pictures', metavar='DIR', help="paper: pictures, and their prompts in prompts.txt or prompts.csv")
-    q.add_argument('--backbone', metavar='NAME', help="paper: video model (default: tiny)")
-    q.add_argument('--clip', metavar='NAME', help="paper: CLIP by hub name or folder, or none (default: openai/clip-vit-base-patch32)")
-    q.add_argument('--dino', metavar='NAME', help="paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)")
-    q.add_argument('--results', metavar='DIR', help="paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4")
+    q.add_argument(
+        '--pictures',
+        metavar='DIR',
+        help='paper: pictures, and their prompts in prompts.txt or prompts.csv',
+    )
+    q.add_argument('--backbone', metavar='NAME', help='paper: video model (default: tiny)')
+    q.add_argument(
+        '--clip',
+        metavar='NAME',
+        help='paper: CLIP by hub name or folder, or none (default: openai/clip-vit-base-patch32)',
+    )
+    q.add_argument(
+        '--dino',
+        metavar='NAME',
+        help='paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none (default: facebook/dinov2-small)',
+    )
+    q.add_argument(
+        '--results',
+        metavar='DIR',
+        help='paper: right views by other systems, DIR/METHOD/PICTURE-SEED.mp4',
+    )
 
 # %% ../../nbs/parts/cli.ipynb #cli-009
 def _parser():
     "The options of `scz-nb`."
-    p = argparse.ArgumentParser(prog='scz-nb', description="A picture and a prompt become a stereo video.")
-    p.add_argument('--version', action='version', version=f"scz-nb {__version__}")
+    p = argparse.ArgumentParser(
+        prog='scz-nb', description='A picture and a prompt become a stereo video.'
+    )
+    p.add_argument('--version', action='version', version=f'scz-nb {__version__}')
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    q = sub.add_parser('run', help="make a stereo video from a picture")
-    q.add_argument('picture', metavar='PICTURE', nargs='?', help="the first frame, a picture of any size, cut to the model's shape around its middle; without it: from the prompt alone")
-    q.add_argument('--last', metavar='PICTURE', help="the last frame: the video is what lies between the two pictures, without them")
-    q.add_argument('--loop', action='store_true', help="end where it began, to be played round and round; one frame less, since the first and the last would be the same")
+    q = sub.add_parser('run', help='make a stereo video from a picture')
+    q.add_argument(
+        'picture',
+        metavar='PICTURE',
+        nargs='?',
+        help="the first frame, a picture of any size, cut to the model's shape around its middle; without it: from the prompt alone",
+    )
+    q.add_argument(
+        '--last',
+        metavar='PICTURE',
+        help='the last frame: the video is what lies between the two pictures, without them',
+    )
+    q.add_argument(
+        '--loop',
+        action='store_true',
+        help='end where it began, to be played round and round; one frame less, since the first and the last would be the same',
+    )
     _file_options(q)
-    q = sub.add_parser('convert', help="make the right view of a video")
-    q.add_argument('video', metavar='VIDEO', help="the left view, a video of any length; a picture counts as one frame")
+    q = sub.add_parser('convert', help='make the right view of a video')
+    q.add_argument(
+        'video',
+        metavar='VIDEO',
+        help='the left view, a video of any length; a picture counts as one frame',
+    )
     _file_options(q)
-    _run_options(sub.add_parser('demo', help="make a stereo video from a scene of TinyWorld"))
-    q = sub.add_parser('eval', help="measure the method and its rivals against true right views")
-    q.add_argument('--protocol', default='quick', metavar='NAME', help="quick (8 scenes), full (64) or paper (your pictures; default: quick)")
-    q.add_argument('--out', metavar='DIR', help="folder of the figures; an evaluation that was cut off goes on (default: runs/eval, runs/paper)")
-    q.add_argument('--processes', type=int, metavar='N', help="processes (default: one a core)")
+    _run_options(sub.add_parser('demo', help='make a stereo video from a scene of TinyWorld'))
+    q = sub.add_parser('eval', help='measure the method and its rivals against true right views')
+    q.add_argument(
+        '--protocol',
+        default='quick',
+        metavar='NAME',
+        help='quick (8 scenes), full (64) or paper (your pictures; default: quick)',
+    )
+    q.add_argument(
+        '--out',
+        metavar='DIR',
+        help='folder of the figures; an evaluation that was cut off goes on (default: runs/eval, runs/paper)',
+    )
+    q.add_argument('--processes', type=int, metavar='N', help='processes (default: one a core)')
     _paper_options(q)
-    _train_options(sub.add_parser('train-tiny', help="train the embedded model further"))
-    sub.add_parser('models', help="list the video models")
-    _bench_options(sub.add_parser('bench', help="measure how fast this machine is: warp and network, against what it can do at best"))
+    _train_options(sub.add_parser('train-tiny', help='train the embedded model further'))
+    sub.add_parser('models', help='list the video models')
+    _bench_options(
+        sub.add_parser(
+            'bench',
+            help='measure how fast this machine is: warp and network, against what it can do at best',
+        )
+    )
     _gallery_options(sub.add_parser('gallery', help="make the pictures of the site's front page"))
-    _app_options(sub.add_parser('app', help="make and look at stereo videos in the browser, on this machine alone"))
-    sub.add_parser('fetch', help="download a video model; what was cut off goes on").add_argument('name', metavar='NAME', help="a name that scz-nb models lists")
+    _app_options(
+        sub.add_parser(
+            'app', help='make and look at stereo videos in the browser, on this machine alone'
+        )
+    )
+    sub.add_parser('fetch', help='download a video model; what was cut off goes on').add_argument(
+        'name', metavar='NAME', help='a name that scz-nb models lists'
+    )
     return p
 
 # %% ../../nbs/parts/cli.ipynb #cli-012
 def _depth(text):
     "The value of --depth: a name, or the array in a .npy file."
-    if not text.endswith('.npy'): return text
-    try: return np.load(Path(text).expanduser(), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e: raise InputError(f"--depth {text} cannot be read as an array ({e}); save one with numpy.save.") from None
+    if not text.endswith('.npy'):
+        return text
+    try:
+        return np.load(Path(text).expanduser(), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as e:
+        raise InputError(
+            f'--depth {text} cannot be read as an array ({e}); save one with numpy.save.'
+        ) from None
+
 
 def _kwargs(args):
     "The options that were given, as arguments of `run`."
-    kw = {k: getattr(args, k) for k in ('backbone', 'scale', 'steps', 'seed', 'device') if getattr(args, k) is not None}
-    if args.depth is not None: kw['depth'] = _depth(args.depth)
-    if config := {k: getattr(args, k) for k in ('right', 'tol') if getattr(args, k) is not None}: kw['config'] = config
+    kw = {
+        k: getattr(args, k)
+        for k in ('backbone', 'scale', 'steps', 'seed', 'device')
+        if getattr(args, k) is not None
+    }
+    if args.depth is not None:
+        kw['depth'] = _depth(args.depth)
+    if config := {k: getattr(args, k) for k in ('right', 'tol') if getattr(args, k) is not None}:
+        kw['config'] = config
     if args.offload is not None:
         from scz_nb.models.backbones import load_backbone
-        kw['backbone'] = load_backbone(args.backbone or 'tiny', kw.pop('device', None), offload=args.offload)
+
+        kw['backbone'] = load_backbone(
+            args.backbone or 'tiny', kw.pop('device', None), offload=args.offload
+        )
     return dict(kw, progress=not args.quiet)
 
 # %% ../../nbs/parts/cli.ipynb #cli-013
 def _free(folder, stem, names):
     "The path of a video that takes no place of an earlier one: with a number behind the stem, if need be."
     from scz_nb.media.io import layout_path
-    paths = (folder/f"{stem}{f'-{i}' if i > 1 else ''}.mp4" for i in count(1))
+
+    paths = (folder / f'{stem}{f"-{i}" if i > 1 else ""}.mp4' for i in count(1))
     return next(p for p in paths if not any(layout_path(p, n).exists() for n in names))
+
 
 def _make(args, source, **kw):
     "Run, and save in every layout that was asked for, under the name of `source`."
     from scz_nb.core import check_writable
     from scz_nb.media.io import layout_path
+
     out, names = check_writable(args.out), args.layout or ['side-by-side']
-    for n in names: layout_path('x', n)
-    if args.loops < 1: raise InputError(f"--loops {args.loops} cannot be used; it must be a whole number from 1.")
+    for n in names:
+        layout_path('x', n)
+    if args.loops < 1:
+        raise InputError(f'--loops {args.loops} cannot be used; it must be a whole number from 1.')
     kw = dict(kw, **_kwargs(args), prompt=args.prompt)
     from scz_nb.sampler import run
+
     video = run(**kw)
     path = _free(out, Path(source).stem, names)
-    for n in names: print(video.save(path, layout=n, loops=args.loops))
+    for n in names:
+        print(video.save(path, layout=n, loops=args.loops))
+
 
 def _cmd_run(args):
     "scz-nb run"
     from scz_nb.media.io import read_image
-    if args.picture is None and not args.prompt: raise InputError("give a picture, a prompt or both: scz-nb run photo.jpg --prompt 'a boat drifts left'")
-    if args.last and args.loop: raise InputError("a loop ends with the picture it began with; give --last or --loop, not both.")
+
+    if args.picture is None and not args.prompt:
+        raise InputError(
+            "give a picture, a prompt or both: scz-nb run photo.jpg --prompt 'a boat drifts left'"
+        )
+    if args.last and args.loop:
+        raise InputError(
+            'a loop ends with the picture it began with; give --last or --loop, not both.'
+        )
     first, last = (None if p is None else read_image(p) for p in (args.picture, args.last))
-    _make(args, args.picture or 'video', image=first, loop=args.loop, **({} if last is None else dict(image2=last)))
+    _make(
+        args,
+        args.picture or 'video',
+        image=first,
+        loop=args.loop,
+        **({} if last is None else dict(image2=last)),
+    )
+
 
 def _cmd_convert(args):
     "scz-nb convert"
     _make(args, args.video, video=args.video)
 
 # %% ../../nbs/parts/cli.ipynb #cli-015
-demo_seed = 58 # the scene of the demo, for `scene_picture`
+demo_seed = 58  # the scene of the demo, for `scene_picture`
 
-def _real_cost(meta:dict, seconds:float) -> str:
+
+def _real_cost(meta: dict, seconds: float) -> str:
     "What a run that took so long would take with a real backbone, from the arithmetic of both."
     from scz_nb.models.backbones import dynamicrafter_flops, load_backbone
-    own = load_backbone(meta['backbone'], 'cpu').flops()*(1 if meta['settings']['guidance'] == 1 else 2)
-    real, calls = 2*dynamicrafter_flops(), meta['calls']
-    return (f"DynamiCrafter at 320×512, with guidance, takes {real/own:,.0f} times the arithmetic: "
-            f"about {seconds*real/own/3600:.0f} hours on this machine, {calls*real/5e13:.0f} seconds on a GPU that does 50 TFLOP a second.")
+
+    own = load_backbone(meta['backbone'], 'cpu').flops() * (
+        1 if meta['settings']['guidance'] == 1 else 2
+    )
+    real, calls = 2 * dynamicrafter_flops(), meta['calls']
+    return (
+        f'DynamiCrafter at 320×512, with guidance, takes {real / own:,.0f} times the arithmetic: '
+        f'about {seconds * real / own / 3600:.0f} hours on this machine, {calls * real / 5e13:.0f} seconds on a GPU that does 50 TFLOP a second.'
+    )
 
 # %% ../../nbs/parts/cli.ipynb #cli-016
-_demo_forms = dict(paper="the right view as in the paper", held="moved pixels held and only holes painted (--right held)")
+_demo_forms = dict(
+    paper='the right view as in the paper',
+    held='moved pixels held and only holes painted (--right held)',
+)
+
 
 def _cmd_demo(args):
     "scz-nb demo"
     from PIL import Image
-    from scz_nb.core import check_writable, atomic_write
+
+    from scz_nb.core import atomic_write, check_writable
     from scz_nb.media.io import auto_zoom
-    from scz_nb.sampler import run
     from scz_nb.media.show import depth_colors, resized
+    from scz_nb.sampler import run
     from scz_nb.world.render import scene_picture
+
     out, kw = check_writable(args.out), _kwargs(args)
     image, prompt = scene_picture(demo_seed)
-    print(f"prompt: {prompt}")
+    print(f'prompt: {prompt}')
     for right, how in _demo_forms.items():
-        if args.right not in (None, right): continue
+        if args.right not in (None, right):
+            continue
         begin = time.monotonic()
         video = run(image, prompt, **kw | dict(config=kw.get('config', {}) | dict(right=right)))
         seconds = time.monotonic() - begin
-        for layout, what in (('side-by-side', 'both views side by side'), ('anaglyph', 'for red-cyan glasses')):
-            print(f"{video.save(out/('demo.mp4' if right == 'paper' else 'demo_inpaint.mp4'), layout=layout, loops=4)}: {what}, {how}")
-        print(f"{video.meta['calls']} view-steps (a step of one view), {seconds:.0f} s")
-        if right == 'paper' and video.meta['backbone'] == 'tiny': print(_real_cost(video.meta, seconds))
-    print(f"{video.save(out/'demo.png', layout='left')}: the first frame")
+        for layout, what in (
+            ('side-by-side', 'both views side by side'),
+            ('anaglyph', 'for red-cyan glasses'),
+        ):
+            print(
+                f'{video.save(out / ("demo.mp4" if right == "paper" else "demo_inpaint.mp4"), layout=layout, loops=4)}: {what}, {how}'
+            )
+        print(f'{video.meta["calls"]} view-steps (a step of one view), {seconds:.0f} s')
+        if right == 'paper' and video.meta['backbone'] == 'tiny':
+            print(_real_cost(video.meta, seconds))
+    print(f'{video.save(out / "demo.png", layout="left")}: the first frame')
     near = depth_colors(video.disparity[0])
-    with atomic_write(out/'demo_depth.png') as t: Image.fromarray(resized(near, near.shape[0]*auto_zoom(near.shape[0]))).save(t)
-    print(f"{out/'demo_depth.png'}: its disparity, bright is near")
+    with atomic_write(out / 'demo_depth.png') as t:
+        Image.fromarray(resized(near, near.shape[0] * auto_zoom(near.shape[0]))).save(t)
+    print(f'{out / "demo_depth.png"}: its disparity, bright is near')
 
 # %% ../../nbs/parts/cli.ipynb #cli-017
 def _cmd_train(args):
     "scz-nb train-tiny"
-    if not args.minutes > 0: raise InputError(f"--minutes {args.minutes:g} cannot be used; it must be above 0.")
+    if not args.minutes > 0:
+        raise InputError(f'--minutes {args.minutes:g} cannot be used; it must be above 0.')
     from scz_nb.core import check_writable
-    if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
-    if args.scenes < 2: raise InputError(f"--scenes {args.scenes} cannot be used; it must be a whole number from 2.")
+
+    if args.processes is not None and args.processes < 1:
+        raise InputError(
+            f'--processes {args.processes} cannot be used; it must be a whole number from 1.'
+        )
+    if args.scenes < 2:
+        raise InputError(
+            f'--scenes {args.scenes} cannot be used; it must be a whole number from 2.'
+        )
     from scz_nb.training.train import train
-    print(train(minutes=args.minutes, device=args.device, size=args.size, out=check_writable(args.out), weights=args.weights, scratch=args.scratch, seed=args.seed,
-                processes=args.processes, scenes=args.scenes))
+
+    print(
+        train(
+            minutes=args.minutes,
+            device=args.device,
+            size=args.size,
+            out=check_writable(args.out),
+            weights=args.weights,
+            scratch=args.scratch,
+            seed=args.seed,
+            processes=args.processes,
+            scenes=args.scenes,
+        )
+    )
 
 # %% ../../nbs/parts/cli.ipynb #cli-020
 def _cmd_eval(args):
     "scz-nb eval"
-    if args.processes is not None and args.processes < 1: raise InputError(f"--processes {args.processes} cannot be used; it must be a whole number from 1.")
+    if args.processes is not None and args.processes < 1:
+        raise InputError(
+            f'--processes {args.processes} cannot be used; it must be a whole number from 1.'
+        )
     from scz_nb.evaluation.tables import evaluate, evaluate_pictures
-    if args.protocol != 'paper': return print(evaluate(args.protocol, args.out or 'runs/eval', args.processes).read_text())
-    if args.pictures is None: raise InputError("--protocol paper needs --pictures DIR: pictures, and their prompts in prompts.txt or prompts.csv.")
-    kw = {k: None if v == 'none' else v for k in ('backbone', 'clip', 'dino', 'results') if (v := getattr(args, k)) is not None}
+
+    if args.protocol != 'paper':
+        return print(evaluate(args.protocol, args.out or 'runs/eval', args.processes).read_text())
+    if args.pictures is None:
+        raise InputError(
+            '--protocol paper needs --pictures DIR: pictures, and their prompts in prompts.txt or prompts.csv.'
+        )
+    kw = {
+        k: None if v == 'none' else v
+        for k in ('backbone', 'clip', 'dino', 'results')
+        if (v := getattr(args, k)) is not None
+    }
     print(evaluate_pictures(args.pictures, args.out or 'runs/paper', **kw).read_text())
+
 
 def _cmd_models(args):
     "scz-nb models"
     from scz_nb.models.hub import file_size, models, storage, stored
-    size = lambda b: f'{b/1e9:.1f} GB' if b > 1e9 else f'{b/1e6:.0f} MB' if b else '-'
-    place = lambda n: str(stored(n) or (f'not here; goes to {storage(n)}' if models[n].repo else 'no weights')).replace(str(Path.home()), '~')
-    rows = [('name', 'task', 'size', 'licence', 'where')] + [(n, m.task, size(file_size(n)), m.licence, place(n)) for n, m in models.items()]
+
+    size = lambda b: f'{b / 1e9:.1f} GB' if b > 1e9 else f'{b / 1e6:.0f} MB' if b else '-'
+    place = lambda n: str(
+        stored(n) or (f'not here; goes to {storage(n)}' if models[n].repo else 'no weights')
+    ).replace(str(Path.home()), '~')
+    rows = [('name', 'task', 'size', 'licence', 'where')] + [
+        (n, m.task, size(file_size(n)), m.licence, place(n)) for n, m in models.items()
+    ]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows: print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
+    for row in rows:
+        print('  '.join(f'{o:{w}}' for o, w in zip(row, widths)).rstrip())
 
 # %% ../../nbs/parts/cli.ipynb #cli-021
 def _cmd_bench(args):
     "scz-nb bench"
     from scz_nb.evaluation.bench import bench
+
     print(bench(args.device, args.out).read_text())
+
 
 def _cmd_fetch(args):
     "scz-nb fetch"
     from scz_nb.models.hub import fetch
+
     print(fetch(args.name))
+
 
 def _cmd_app(args):
     "scz-nb app"
     from scz_nb.apps.widgets import serve_app
+
     serve_app(args.port, browser=not args.no_browser)
 
 # %% ../../nbs/parts/cli.ipynb #cli-023
-gallery = dict(balloon=(33, 'picture', 'paper'), ball=(43, 'picture', 'inpaint'), snow=(58, 'picture', 'inpaint'), car=(41, 'video', 'inpaint')) # name → seed of the scene, what is given of it, form of the right view
+gallery = dict(
+    balloon=(33, 'picture', 'paper'),
+    ball=(43, 'picture', 'inpaint'),
+    snow=(58, 'picture', 'inpaint'),
+    car=(41, 'video', 'inpaint'),
+)  # name → seed of the scene, what is given of it, form of the right view
+
 
 def _cmd_gallery(args):
     "scz-nb gallery"
@@ -246,32 +494,51 @@ def _cmd_gallery(args):
     from scz_nb.sampler import run
     from scz_nb.world.render import render, scene_picture
     from scz_nb.world.scenes import WorldConfig, sample_scene
+
     out, world = check_writable(args.out), WorldConfig()
     for name, (seed, given, right) in gallery.items():
-        if given == 'picture': source = dict(zip(('image', 'prompt'), scene_picture(seed)))
+        if given == 'picture':
+            source = dict(zip(('image', 'prompt'), scene_picture(seed)))
         else:
             clip = render(sample_scene(seed, world), world, right=False)
             source = dict(video=clip.left, prompt=clip.caption)
         video = run(**source, config=dict(right=right), progress=not args.quiet)
-        for layout in ('side-by-side', 'anaglyph', 'wiggle'): print(video.save(out/f'{name}.webp', layout=layout, zoom=3))      # 192×120: together under a megabyte
+        for layout in ('side-by-side', 'anaglyph', 'wiggle'):
+            print(
+                video.save(out / f'{name}.webp', layout=layout, zoom=3)
+            )  # 192×120: together under a megabyte
 
 # %% ../../nbs/parts/cli.ipynb #cli-024
-_commands = {'run': _cmd_run, 'convert': _cmd_convert, 'demo': _cmd_demo, 'eval': _cmd_eval, 'train-tiny': _cmd_train, 'models': _cmd_models, 'fetch': _cmd_fetch, 'bench': _cmd_bench, 'gallery': _cmd_gallery, 'app': _cmd_app}
+_commands = {
+    'run': _cmd_run,
+    'convert': _cmd_convert,
+    'demo': _cmd_demo,
+    'eval': _cmd_eval,
+    'train-tiny': _cmd_train,
+    'models': _cmd_models,
+    'fetch': _cmd_fetch,
+    'bench': _cmd_bench,
+    'gallery': _cmd_gallery,
+    'app': _cmd_app,
+}
 
 # %% ../../nbs/parts/cli.ipynb #cli-025
-def main(argv=None, # arguments; None: those of the process
-        ) -> int: # the exit status
+def main(
+    argv=None,  # arguments; None: those of the process
+) -> int:  # the exit status
     "The command `scz-nb`."
     args = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('once', UserWarning)
-            warnings.showwarning = lambda message, *where: print(f"scz-nb: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *where: print(
+                f'scz-nb: {message}', file=sys.stderr
+            )
             _commands[args.command](args)
         return 0
     except SczError as e:
-        print(f"scz-nb: {e}", file=sys.stderr)
+        print(f'scz-nb: {e}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("scz-nb: interrupted", file=sys.stderr)
+        print('scz-nb: interrupted', file=sys.stderr)
         return 130

@@ -11,230 +11,402 @@ __all__ = ['viewer_kinds', 'Drawing', 'drawing', 'control', 'Panel', 'dismiss', 
            'picture_of', 'download_link', 'RunPanel', 'studio', 'app_notebook', 'app_files', 'serve_app']
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-003
-import base64, copy, html, io, json, logging, os, socket, tempfile, threading, time, warnings
+import base64
+import copy
+import html
+import io
+import json
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-import ipywidgets as widgets, numpy as np, torch
+
+import ipywidgets as widgets
+import numpy as np
+import torch
 from fastcore.basics import patch
-from ..core import InputError, MissingDependency, NoiseSource, StepInfo, SczError, check_choice, to_numpy
+
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    NoiseSource,
+    SczError,
+    StepInfo,
+    check_choice,
+    to_numpy,
+)
 from ..diffusion.dissolve import spectrum
 from ..diffusion.restart import relative_change
 from ..diffusion.schedule import to_x0_eps
-from ..geometry.disparity import check_disparity, converge, normalise, resize_disparity, shift_pair
+from scz_nb.geometry.disparity import (
+    check_disparity,
+    converge,
+    normalise,
+    resize_disparity,
+    shift_pair,
+)
 from ..geometry.warp import border_columns, warp, warp_map
-from ..media.show import anaglyph, anaglyph_kinds, depth_colors, difference, frames_of, latents_rgb, resized
+from scz_nb.media.show import (
+    anaglyph,
+    anaglyph_kinds,
+    depth_colors,
+    difference,
+    frames_of,
+    latents_rgb,
+    resized,
+)
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-005
 @dataclass(frozen=True)
 class Drawing:
     "A picture as the bytes of a file, and in words what it shows."
+
     data: bytes
     words: str
-    kind: str = 'jpeg' # or 'webp', which moves
-    def _repr_mimebundle_(self, include=None, exclude=None): return {f'image/{self.kind}': base64.b64encode(self.data).decode(), 'text/plain': self.words}
-    def pixels(self) -> np.ndarray: # (H, W, 3) uint8
+    kind: str = 'jpeg'  # or 'webp', which moves
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {
+            f'image/{self.kind}': base64.b64encode(self.data).decode(),
+            'text/plain': self.words,
+        }
+
+    def pixels(self) -> np.ndarray:  # (H, W, 3) uint8
         "The picture as an array again."
         from PIL import Image
+
         return np.asarray(Image.open(io.BytesIO(self.data)).convert('RGB'))
 
-def drawing(tiles, # pictures (H, W, 3) uint8 of one height, put side by side
-            words: str) -> Drawing:
+
+def drawing(
+    tiles,  # pictures (H, W, 3) uint8 of one height, put side by side
+    words: str,
+) -> Drawing:
     "A still picture."
     from PIL import Image
+
     gap, buf = np.full((len(tiles[0]), 4, 3), 255, np.uint8), io.BytesIO()
-    Image.fromarray(np.concatenate([o for t in tiles for o in (t, gap)][:-1], 1)).save(buf, 'jpeg', quality=90, subsampling=0)
+    Image.fromarray(np.concatenate([o for t in tiles for o in (t, gap)][:-1], 1)).save(
+        buf, 'jpeg', quality=90, subsampling=0
+    )
     return Drawing(buf.getvalue(), words)
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-006
-def _plot(height: int, width: int, # pixels
-          draw, # function of matplotlib's axes
-         ) -> np.ndarray: # (height, width, 3) uint8
+def _plot(
+    height: int,
+    width: int,  # pixels
+    draw,  # function of matplotlib's axes
+) -> np.ndarray:  # (height, width, 3) uint8
     "A small diagram as pixels, without pyplot and its list of open figures."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    fig = Figure((width/80, height/80), dpi=80, layout='constrained')
+
+    fig = Figure((width / 80, height / 80), dpi=80, layout='constrained')
     canvas = FigureCanvasAgg(fig)
     draw(fig.subplots())
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-008
-def control(kind, # a class of ipywidgets
-            label: str, # its name on the screen
-            tip: str, # what it does, in a sentence
-            **kw): # its own settings
+def control(
+    kind,  # a class of ipywidgets
+    label: str,  # its name on the screen
+    tip: str,  # what it does, in a sentence
+    **kw,
+):  # its own settings
     "A control with a name and an explanation, in ipywidgets 7 and 8."
     names = kind.class_trait_names()
-    if kind not in (widgets.Button, widgets.FileUpload, widgets.Play): kw = dict(style=dict(description_width='initial')) | kw
-    return kind(description=label, **{'tooltip' if 'tooltip' in names else 'description_tooltip': tip}, **kw)
+    if kind not in (widgets.Button, widgets.FileUpload, widgets.Play):
+        kw = dict(style=dict(description_width='initial')) | kw
+    return kind(
+        description=label, **{'tooltip' if 'tooltip' in names else 'description_tooltip': tip}, **kw
+    )
+
 
 def _slider(label, tip, lo, hi, value, step=1):
     "A slider that tells every position on its way."
     kind = widgets.IntSlider if isinstance(step, int) else widgets.FloatSlider
     return control(kind, label, tip, min=lo, max=hi, value=value, step=step)
 
-def _choice(label, tip, options): return control(widgets.Dropdown, label, tip, options=options)
 
-def _row(*parts): return widgets.HBox(parts, layout=widgets.Layout(flex_flow='row wrap'))
+def _choice(label, tip, options):
+    return control(widgets.Dropdown, label, tip, options=options)
+
+
+def _row(*parts):
+    return widgets.HBox(parts, layout=widgets.Layout(flex_flow='row wrap'))
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-009
 class Panel(widgets.VBox):
     "Controls above a picture that is drawn anew whenever one of them changes."
-    def __init__(self, draw, # function of the controls' values, by name → `Drawing`
-                 controls: dict, # name → control
-                 play: str|None = None, # name of a slider that a play button moves
-                 fps: float = 4.): # positions a second, while it plays
+
+    def __init__(
+        self,
+        draw,  # function of the controls' values, by name → `Drawing`
+        controls: dict,  # name → control
+        play: str | None = None,  # name of a slider that a play button moves
+        fps: float = 4.0,
+    ):  # positions a second, while it plays
         self.draw, self.controls, self.links, self.player = draw, controls, [], None
-        parts, self.image, self.words = dict(controls), widgets.Image(layout=widgets.Layout(max_width='100%', width='max-content')), widgets.HTML()
+        parts, self.image, self.words = (
+            dict(controls),
+            widgets.Image(layout=widgets.Layout(max_width='100%', width='max-content')),
+            widgets.HTML(),
+        )
         if play:
             s = controls[play]
-            self.player = control(widgets.Play, play, f'move {play} by itself', min=s.min, max=s.max, value=s.value, interval=round(1000/fps))
+            self.player = control(
+                widgets.Play,
+                play,
+                f'move {play} by itself',
+                min=s.min,
+                max=s.max,
+                value=s.value,
+                interval=round(1000 / fps),
+            )
             self.links.append(widgets.jslink((self.player, 'value'), (s, 'value')))
             parts[play] = _row(self.player, s)
         super().__init__([_row(*parts.values()), self.image, self.words])
-        for c in controls.values(): c.observe(self.redraw, 'value')
+        for c in controls.values():
+            c.observe(self.redraw, 'value')
         self.redraw()
 
     def redraw(self, change=None):
         "Draw with the controls as they are."
-        try: d = self.draw(**{name: c.value for name, c in self.controls.items()})
+        try:
+            d = self.draw(**{name: c.value for name, c in self.controls.items()})
         except SczError as e:
             self.words.value = f'<p role="alert"><b>{html.escape(str(e))}</b></p>'
             return
-        with self.image.hold_sync(): self.image.format, self.image.value = d.kind, d.data
+        with self.image.hold_sync():
+            self.image.format, self.image.value = d.kind, d.data
         self.words.value = f'<p role="status">{html.escape(d.words)}</p>'
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-010
-def dismiss(widget # with all that is inside
-           ):
+def dismiss(
+    widget,  # with all that is inside
+):
     "Close a widget for good, so that its pictures and what it drew them from can be freed."
-    for w in (*getattr(widget, 'children', ()), *getattr(widget, 'links', ())): dismiss(w)
+    for w in (*getattr(widget, 'children', ()), *getattr(widget, 'links', ())):
+        dismiss(w)
     widget.close()
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-012
-_hole, _edge = np.array([255, 0, 170], np.float32), np.array([255, 150, 0], np.float32)    # colours of holes, and of those at the border
+_hole, _edge = (
+    np.array([255, 0, 170], np.float32),
+    np.array([255, 150, 0], np.float32),
+)  # colours of holes, and of those at the border
 
-def moved_view(left, # (H, W, 3) uint8
-               near, # (H, W) disparity in [0, 1]
-               scale: float, # percent of the width; negative: the given view is the right one
-               exponent: float = 1., border: float = 0., # α; μ of Eq. 3
-              ) -> tuple: # (H, W, 3) uint8, holes (H, W) bool, those at the border (H, W) bool
+
+def moved_view(
+    left,  # (H, W, 3) uint8
+    near,  # (H, W) disparity in [0, 1]
+    scale: float,  # percent of the width; negative: the given view is the right one
+    exponent: float = 1.0,
+    border: float = 0.0,  # α; μ of Eq. 3
+) -> tuple:  # (H, W, 3) uint8, holes (H, W) bool, those at the border (H, W) bool
     "The other view by moving pixels, with holes in colour."
     x = torch.from_numpy(np.moveaxis(left, -1, 0).copy())[None]
     out, mask = warp(x, torch.as_tensor(near, dtype=torch.float32)[None, None], -scale, exponent)
-    out, holes, edge = np.moveaxis(out[0].numpy(), 0, -1).copy(), ~mask[0, 0].numpy(), border_columns(mask, -scale)[0, 0].numpy()
+    out, holes, edge = (
+        np.moveaxis(out[0].numpy(), 0, -1).copy(),
+        ~mask[0, 0].numpy(),
+        border_columns(mask, -scale)[0, 0].numpy(),
+    )
     out[holes] = _hole
-    out[edge] = np.rint(border*left[edge] + (1 - border)*_edge)
+    out[edge] = np.rint(border * left[edge] + (1 - border) * _edge)
     return out, holes, edge
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-013
-def draw_warp(picture, # (H, W, 3) or (T, H, W, 3), anything that `frames_of` takes
-              disparity, # (H, W) or (T, H, W) disparity in [0, 1]
-              scale: float = 8., exponent: float = 1., # percent of the width; α
-              convergence: float = 0., # disparity that lies on the screen
-              border: float = 0., # μ of Eq. 3, 0 to 1
-              frame: int = 0, height: int = 192, # pixels of the drawing
-             ) -> Drawing:
+def draw_warp(
+    picture,  # (H, W, 3) or (T, H, W, 3), anything that `frames_of` takes
+    disparity,  # (H, W) or (T, H, W) disparity in [0, 1]
+    scale: float = 8.0,
+    exponent: float = 1.0,  # percent of the width; α
+    convergence: float = 0.0,  # disparity that lies on the screen
+    border: float = 0.0,  # μ of Eq. 3, 0 to 1
+    frame: int = 0,
+    height: int = 192,  # pixels of the drawing
+) -> Drawing:
     "Left view, the same moved, and both as an anaglyph."
     left, near = frames_of(picture)[frame], to_numpy(disparity)
-    right, holes, edge = moved_view(left, near[frame] if near.ndim == 3 else near, scale, exponent, border)
+    right, holes, edge = moved_view(
+        left, near[frame] if near.ndim == 3 else near, scale, exponent, border
+    )
     pair = shift_pair(left[None], right[None], converge(convergence, -scale, exponent))
     both = anaglyph(*(v[0] for v in (pair if scale >= 0 else pair[::-1])))
     tiles = [resized(np.ascontiguousarray(v), height) for v in (left, right, both)]
-    return drawing(tiles, f'{100*holes.mean():.1f} % of the moved view are holes, {100*edge.mean():.1f} % at its border. The nearest point moves by {abs(scale):g} % of the width, '
-                   f'and disparity {convergence:g} lies on the screen.')
+    return drawing(
+        tiles,
+        f'{100 * holes.mean():.1f} % of the moved view are holes, {100 * edge.mean():.1f} % at its border. The nearest point moves by {abs(scale):g} % of the width, '
+        f'and disparity {convergence:g} lies on the screen.',
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-014
-def _frame_slider(n: int): return _slider('frame', 'frame of the clip', 0, n - 1, 0)
+def _frame_slider(n: int):
+    return _slider('frame', 'frame of the clip', 0, n - 1, 0)
 
-def warp_playground(picture, disparity, # as for `draw_warp`
-                   ) -> Panel:
+
+def warp_playground(
+    picture,
+    disparity,  # as for `draw_warp`
+) -> Panel:
     "Move a view, and see it tear."
     frames = frames_of(picture)
-    near = check_disparity(disparity if len(np.shape(disparity)) == 3 else to_numpy(disparity)[None], *frames.shape[:3])
-    controls = dict(scale=_slider('scale', 'largest shift in percent of the width; negative: the given view is the right one', -20., 20., 8., .5),
-                    exponent=_slider('exponent', 'disparity is raised to this power before the shift', .25, 4., 1., .05),
-                    convergence=_slider('convergence', 'disparity that lies on the screen', 0., 1., 0., .05),
-                    border=_slider('border', 'share of the left view in the columns that the warp empties at the border (Eq. 3)', 0., 1., 0., .1))
-    if len(frames) > 1: controls['frame'] = _frame_slider(len(frames))
+    near = check_disparity(
+        disparity if len(np.shape(disparity)) == 3 else to_numpy(disparity)[None], *frames.shape[:3]
+    )
+    controls = dict(
+        scale=_slider(
+            'scale',
+            'largest shift in percent of the width; negative: the given view is the right one',
+            -20.0,
+            20.0,
+            8.0,
+            0.5,
+        ),
+        exponent=_slider(
+            'exponent', 'disparity is raised to this power before the shift', 0.25, 4.0, 1.0, 0.05
+        ),
+        convergence=_slider(
+            'convergence', 'disparity that lies on the screen', 0.0, 1.0, 0.0, 0.05
+        ),
+        border=_slider(
+            'border',
+            'share of the left view in the columns that the warp empties at the border (Eq. 3)',
+            0.0,
+            1.0,
+            0.0,
+            0.1,
+        ),
+    )
+    if len(frames) > 1:
+        controls['frame'] = _frame_slider(len(frames))
     return Panel(lambda **s: draw_warp(frames, near, **s), controls)
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-019
 def _spectra(before, after):
     "A drawing of both spectra on matplotlib's axes."
+
     def draw(ax):
         for d, name in ((before, 'as it is'), (after, 'dissolved')):
             y = spectrum(torch.as_tensor(d))[1:]
             ax.loglog(np.arange(1, len(y) + 1), y.clamp(min=1e-7), label=name)
         ax.set(xlabel='cycles in the height', ylabel='amplitude')
         ax.legend(fontsize=7, loc='upper right')
+
     return draw
 
-def draw_depth(backbone, # whose depth model dissolves
-               left, # (T, H, W, 3) uint8, at the backbone's size
-               disparity, # (T, H, W) in [0, 1]
-               strength: int = 30, # of Eq. 5, 0 to 50
-               scale: float = 12., # percent of the width
-               frame: int = 0, height: int = 192, # pixels of the drawing
-              ) -> Drawing:
+
+def draw_depth(
+    backbone,  # whose depth model dissolves
+    left,  # (T, H, W, 3) uint8, at the backbone's size
+    disparity,  # (T, H, W) in [0, 1]
+    strength: int = 30,  # of Eq. 5, 0 to 50
+    scale: float = 12.0,  # percent of the width
+    frame: int = 0,
+    height: int = 192,  # pixels of the drawing
+) -> Drawing:
     "Disparity before and after dissolving, the holes it leaves, and the spectra of both."
     before = check_disparity(disparity, *left.shape[:3])
-    with torch.inference_mode(): after = to_numpy(backbone.dissolve_depth(before, left, strength) if strength else before).clip(0, 1)
+    with torch.inference_mode():
+        after = to_numpy(
+            backbone.dissolve_depth(before, left, strength) if strength else before
+        ).clip(0, 1)
     before = to_numpy(before)
     view, holes, edge = moved_view(left[frame], after[frame], scale)
     was = moved_view(left[frame], before[frame], scale)[1]
-    tiles = [resized(v, height) for v in (depth_colors(before[frame]), depth_colors(after[frame]), view)]
-    return drawing([*tiles, _plot(height, round(1.6*height), _spectra(before, after))],
-                   f'Strength {strength}: the map changes by {100*np.abs(after - before).mean():.1f} % of its range; holes {100*was.mean():.1f} % before, {100*holes.mean():.1f} % after.')
+    tiles = [
+        resized(v, height) for v in (depth_colors(before[frame]), depth_colors(after[frame]), view)
+    ]
+    return drawing(
+        [*tiles, _plot(height, round(1.6 * height), _spectra(before, after))],
+        f'Strength {strength}: the map changes by {100 * np.abs(after - before).mean():.1f} % of its range; holes {100 * was.mean():.1f} % before, {100 * holes.mean():.1f} % after.',
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-020
-def depth_explorer(left, # (T, H, W, 3) uint8, at the backbone's size
-                   backbone='tiny', # name, or a backbone with a depth model
-                   **given, # name → (T, H, W) disparity in [0, 1]: the truth, another estimate
-                  ) -> Panel:
+def depth_explorer(
+    left,  # (T, H, W, 3) uint8, at the backbone's size
+    backbone='tiny',  # name, or a backbone with a depth model
+    **given,  # name → (T, H, W) disparity in [0, 1]: the truth, another estimate
+) -> Panel:
     "Where depth comes from, and what dissolving does to it."
     from scz_nb.models.backbones import load_backbone
+
     backbone, left = load_backbone(backbone), frames_of(left)
     size = (backbone.frames, backbone.height, backbone.width)
-    if left.shape[:3] != size: raise InputError(f"the video has shape {left.shape}; backbone {backbone.name!r} takes (frames, height, width) = {size}.")
+    if left.shape[:3] != size:
+        raise InputError(
+            f'the video has shape {left.shape}; backbone {backbone.name!r} takes (frames, height, width) = {size}.'
+        )
+
     @lru_cache
     def source(name):
-        if name in given: return given[name]
-        with torch.inference_mode(): return to_numpy(normalise(backbone.estimate_depth(left, NoiseSource(0)), 1, 99))
-    controls = dict(estimator=_choice('estimator', 'where disparity comes from', ['embedded', *given]),
-                    strength=_slider('strength', 'of dissolving (Eq. 5): 0 is off', 0, 50, 30),
-                    scale=_slider('scale', 'largest shift in percent of the width', 0., 20., 12., .5), frame=_frame_slider(len(left)))
-    return Panel(lambda estimator, **s: draw_depth(backbone, left, source(estimator), **s), controls)
+        if name in given:
+            return given[name]
+        with torch.inference_mode():
+            return to_numpy(normalise(backbone.estimate_depth(left, NoiseSource(0)), 1, 99))
+
+    controls = dict(
+        estimator=_choice('estimator', 'where disparity comes from', ['embedded', *given]),
+        strength=_slider('strength', 'of dissolving (Eq. 5): 0 is off', 0, 50, 30),
+        scale=_slider('scale', 'largest shift in percent of the width', 0.0, 20.0, 12.0, 0.5),
+        frame=_frame_slider(len(left)),
+    )
+    return Panel(
+        lambda estimator, **s: draw_depth(backbone, left, source(estimator), **s), controls
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-023
 class Recording:
     "Callback that keeps the latents after every step of a run."
+
     left_stages, right_stages = ('mono', 'invert'), ('restart', 'refine', 'hold')
+
     def __init__(self):
-        self.steps, self.guesses, self._new = [], [], [] # StepInfo with latents on the CPU; for each a tuple of x̂0; those since the last step
+        self.steps, self.guesses, self._new = (
+            [],
+            [],
+            [],
+        )  # StepInfo with latents on the CPU; for each a tuple of x̂0; those since the last step
 
     def __call__(self, info: StepInfo):
         "Keep a step."
         if info.latents is not None:
-            self.steps.append(replace(info, latents=info.latents.detach().to('cpu', torch.float32, copy=True)))
+            self.steps.append(
+                replace(info, latents=info.latents.detach().to('cpu', torch.float32, copy=True))
+            )
             self.guesses.append(tuple(self._new) if info.stage in self.right_stages else ())
         self._new = []
 
-    def stage(self, *names) -> list: # of (StepInfo, guesses)
+    def stage(self, *names) -> list:  # of (StepInfo, guesses)
         "The steps of some stages."
         return [p for p in zip(self.steps, self.guesses) if p[0].stage in names]
 
     @property
-    def nbytes(self): return sum(t.nbytes for info, guesses in zip(self.steps, self.guesses) for t in (info.latents, *guesses))
-    def __repr__(self): return f"Recording({len(self.steps)} steps, {sum(map(len, self.guesses))} guesses, {self.nbytes/1e6:.0f} MB)"
+    def nbytes(self):
+        return sum(
+            t.nbytes
+            for info, guesses in zip(self.steps, self.guesses)
+            for t in (info.latents, *guesses)
+        )
+
+    def __repr__(self):
+        return f'Recording({len(self.steps)} steps, {sum(map(len, self.guesses))} guesses, {self.nbytes / 1e6:.0f} MB)'
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-024
 @patch
-def lefts(self: Recording) -> dict: # step, from 1 on → (1, C, T, h, w)
+def lefts(self: Recording) -> dict:  # step, from 1 on → (1, C, T, h, w)
     "Left latents after each step; of a long video those of its last window."
     return {info.step: info.latents for info, _ in self.stage(*self.left_stages)}
+
 
 @patch
 def restarted(self: Recording) -> int:
@@ -242,92 +414,129 @@ def restarted(self: Recording) -> int:
     again = [info.total for info, _ in self.stage('refine', 'hold')]
     return max(self.lefts(), default=0) - (again[-1] if again else 0)
 
+
 @patch
-def rights(self: Recording) -> dict: # step, from 1 on → (1, C, T, h, w)
+def rights(self: Recording) -> dict:  # step, from 1 on → (1, C, T, h, w)
     "Right latents after each step; where a step was done several times, the last."
     n = self.restarted()
-    return {(info.step - 1) % n + 1 if info.stage == 'restart' else n + info.step: info.latents for info, _ in self.stage(*self.right_stages)}
+    return {
+        (info.step - 1) % n + 1 if info.stage == 'restart' else n + info.step: info.latents
+        for info, _ in self.stage(*self.right_stages)
+    }
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-025
 @patch
 def watch(self: Recording, backbone):
     "A backbone with the same networks, which tells this recording of every guess x̂0 of the right view."
     watched, place = copy.copy(backbone), {}
+
     def schedule(steps, eta):
         s = backbone.schedule(steps, eta)
         place.update({int(t): (i, s.alpha[i], s.prediction) for i, t in enumerate(s.timesteps)})
         return s
+
     def denoise(z, t, *args):
         out, (i, alpha, prediction) = backbone.denoise(z, t, *args), place[int(t)]
         left = self.lefts().get(i)
-        if left is None or not torch.equal(left, z.to('cpu', left.dtype)): self._new.append(to_x0_eps(z, out, alpha, prediction)[0].to('cpu', torch.float32))
+        if left is None or not torch.equal(left, z.to('cpu', left.dtype)):
+            self._new.append(to_x0_eps(z, out, alpha, prediction)[0].to('cpu', torch.float32))
         return out
+
     watched.schedule, watched.denoise = schedule, denoise
     return watched
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-028
 _views = 'left', 'right', 'difference'
 
-def _grey(z, like): # both (T, h, w)
-    "One channel as grey, in the range of another."
-    lo, hi = np.quantile(like, (.01, .99))
-    return ((z - lo)/max(hi - lo, 1e-9)).clip(0, 1)
 
-def draw_latents(recording: Recording,
-                 step: int, # from 1 on
-                 channel='all', # 'all', as colours, or a number
-                 view='left', # 'left', 'right' or 'difference'
-                 frame: int = 0, height: int = 240, # pixels of the drawing
-                ) -> Drawing:
+def _grey(z, like):  # both (T, h, w)
+    "One channel as grey, in the range of another."
+    lo, hi = np.quantile(like, (0.01, 0.99))
+    return ((z - lo) / max(hi - lo, 1e-9)).clip(0, 1)
+
+
+def draw_latents(
+    recording: Recording,
+    step: int,  # from 1 on
+    channel='all',  # 'all', as colours, or a number
+    view='left',  # 'left', 'right' or 'difference'
+    frame: int = 0,
+    height: int = 240,  # pixels of the drawing
+) -> Drawing:
     "Latents after a step."
     lefts, rights = recording.lefts(), recording.rights()
     check_choice('view', view, _views)
-    if step not in lefts or step not in rights: raise InputError(f"the recording has {len(lefts)} steps of the left view and {len(rights)} of the right one; step {step} is not in both.")
+    if step not in lefts or step not in rights:
+        raise InputError(
+            f'the recording has {len(lefts)} steps of the left view and {len(rights)} of the right one; step {step} is not in both.'
+        )
     pair = [v[step][0] for v in (lefts, rights)]
     if channel == 'all':
         like = lefts[max(lefts)]
         l, r = (latents_rgb(z, like=like)[frame] for z in pair)
-    else: l, r = (frames_of(_grey(z[channel, frame].numpy(), pair[0][channel].numpy()))[0] for z in pair)
+    else:
+        l, r = (
+            frames_of(_grey(z[channel, frame].numpy(), pair[0][channel].numpy()))[0] for z in pair
+        )
     tile = dict(zip(_views, (l, r, difference(l, r))))[view]
     apart = relative_change(*(z[:, frame] for z in pair[::-1]), torch.tensor(True))
-    return drawing([resized(tile, height, smooth=False)], f'Step {step} of {max(lefts)}, {view}, frame {frame}. The views differ by {100*apart:.0f} % of the right one\'s size.')
+    return drawing(
+        [resized(tile, height, smooth=False)],
+        f"Step {step} of {max(lefts)}, {view}, frame {frame}. The views differ by {100 * apart:.0f} % of the right one's size.",
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-029
 def latent_explorer(recording: Recording) -> Panel:
     "What latents hold, step by step, in both views."
     lefts = recording.lefts()
-    if not (lefts and recording.rights()): raise InputError("the recording holds no stereo run; hand it to run as callback.")
+    if not (lefts and recording.rights()):
+        raise InputError('the recording holds no stereo run; hand it to run as callback.')
     _, C, T, *_ = lefts[max(lefts)].shape
-    controls = dict(step=_slider('step', 'denoising step, noisiest first', min(lefts), max(lefts), max(lefts)),
-                    channel=_choice('channel', 'all as colours, or one of them', ['all', *range(C)]),
-                    view=_choice('view', 'whose latents, or their difference around grey', _views), frame=_frame_slider(T))
+    controls = dict(
+        step=_slider('step', 'denoising step, noisiest first', min(lefts), max(lefts), max(lefts)),
+        channel=_choice('channel', 'all as colours, or one of them', ['all', *range(C)]),
+        view=_choice('view', 'whose latents, or their difference around grey', _views),
+        frame=_frame_slider(T),
+    )
     return Panel(lambda **s: draw_latents(recording, **s), controls, play='step')
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-032
-def places(recording: Recording) -> dict: # name of a step → guesses (1, C, T, h, w), one for each time it was done
+def places(
+    recording: Recording,
+) -> dict:  # name of a step → guesses (1, C, T, h, w), one for each time it was done
     "All guesses of the right view, step by step."
     out, n = {}, recording.restarted()
     for info, guesses in recording.stage(*recording.right_stages):
         step = (info.step - 1) % n + 1 if info.stage == 'restart' else n + info.step
         known = out.setdefault(f'{info.stage} {step}', [])
         known.extend(guesses[-1:] if info.stage == 'restart' else guesses)
-    if not any(out.values()): raise InputError("the recording has no guesses; run with backbone=recording.watch(load_backbone('tiny')).")
+    if not any(out.values()):
+        raise InputError(
+            "the recording has no guesses; run with backbone=recording.watch(load_backbone('tiny'))."
+        )
     return {k: v for k, v in out.items() if v}
 
-def latent_holes(video, # a StereoVideo
-                 size: tuple, # (T, h, w) of the latents
-                ) -> torch.Tensor: # (T, h, w) bool
+
+def latent_holes(
+    video,  # a StereoVideo
+    size: tuple,  # (T, h, w) of the latents
+) -> torch.Tensor:  # (T, h, w) bool
     "Holes on the grid of the latents, from what the video's record says."
     s = video.meta['settings']
-    if video.disparity is None or len(video.disparity) != size[0]: raise InputError(f"the recording has {size[0]} frames; the video must have its disparity for as many.")
+    if video.disparity is None or len(video.disparity) != size[0]:
+        raise InputError(
+            f'the recording has {size[0]} frames; the video must have its disparity for as many.'
+        )
     return ~warp_map(resize_disparity(video.disparity, size[1:]), -s['scale'], s['exponent'])[1]
 
-def outlined(frame, # (H, W, 3) uint8
-             mask, # (h, w) bool, in blocks of the frame
-            ) -> np.ndarray: # (H, W, 3) uint8
+
+def outlined(
+    frame,  # (H, W, 3) uint8
+    mask,  # (h, w) bool, in blocks of the frame
+) -> np.ndarray:  # (H, W, 3) uint8
     "A picture with the outlines of a mask in magenta."
     H, W = frame.shape[:2]
-    big = np.asarray(mask)[np.arange(H)*len(mask)//H][:, np.arange(W)*mask.shape[1]//W]
+    big = np.asarray(mask)[np.arange(H) * len(mask) // H][:, np.arange(W) * mask.shape[1] // W]
     p = np.pad(big, 1)
     inner = p[:-2, 1:-1] & p[2:, 1:-1] & p[1:-1, :-2] & p[1:-1, 2:]
     return np.where((big & ~inner)[..., None], _hole.astype(np.uint8), frame)
@@ -335,143 +544,298 @@ def outlined(frame, # (H, W, 3) uint8
 # %% ../../nbs/parts/widgets.ipynb #widgets-033
 def _curve(changes, at):
     "A drawing of the changes from pass to pass, and where we are."
+
     def draw(ax):
         ax.plot(range(2, len(changes) + 2), changes, 'o-')
-        if 2 <= at < len(changes) + 2: ax.plot(at, changes[at - 2], 'o', ms=11, mfc='none', color='C3')
-        ax.set(xlabel='pass', ylabel='change', ylim=(0, max([*changes, .01])*1.15), xticks=range(1, len(changes) + 2))
+        if 2 <= at < len(changes) + 2:
+            ax.plot(at, changes[at - 2], 'o', ms=11, mfc='none', color='C3')
+        ax.set(
+            xlabel='pass',
+            ylabel='change',
+            ylim=(0, max([*changes, 0.01]) * 1.15),
+            xticks=range(1, len(changes) + 2),
+        )
+
     return draw
 
-def draw_repeat(guesses: list, # x̂0 (1, C, T, h, w) of one step, one for each pass
-                holes, # (T, h, w) bool
-                decode, # function of latents → (T, H, W, 3) uint8
-                again: int = 1, # which pass, from 1 on
-                frame: int = 0, outlines: bool = True, # of the holes
-                height: int = 192, # pixels of the drawing
-               ) -> Drawing:
+
+def draw_repeat(
+    guesses: list,  # x̂0 (1, C, T, h, w) of one step, one for each pass
+    holes,  # (T, h, w) bool
+    decode,  # function of latents → (T, H, W, 3) uint8
+    again: int = 1,  # which pass, from 1 on
+    frame: int = 0,
+    outlines: bool = True,  # of the holes
+    height: int = 192,  # pixels of the drawing
+) -> Drawing:
     "A guess of the right view, its difference from the one before, and how large those are."
     again = min(again, len(guesses))
     changes = [relative_change(b, a, holes) for a, b in zip(guesses, guesses[1:])]
     show = lambda z: resized(decode(z)[frame], height)
-    far = [(b - a)[0, :, frame].square().mean(0).sqrt() for a, b in zip([guesses[0], *guesses], guesses)]
-    brightest = max(float(o.max()) for o in far) or 1.                       # one scale for all passes
-    view, change = show(guesses[again - 1]), resized(depth_colors(far[again - 1]/brightest), height, smooth=False)
-    if outlines: view, change = (outlined(v, holes[frame]) for v in (view, change))
-    said = f'{100*changes[again - 2]:.1f} % of the guess in the holes has changed since the pass before.' if again > 1 else 'Nothing to compare it with yet.'
-    return drawing([view, change, _plot(height, round(1.6*height), _curve(changes, again))], f'Pass {again} of {len(guesses)}; {100*holes[frame].float().mean():.0f} % of the frame are holes. {said}')
+    far = [
+        (b - a)[0, :, frame].square().mean(0).sqrt()
+        for a, b in zip([guesses[0], *guesses], guesses)
+    ]
+    brightest = max(float(o.max()) for o in far) or 1.0  # one scale for all passes
+    view, change = (
+        show(guesses[again - 1]),
+        resized(depth_colors(far[again - 1] / brightest), height, smooth=False),
+    )
+    if outlines:
+        view, change = (outlined(v, holes[frame]) for v in (view, change))
+    said = (
+        f'{100 * changes[again - 2]:.1f} % of the guess in the holes has changed since the pass before.'
+        if again > 1
+        else 'Nothing to compare it with yet.'
+    )
+    return drawing(
+        [view, change, _plot(height, round(1.6 * height), _curve(changes, again))],
+        f'Pass {again} of {len(guesses)}; {100 * holes[frame].float().mean():.0f} % of the frame are holes. {said}',
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-034
-def repeat_inspector(recording: Recording, # of a backbone that it watched
-                     video, # the StereoVideo that was made
-                     decode=None, # function of latents → (T, H, W, 3) uint8; None: latents as colours
-                    ) -> Panel:
+def repeat_inspector(
+    recording: Recording,  # of a backbone that it watched
+    video,  # the StereoVideo that was made
+    decode=None,  # function of latents → (T, H, W, 3) uint8; None: latents as colours
+) -> Panel:
     "Go through a restart and its refinements again."
     found, lefts = places(recording), recording.lefts()
-    if decode is None: decode = lambda z: latents_rgb(z, like=lefts[max(lefts)])
+    if decode is None:
+        decode = lambda z: latents_rgb(z, like=lefts[max(lefts)])
     _, _, T, *size = next(iter(found.values()))[0].shape
     holes, most = latent_holes(video, (T, *size)), max(found, key=lambda k: len(found[k]))
     place = _choice('step', 'stage and step', list(found))
     place.value = most
-    controls = dict(place=place, again=_slider('again', 'which time the step was done: iteration of the restart, repeat of a refined step', 1, max(len(found[most]), 2), 1),
-                    frame=_frame_slider(T), outlines=control(widgets.Checkbox, 'outlines of holes', 'draw the outlines of the holes', value=True))
-    panel = Panel(lambda place, **s: draw_repeat(found[place], holes, decode, **s), controls, play='again', fps=2)
-    def fit(change): panel.player.max = controls['again'].max = max(len(found[place.value]), 2)
+    controls = dict(
+        place=place,
+        again=_slider(
+            'again',
+            'which time the step was done: iteration of the restart, repeat of a refined step',
+            1,
+            max(len(found[most]), 2),
+            1,
+        ),
+        frame=_frame_slider(T),
+        outlines=control(
+            widgets.Checkbox, 'outlines of holes', 'draw the outlines of the holes', value=True
+        ),
+    )
+    panel = Panel(
+        lambda place, **s: draw_repeat(found[place], holes, decode, **s),
+        controls,
+        play='again',
+        fps=2,
+    )
+
+    def fit(change):
+        panel.player.max = controls['again'].max = max(len(found[place.value]), 2)
+
     place.observe(fit, 'value')
     return panel
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-037
-viewer_kinds = { # kind → tiles of one frame (left, right, disparity or None)
+viewer_kinds = {  # kind → tiles of one frame (left, right, disparity or None)
     **{f'anaglyph, {k}': lambda l, r, d, k=k: [anaglyph(l, r, k)] for k in anaglyph_kinds},
-    'side by side': lambda l, r, d: [l, r], 'cross-eyed': lambda l, r, d: [r, l], 'wiggle': None,
-    'left': lambda l, r, d: [l], 'right': lambda l, r, d: [r], 'disparity': lambda l, r, d: [depth_colors(d)]}
+    'side by side': lambda l, r, d: [l, r],
+    'cross-eyed': lambda l, r, d: [r, l],
+    'wiggle': None,
+    'left': lambda l, r, d: [l],
+    'right': lambda l, r, d: [r],
+    'disparity': lambda l, r, d: [depth_colors(d)],
+}
 
-def draw_stereo(video, # a StereoVideo
-                kind='anaglyph, red-cyan', # one of `viewer_kinds`
-                frame: int = 0, swap: bool = False, # left view to the right eye
-                height: int = 320, # pixels of the drawing
-               ) -> Drawing:
+
+def draw_stereo(
+    video,  # a StereoVideo
+    kind='anaglyph, red-cyan',  # one of `viewer_kinds`
+    frame: int = 0,
+    swap: bool = False,  # left view to the right eye
+    height: int = 320,  # pixels of the drawing
+) -> Drawing:
     "One frame of a stereo video."
     check_choice('kind of picture', kind, viewer_kinds)
-    if kind == 'disparity' and video.disparity is None: raise InputError("this video has no disparity to show.")
+    if kind == 'disparity' and video.disparity is None:
+        raise InputError('this video has no disparity to show.')
     l, r = (resized(v[frame], height) for v in (video.left, video.right))
-    if swap: l, r = r, l
-    words = f"Frame {frame} (of 0 to {len(video.left) - 1}), {kind}{', eyes swapped' if swap else ''}."
-    if kind == 'wiggle': return _wiggle(l, r, words)
+    if swap:
+        l, r = r, l
+    words = (
+        f'Frame {frame} (of 0 to {len(video.left) - 1}), {kind}{", eyes swapped" if swap else ""}.'
+    )
+    if kind == 'wiggle':
+        return _wiggle(l, r, words)
     near = None if video.disparity is None else video.disparity[frame]
     return drawing([resized(t, height) for t in viewer_kinds[kind](l, r, near)], words)
+
 
 def _wiggle(l, r, words) -> Drawing:
     "Two views in turn, an eighth of a second each."
     from PIL import Image
+
     buf = io.BytesIO()
-    Image.fromarray(l).save(buf, 'webp', save_all=True, append_images=[Image.fromarray(r)], duration=125, loop=0, quality=85, method=2)
+    Image.fromarray(l).save(
+        buf,
+        'webp',
+        save_all=True,
+        append_images=[Image.fromarray(r)],
+        duration=125,
+        loop=0,
+        quality=85,
+        method=2,
+    )
     return Drawing(buf.getvalue(), words, 'webp')
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-038
-def stereo_viewer(video # a StereoVideo
-                 ) -> Panel:
+def stereo_viewer(
+    video,  # a StereoVideo
+) -> Panel:
     "Look at a stereo video, with glasses or without."
     kinds = [k for k in viewer_kinds if k != 'disparity' or video.disparity is not None]
-    controls = dict(kind=_choice('kind', 'how both views are shown', kinds), frame=_frame_slider(len(video.left)),
-                    swap=control(widgets.Checkbox, 'swap eyes', 'left view to the right eye', value=False))
+    controls = dict(
+        kind=_choice('kind', 'how both views are shown', kinds),
+        frame=_frame_slider(len(video.left)),
+        swap=control(widgets.Checkbox, 'swap eyes', 'left view to the right eye', value=False),
+    )
     panel = Panel(lambda **s: draw_stereo(video, **s), controls, play='frame', fps=video.fps)
-    def pace(change): panel.player.interval = round((2 if controls['kind'].value == 'wiggle' else 1)*1000/video.fps)   # time for both views
+
+    def pace(change):
+        panel.player.interval = round(
+            (2 if controls['kind'].value == 'wiggle' else 1) * 1000 / video.fps
+        )  # time for both views
+
     controls['kind'].observe(pace, 'value')
     return panel
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-041
-class Cancelled(Exception): "A run that was ended by its panel."
+class Cancelled(Exception):
+    "A run that was ended by its panel."
 
-def uploaded(value, # of a `FileUpload`: a dict by name in ipywidgets 7, a tuple of dicts in 8
-            ): # name and bytes of the last file, or None
+
+def uploaded(
+    value,  # of a `FileUpload`: a dict by name in ipywidgets 7, a tuple of dicts in 8
+):  # name and bytes of the last file, or None
     "What was chosen."
-    if not value: return None
+    if not value:
+        return None
     name, f = list(value.items())[-1] if isinstance(value, dict) else (value[-1]['name'], value[-1])
     return name, bytes(f['content'])
 
-def picture_of(name: str, data: bytes) -> np.ndarray: # (H, W, 3) uint8
+
+def picture_of(name: str, data: bytes) -> np.ndarray:  # (H, W, 3) uint8
     "A chosen file as a picture, or an `InputError` that names it."
     from scz_nb.media.io import read_image
+
     with tempfile.TemporaryDirectory() as d:
-        path = Path(d)/Path(name.replace('\\', '/')).name
+        path = Path(d) / Path(name.replace('\\', '/')).name
         path.write_bytes(data)
-        try: return read_image(path)
-        except InputError as e: raise InputError(str(e).replace(str(path), path.name)) from None
+        try:
+            return read_image(path)
+        except InputError as e:
+            raise InputError(str(e).replace(str(path), path.name)) from None
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-042
 def download_link(video, layout: str) -> str:
     "A link that saves a video, with the file inside; no server has to keep it."
     with tempfile.TemporaryDirectory() as d:
-        path = Path(video.save(Path(d)/'stereo.mp4', layout=layout))
+        path = Path(video.save(Path(d) / 'stereo.mp4', layout=layout))
         data = path.read_bytes()
-    return f'<a style="text-decoration: underline" download="{path.name}" href="data:video/mp4;base64,{base64.b64encode(data).decode()}">{path.name}</a> ({layout}, {len(data)/1000:.0f} KB)'
+    return f'<a style="text-decoration: underline" download="{path.name}" href="data:video/mp4;base64,{base64.b64encode(data).decode()}">{path.name}</a> ({layout}, {len(data) / 1000:.0f} KB)'
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-044
-def _run_controls() -> dict: # name → control
+def _run_controls() -> dict:  # name → control
     "What matters in a run."
     return dict(
-        upload=control(widgets.FileUpload, 'picture', 'the first frame, a picture of your own', accept='image/*', multiple=False),
-        scene=control(widgets.BoundedIntText, 'or scene', 'number of a TinyWorld scene, whose picture and caption are taken', min=0, max=999_999, value=33),
-        prompt=control(widgets.Text, 'prompt', 'what happens in the video; the embedded model knows the words of TinyWorld', layout=widgets.Layout(width='min(40em, 95%)')),
+        upload=control(
+            widgets.FileUpload,
+            'picture',
+            'the first frame, a picture of your own',
+            accept='image/*',
+            multiple=False,
+        ),
+        scene=control(
+            widgets.BoundedIntText,
+            'or scene',
+            'number of a TinyWorld scene, whose picture and caption are taken',
+            min=0,
+            max=999_999,
+            value=33,
+        ),
+        prompt=control(
+            widgets.Text,
+            'prompt',
+            'what happens in the video; the embedded model knows the words of TinyWorld',
+            layout=widgets.Layout(width='min(40em, 95%)'),
+        ),
         steps=_slider('steps', 'denoising steps; the paper has 50', 1, 50, 20),
-        scale=_slider('scale', 'largest shift in percent of the width', -20., 20., 12., .5),
-        right=_choice('right view', 'by restart and refinement, as in the paper, or with moved pixels held and only holes painted', [('as in the paper', 'paper'), ('inpaint', 'inpaint')]),
-        tol=_slider('tol', 'end repeats when the holes change by less than this share; 0: never', 0., .5, 0., .05),
-        seed=control(widgets.BoundedIntText, 'seed', 'another seed, another video', min=0, max=999_999, value=0))
+        scale=_slider('scale', 'largest shift in percent of the width', -20.0, 20.0, 12.0, 0.5),
+        right=_choice(
+            'right view',
+            'by restart and refinement, as in the paper, or with moved pixels held and only holes painted',
+            [('as in the paper', 'paper'), ('inpaint', 'inpaint')],
+        ),
+        tol=_slider(
+            'tol',
+            'end repeats when the holes change by less than this share; 0: never',
+            0.0,
+            0.5,
+            0.0,
+            0.05,
+        ),
+        seed=control(
+            widgets.BoundedIntText,
+            'seed',
+            'another seed, another video',
+            min=0,
+            max=999_999,
+            value=0,
+        ),
+    )
 
-_running = threading.Lock()                 # one run at a time in a kernel: they would share a network, its hooks and the cores
+
+_running = (
+    threading.Lock()
+)  # one run at a time in a kernel: they would share a network, its hooks and the cores
+
 
 class RunPanel(widgets.VBox):
     "Picture, prompt and settings of a run; its progress, its end, its result."
-    def __init__(self, backbone='tiny', # name, or a backbone
-                 done=lambda video, recording: None): # called, in the run's thread, when a video has been made
+
+    def __init__(
+        self,
+        backbone='tiny',  # name, or a backbone
+        done=lambda video, recording: None,
+    ):  # called, in the run's thread, when a video has been made
         self.backbone, self.done, self.thread, self.stop = backbone, done, None, threading.Event()
-        self.controls, self.preview = _run_controls(), widgets.Image(layout=widgets.Layout(height='160px', width='max-content'))
-        self.make, self.cancel = (control(widgets.Button, *o) for o in (('Make', 'make a stereo video'), ('Cancel', 'end the run at its next step')))
-        self.bar, self.words, self.result = widgets.IntProgress(description='progress', min=0, max=1), widgets.HTML(), widgets.VBox()
+        self.controls, self.preview = (
+            _run_controls(),
+            widgets.Image(layout=widgets.Layout(height='160px', width='max-content')),
+        )
+        self.make, self.cancel = (
+            control(widgets.Button, *o)
+            for o in (('Make', 'make a stereo video'), ('Cancel', 'end the run at its next step'))
+        )
+        self.bar, self.words, self.result = (
+            widgets.IntProgress(description='progress', min=0, max=1),
+            widgets.HTML(),
+            widgets.VBox(),
+        )
         c, rest = self.controls, ('steps', 'scale', 'right', 'tol', 'seed')
-        super().__init__([_row(c['upload'], c['scene']), self.preview, c['prompt'], _row(*(c[k] for k in rest)), _row(self.make, self.cancel, self.bar), self.words, self.result])
-        c['scene'].observe(self.take_scene, 'value'); c['upload'].observe(self.take_upload, 'value')
-        self.make.on_click(self.start); self.cancel.on_click(lambda _: self.stop.set())
+        super().__init__(
+            [
+                _row(c['upload'], c['scene']),
+                self.preview,
+                c['prompt'],
+                _row(*(c[k] for k in rest)),
+                _row(self.make, self.cancel, self.bar),
+                self.words,
+                self.result,
+            ]
+        )
+        c['scene'].observe(self.take_scene, 'value')
+        c['upload'].observe(self.take_upload, 'value')
+        self.make.on_click(self.start)
+        self.cancel.on_click(lambda _: self.stop.set())
         self.take_scene()
         self.at_rest(True)
 
@@ -481,33 +845,41 @@ def say(self: RunPanel, text: str, wrong: bool = False):
     "Put a sentence below the progress bar."
     self.words.value = f'<p role="{"alert" if wrong else "status"}">{"<b>" if wrong else ""}{html.escape(text)}{"</b>" if wrong else ""}</p>'
 
+
 @patch
 def at_rest(self: RunPanel, rest: bool):
     "Make can be pressed while nothing runs, Cancel while something does."
     self.make.disabled, self.cancel.disabled = not rest, rest
+
 
 @patch
 def take(self: RunPanel, picture):
     "Make the first frame known, and show it."
     self.picture = picture
     d = drawing([resized(picture, 160)], '')
-    with self.preview.hold_sync(): self.preview.format, self.preview.value = d.kind, d.data
+    with self.preview.hold_sync():
+        self.preview.format, self.preview.value = d.kind, d.data
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-047
 @patch
 def take_scene(self: RunPanel, change=None):
     "The picture and the caption of a scene."
     from scz_nb.world.render import scene_picture
+
     picture, self.controls['prompt'].value = scene_picture(self.controls['scene'].value)
     self.take(picture)
+
 
 @patch
 def take_upload(self: RunPanel, change=None):
     "The picture that was chosen."
     chosen = uploaded(self.controls['upload'].value)
-    if chosen is None: return
-    try: self.take(picture_of(*chosen))
-    except SczError as e: self.say(str(e), wrong=True)
+    if chosen is None:
+        return
+    try:
+        self.take(picture_of(*chosen))
+    except SczError as e:
+        self.say(str(e), wrong=True)
     else:
         self.controls['prompt'].value = ''
         self.say(f'{chosen[0]} is the first frame; say in the prompt what happens.')
@@ -516,20 +888,29 @@ def take_upload(self: RunPanel, change=None):
 @patch
 def start(self: RunPanel, button=None):
     "Begin a run in a thread."
-    if not _running.acquire(blocking=False): return self.say('Another run is on; wait for its end, or cancel it.', wrong=True)
+    if not _running.acquire(blocking=False):
+        return self.say('Another run is on; wait for its end, or cancel it.', wrong=True)
     self.stop.clear()
     self.at_rest(False)
     self.bar.value = 0
     self.say('Loading the model.')
     c = self.controls
-    kw = dict(prompt=c['prompt'].value, steps=c['steps'].value, scale=c['scale'].value, seed=c['seed'].value, config={k: c[k].value for k in ('right', 'tol')})
+    kw = dict(
+        prompt=c['prompt'].value,
+        steps=c['steps'].value,
+        scale=c['scale'].value,
+        seed=c['seed'].value,
+        config={k: c[k].value for k in ('right', 'tol')},
+    )
     self.thread = threading.Thread(target=self.work, args=(self.picture, kw), daemon=True)
     self.thread.start()
+
 
 @patch
 def step(self: RunPanel, info: StepInfo, recording: Recording):
     "What happens after every step of a run."
-    if self.stop.is_set(): raise Cancelled
+    if self.stop.is_set():
+        raise Cancelled
     recording(info)
     self.bar.max, self.bar.value = info.total, info.step
     self.say(f'{info.stage}: step {info.step} of {info.total}')
@@ -543,9 +924,16 @@ def work(self: RunPanel, picture, kw: dict):
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter('always', UserWarning)
             video, recording = self.made(picture, kw)
-            self.finish(video, recording, time.monotonic() - begin, [str(n.message) for n in notes if n.category is UserWarning])
-    except Cancelled: self.say('Cancelled.')
-    except SczError as e: self.say(str(e), wrong=True)
+            self.finish(
+                video,
+                recording,
+                time.monotonic() - begin,
+                [str(n.message) for n in notes if n.category is UserWarning],
+            )
+    except Cancelled:
+        self.say('Cancelled.')
+    except SczError as e:
+        self.say(str(e), wrong=True)
     except Exception as e:
         self.say(f'The run has failed: {type(e).__name__}: {e}', wrong=True)
         raise
@@ -555,87 +943,172 @@ def work(self: RunPanel, picture, kw: dict):
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-050
 @patch
-def made(self: RunPanel, picture, kw: dict) -> tuple: # StereoVideo, Recording
+def made(self: RunPanel, picture, kw: dict) -> tuple:  # StereoVideo, Recording
     "The video, and what was seen on the way."
     from scz_nb.models.backbones import load_backbone
     from scz_nb.sampler import run
+
     self.backbone, recording = load_backbone(self.backbone), Recording()
-    return run(picture, backbone=recording.watch(self.backbone), callback=lambda info: self.step(info, recording), progress=False, **kw), recording
+    return run(
+        picture,
+        backbone=recording.watch(self.backbone),
+        callback=lambda info: self.step(info, recording),
+        progress=False,
+        **kw,
+    ), recording
+
 
 @patch
 def finish(self: RunPanel, video, recording: Recording, seconds: float, notes: list):
     "Show what was made."
-    links = widgets.HTML('Save: ' + ', '.join(download_link(video, l) for l in ('side-by-side', 'anaglyph')))
+    links = widgets.HTML(
+        'Save: ' + ', '.join(download_link(video, l) for l in ('side-by-side', 'anaglyph'))
+    )
     old, self.result.children = self.result.children, (stereo_viewer(video), links)
-    for w in old: dismiss(w)
+    for w in old:
+        dismiss(w)
     self.done(video, recording)
-    self.say(' '.join([f"Made in {seconds:.0f} s, {video.meta['calls']} view-steps; {len(recording.steps)} steps are recorded, {recording.nbytes/1e6:.0f} MB.", *notes]))
+    self.say(
+        ' '.join(
+            [
+                f'Made in {seconds:.0f} s, {video.meta["calls"]} view-steps; {len(recording.steps)} steps are recorded, {recording.nbytes / 1e6:.0f} MB.',
+                *notes,
+            ]
+        )
+    )
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-054
-def _first_pages() -> dict: # name of a tab → widget
+def _first_pages() -> dict:  # name of a tab → widget
     "What the tabs show before a run."
     from scz_nb.world.render import render
     from scz_nb.world.scenes import WorldConfig, sample_scene
-    big, small = (WorldConfig(width=w, height=h, frames=n) for w, h, n in ((256, 160, 1), (64, 40, 8)))
+
+    big, small = (
+        WorldConfig(width=w, height=h, frames=n) for w, h, n in ((256, 160, 1), (64, 40, 8))
+    )
     big, small = (render(sample_scene(33, c), c, right=False) for c in (big, small))
     wait = '<p>Make a video first; what was seen on the way is then shown here.</p>'
-    return {'Warp': warp_playground(big.left, big.disparity), 'Depth': depth_explorer(small.left, true=to_numpy(small.disparity)),
-            'Latents': widgets.HTML(wait), 'Repeats': widgets.HTML(wait)}
+    return {
+        'Warp': warp_playground(big.left, big.disparity),
+        'Depth': depth_explorer(small.left, true=to_numpy(small.disparity)),
+        'Latents': widgets.HTML(wait),
+        'Repeats': widgets.HTML(wait),
+    }
+
 
 def studio() -> widgets.Tab:
     "The run panel and the explorers of what it has made."
     boxes = {name: widgets.VBox([w]) for name, w in _first_pages().items()}
+
     def fill(name, make):
         old = boxes[name].children
-        try: boxes[name].children = (make(),)
-        except InputError as e: boxes[name].children = (widgets.HTML(f'<p>{html.escape(str(e))}</p>'),)
-        for w in old: dismiss(w)
+        try:
+            boxes[name].children = (make(),)
+        except InputError as e:
+            boxes[name].children = (widgets.HTML(f'<p>{html.escape(str(e))}</p>'),)
+        for w in old:
+            dismiss(w)
+
     def done(video, recording):
         first = video.left if video.meta['settings']['scale'] >= 0 else video.right
         fill('Warp', lambda: warp_playground(first, video.disparity))
-        fill('Depth', lambda: depth_explorer(first, panel.backbone, **{'of the run': video.disparity}))
+        fill(
+            'Depth',
+            lambda: depth_explorer(first, panel.backbone, **{'of the run': video.disparity}),
+        )
         fill('Latents', lambda: latent_explorer(recording))
         fill('Repeats', lambda: repeat_inspector(recording, video, panel.backbone.decode))
+
     panel = RunPanel(done=done)
     page = widgets.Tab([panel, *boxes.values()])
-    for i, name in enumerate(('Run', *boxes)): page.set_title(i, name)
+    for i, name in enumerate(('Run', *boxes)):
+        page.set_title(i, name)
     return page
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-055
-def app_notebook() -> dict: # as JSON
+def app_notebook() -> dict:  # as JSON
     "The notebook of `scz-nb app`."
-    cell = lambda kind, i, text: dict(cell_type=kind, id=f'app-{i}', metadata={}, source=text) | (dict(outputs=[], execution_count=None) if kind == 'code' else {})
-    cells = [('markdown', "# StereoCrafter-Zero\nA picture and a prompt become a stereo video. Everything runs on this machine."), ('code', "from scz_nb.apps.widgets import studio"), ('code', "studio()")]
+    cell = lambda kind, i, text: (
+        dict(cell_type=kind, id=f'app-{i}', metadata={}, source=text)
+        | (dict(outputs=[], execution_count=None) if kind == 'code' else {})
+    )
+    cells = [
+        (
+            'markdown',
+            '# StereoCrafter-Zero\nA picture and a prompt become a stereo video. Everything runs on this machine.',
+        ),
+        ('code', 'from scz_nb.apps.widgets import studio'),
+        ('code', 'studio()'),
+    ]
     kernel = dict(kernelspec=dict(name='python3', display_name='python3', language='python'))
-    return dict(cells=[cell(k, i, t) for i, (k, t) in enumerate(cells)], metadata=kernel, nbformat=4, nbformat_minor=5)
+    return dict(
+        cells=[cell(k, i, t) for i, (k, t) in enumerate(cells)],
+        metadata=kernel,
+        nbformat=4,
+        nbformat_minor=5,
+    )
+
 
 _template = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {%- block notebook_css -%}{{ super() | replace('rel="stylesheet" href="https:', 'rel="none" data-left-out="https:') }}{%- endblock -%}
-"""                                         # voila's own page, without the fonts that it would fetch from elsewhere
-_extensions = '@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager7', '@voila-dashboards/widgets-manager8'  # others are for notebooks
+"""  # voila's own page, without the fonts that it would fetch from elsewhere
+_extensions = (
+    '@jupyter-widgets/jupyterlab-manager',
+    '@voila-dashboards/widgets-manager7',
+    '@voila-dashboards/widgets-manager8',
+)  # others are for notebooks
 
-def app_files(folder: Path) -> list: # voila's arguments
+
+def app_files(folder: Path) -> list:  # voila's arguments
     "Write the notebook of the page and its template into a folder."
-    template = folder/'voila/templates/scz_nb'
+    template = folder / 'voila/templates/scz_nb'
     template.mkdir(parents=True)
-    (template/'index.html.j2').write_text(_template)
-    (template/'conf.json').write_text(json.dumps(dict(base_template='lab')))
-    (folder/'scz_nb.ipynb').write_text(json.dumps(app_notebook()))
-    return [str(folder/'scz_nb.ipynb'), '--template=scz_nb', *(f'--VoilaConfiguration.extension_allowlist={e}' for e in _extensions)]
+    (template / 'index.html.j2').write_text(_template)
+    (template / 'conf.json').write_text(json.dumps(dict(base_template='lab')))
+    (folder / 'scz_nb.ipynb').write_text(json.dumps(app_notebook()))
+    return [
+        str(folder / 'scz_nb.ipynb'),
+        '--template=scz_nb',
+        *(f'--VoilaConfiguration.extension_allowlist={e}' for e in _extensions),
+    ]
 
 # %% ../../nbs/parts/widgets.ipynb #widgets-056
-def serve_app(port: int = 8866, # on 127.0.0.1
-              browser: bool = True): # open one
+def serve_app(
+    port: int = 8866,  # on 127.0.0.1
+    browser: bool = True,
+):  # open one
     "Serve `studio` as a page for this machine alone, until it is interrupted."
-    if not 0 < port < 65536: raise InputError(f"port {port} cannot be used; it must be a whole number from 1 to 65535.")
-    if find_spec('voila') is None: raise MissingDependency("the page needs voila: pip install 'scz_nb[app]'.")
+    if not 0 < port < 65536:
+        raise InputError(f'port {port} cannot be used; it must be a whole number from 1 to 65535.')
+    if find_spec('voila') is None:
+        raise MissingDependency("the page needs voila: pip install 'scz_nb[app]'.")
     with socket.socket() as s:
-        if s.connect_ex(('127.0.0.1', port)) == 0: raise InputError(f"port {port} is taken; name another one: scz-nb app --port {port + 1}")
+        if s.connect_ex(('127.0.0.1', port)) == 0:
+            raise InputError(
+                f'port {port} is taken; name another one: scz-nb app --port {port + 1}'
+            )
     from voila.app import Voila
-    logging.getLogger('tornado.general').setLevel(logging.ERROR)             # it warns of a setting of voila's own
-    private = ['--KernelManager.transport=ipc'] if os.name == 'posix' else []   # kernels listen on no port
+
+    logging.getLogger('tornado.general').setLevel(
+        logging.ERROR
+    )  # it warns of a setting of voila's own
+    private = (
+        ['--KernelManager.transport=ipc'] if os.name == 'posix' else []
+    )  # kernels listen on no port
     with tempfile.TemporaryDirectory() as d:
         args = app_files(Path(d))
-        os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, (d, os.environ.get('JUPYTER_PATH'))))
+        os.environ['JUPYTER_PATH'] = os.pathsep.join(
+            filter(None, (d, os.environ.get('JUPYTER_PATH')))
+        )
         print(f'http://127.0.0.1:{port}/ (Ctrl-C ends it)', flush=True)
-        Voila.launch_instance([*args, *private, f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0', '--Voila.log_level=ERROR', *([] if browser else ['--no-browser'])])
+        Voila.launch_instance(
+            [
+                *args,
+                *private,
+                f'--port={port}',
+                '--Voila.ip=127.0.0.1',
+                '--Voila.port_retries=0',
+                '--Voila.log_level=ERROR',
+                *([] if browser else ['--no-browser']),
+            ]
+        )

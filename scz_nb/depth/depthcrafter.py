@@ -11,19 +11,28 @@ __all__ = ['small_parts', 'full_parts', 'svd_scheduler', 'time_ids', 'noise_on_v
            'random_depthcrafter', 'DepthCrafter', 'load_depthcrafter']
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-003
-import json, math, re
+import json
+import math
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-import numpy as np, torch
-from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
-from diffusers import ModelMixin
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKLTemporalDecoder,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    UNetSpatioTemporalConditionModel,
+)
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
+
 from ..core import InputError, MissingDependency, NoiseSource, pick_device, to_uint8
 from .maps import to_size
 from ..diffusion.schedule import guide
@@ -36,162 +45,291 @@ from ..models.pipeline import DynamiCrafterPipeline, clip_pixels
 @dataclass(frozen=True)
 class PerFrame:
     "Embeddings that are there for every frame, so that repeating them over the frames changes nothing."
-    each: Tensor # (B·T, 1, C)
+
+    each: Tensor  # (B·T, 1, C)
+
     @property
-    def shape(self): return self.each.shape
-    def repeat_interleave(self, *args, **kw) -> Tensor: return self.each
+    def shape(self):
+        return self.each.shape
+
+    def repeat_interleave(self, *args, **kw) -> Tensor:
+        return self.each
+
 
 class DepthCrafterUNet(UNetSpatioTemporalConditionModel):
     "Stable Video Diffusion's UNet with an embedding for each frame."
-    def forward(self,
-        sample: Tensor, # (B, T, 8, h, w) noisy depth latents, then the video's
-        timestep, # ¼ log σ
-        encoder_hidden_states: Tensor, # (B, T, C) embeddings
-        added_time_ids: Tensor, # (B, 3) frames a second, motion bucket, noise on the video
+
+    def forward(
+        self,
+        sample: Tensor,  # (B, T, 8, h, w) noisy depth latents, then the video's
+        timestep,  # ¼ log σ
+        encoder_hidden_states: Tensor,  # (B, T, C) embeddings
+        added_time_ids: Tensor,  # (B, 3) frames a second, motion bucket, noise on the video
         return_dict: bool = True,
-    ): # with `.sample` (B, T, 4, h, w), velocity
+    ):  # with `.sample` (B, T, 4, h, w), velocity
         "What Stable Video Diffusion's does, each frame with its own embedding."
-        return super().forward(sample, timestep, PerFrame(encoder_hidden_states.flatten(0, 1)[:, None]), added_time_ids, return_dict)
+        return super().forward(
+            sample,
+            timestep,
+            PerFrame(encoder_hidden_states.flatten(0, 1)[:, None]),
+            added_time_ids,
+            return_dict,
+        )
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-009
-small_parts = dict( # the networks in small, for trying things out
-    unet=dict(sample_size=8, block_out_channels=(32, 64), down_block_types=('CrossAttnDownBlockSpatioTemporal', 'DownBlockSpatioTemporal'),
-              up_block_types=('UpBlockSpatioTemporal', 'CrossAttnUpBlockSpatioTemporal'), layers_per_block=1, cross_attention_dim=32, num_attention_heads=(2, 4),
-              num_frames=4, addition_time_embed_dim=32, projection_class_embeddings_input_dim=96),
+small_parts = dict(  # the networks in small, for trying things out
+    unet=dict(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=('CrossAttnDownBlockSpatioTemporal', 'DownBlockSpatioTemporal'),
+        up_block_types=('UpBlockSpatioTemporal', 'CrossAttnUpBlockSpatioTemporal'),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        num_attention_heads=(2, 4),
+        num_frames=4,
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+    ),
     vae=dict(block_out_channels=(32, 32, 32, 32), layers_per_block=1, sample_size=64),
-    image_encoder=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14, projection_dim=32))
-full_parts = dict( # the published ones; the UNet's defaults are its own
-    unet={}, vae=dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=768),
-    image_encoder=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, image_size=224, patch_size=14, projection_dim=1024))
-svd_scheduler = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', prediction_type='v_prediction', sigma_min=0.002, sigma_max=700.,
-                     timestep_spacing='leading', timestep_type='continuous', use_karras_sigmas=True, steps_offset=1)
+    image_encoder=dict(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+        projection_dim=32,
+    ),
+)
+full_parts = dict(  # the published ones; the UNet's defaults are its own
+    unet={},
+    vae=dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=768),
+    image_encoder=dict(
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=32,
+        num_attention_heads=16,
+        image_size=224,
+        patch_size=14,
+        projection_dim=1024,
+    ),
+)
+svd_scheduler = dict(
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule='scaled_linear',
+    prediction_type='v_prediction',
+    sigma_min=0.002,
+    sigma_max=700.0,
+    timestep_spacing='leading',
+    timestep_type='continuous',
+    use_karras_sigmas=True,
+    steps_offset=1,
+)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-013
 def karras_sigmas(
-    scheduler, # Stable Video Diffusion's `EulerDiscreteScheduler`
-    steps: int, # from 1
-) -> Tensor: # (steps + 1,) falling; the last is 0
+    scheduler,  # Stable Video Diffusion's `EulerDiscreteScheduler`
+    steps: int,  # from 1
+) -> Tensor:  # (steps + 1,) falling; the last is 0
     "Noise levels of a run."
-    if not (isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1): raise InputError(f'the number of steps must be a whole number from 1; got {steps!r}.')
-    s = EulerDiscreteScheduler.from_config(scheduler.config)                # one's own: a scheduler remembers where it is
+    if not (isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1):
+        raise InputError(f'the number of steps must be a whole number from 1; got {steps!r}.')
+    s = EulerDiscreteScheduler.from_config(
+        scheduler.config
+    )  # one's own: a scheduler remembers where it is
     s.set_timesteps(steps)
     return s.sigmas
 
+
 def velocity_to_x0(
-    x: Tensor, # x0 + σ·ε
-    v: Tensor, # the network's answer to x/√(1+σ²)
+    x: Tensor,  # x0 + σ·ε
+    v: Tensor,  # the network's answer to x/√(1+σ²)
     sigma: float,
-) -> Tensor: # x̂0
+) -> Tensor:  # x̂0
     "The clean latent that a velocity stands for."
-    c = (1 + sigma**2)**-0.5
-    return c*c*x - sigma*c*v
+    c = (1 + sigma**2) ** -0.5
+    return c * c * x - sigma * c * v
+
 
 def euler_step(
-    x: Tensor, x0: Tensor, # noisy latent, clean one as guessed
-    sigma: float, after: float, # noise level now and afterwards
-) -> Tensor: # x at the noise level `after`
+    x: Tensor,
+    x0: Tensor,  # noisy latent, clean one as guessed
+    sigma: float,
+    after: float,  # noise level now and afterwards
+) -> Tensor:  # x at the noise level `after`
     "Straight towards x̂0, as far as the noise level falls."
-    return x0 + after/sigma*(x - x0)
+    return x0 + after / sigma * (x - x0)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-019
 def dissolve_sigma(
-    scheduler, # Stable Video Diffusion's
-    strength: int, # 0 (none) to 50
-) -> float: # σ
+    scheduler,  # Stable Video Diffusion's
+    strength: int,  # 0 (none) to 50
+) -> float:  # σ
     "Noise level for which the clean latent is taken: entry 50 − strength of 50 steps."
-    try: n = int(strength) if int(strength) == strength else -1
-    except (TypeError, ValueError, OverflowError): n = -1
-    if isinstance(strength, bool) or not 0 <= n <= 50: raise InputError(f'dissolving strength must be a whole number from 0 (none) to 50; got {strength!r}.')
+    try:
+        n = int(strength) if int(strength) == strength else -1
+    except (TypeError, ValueError, OverflowError):
+        n = -1
+    if isinstance(strength, bool) or not 0 <= n <= 50:
+        raise InputError(
+            f'dissolving strength must be a whole number from 0 (none) to 50; got {strength!r}.'
+        )
     return karras_sigmas(scheduler, 50)[50 - n].item()
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-023
-time_ids, noise_on_video = (7., 127., 0.02), 0.02                            # frames a second, motion bucket, noise; all from the training
+time_ids, noise_on_video = (
+    (7.0, 127.0, 0.02),
+    0.02,
+)  # frames a second, motion bucket, noise; all from the training
+
 
 def fit_size(
-    height: int, width: int, # of the frames, pixels
-    longest: int = 1024, # the longer side is at most this
-) -> tuple: # height and width, multiples of 64
+    height: int,
+    width: int,  # of the frames, pixels
+    longest: int = 1024,  # the longer side is at most this
+) -> tuple:  # height and width, multiples of 64
     "The size at which DepthCrafter looks at a video."
-    size = [round(n/64)*64 for n in (height, width)]
-    return tuple(size if max(size) <= longest else [max(round(n*longest/max(height, width)/64), 1)*64 for n in (height, width)])
+    size = [round(n / 64) * 64 for n in (height, width)]
+    return tuple(
+        size
+        if max(size) <= longest
+        else [max(round(n * longest / max(height, width) / 64), 1) * 64 for n in (height, width)]
+    )
 
-def check_video(video # (T, H, W, 3) uint8, or float in [0, 1]
-               ) -> np.ndarray: # uint8
+
+def check_video(
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+) -> np.ndarray:  # uint8
     "The frames, or what is wrong with them."
     frames = to_uint8(video)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape: raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
     t, h, w, _ = frames.shape
-    if t < 2: raise InputError("DepthCrafter looks at a video: it needs 2 frames or more, got 1; for a picture use depth='depth-anything-v2-small'.")
-    if min(h, w) < 64: raise InputError(f'DepthCrafter needs frames of 64×64 pixels or more; these are {w}×{h}: enlarge them, or use another estimator.')
+    if t < 2:
+        raise InputError(
+            "DepthCrafter looks at a video: it needs 2 frames or more, got 1; for a picture use depth='depth-anything-v2-small'."
+        )
+    if min(h, w) < 64:
+        raise InputError(
+            f'DepthCrafter needs frames of 64×64 pixels or more; these are {w}×{h}: enlarge them, or use another estimator.'
+        )
     return frames
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-024
-def to_pixels(frames, size: tuple) -> Tensor: # (T, H, W, 3) uint8 to (T, 3, *size) in [-1, 1]
+def to_pixels(frames, size: tuple) -> Tensor:  # (T, H, W, 3) uint8 to (T, 3, *size) in [-1, 1]
     "Frames at the network's size."
     x = torch.tensor(frames).permute(0, 3, 1, 2).float()
-    return (x if x.shape[2:] == tuple(size) else F.interpolate(x, tuple(size), mode='bilinear', antialias=True).clamp(0, 255))/127.5 - 1
+    return (
+        x
+        if x.shape[2:] == tuple(size)
+        else F.interpolate(x, tuple(size), mode='bilinear', antialias=True).clamp(0, 255)
+    ) / 127.5 - 1
+
 
 @dataclass(frozen=True)
 class GivenVideo:
     "What the UNet is told besides the noisy latents."
-    embeddings: Tensor # (1, T, C) what CLIP sees in each frame
-    latents: Tensor # (1, T, 4, h, w) of the video
-    def __len__(self) -> int: return self.latents.shape[1]
-    def __getitem__(self, at: slice): return GivenVideo(self.embeddings[:, at], self.latents[:, at])
+
+    embeddings: Tensor  # (1, T, C) what CLIP sees in each frame
+    latents: Tensor  # (1, T, 4, h, w) of the video
+
+    def __len__(self) -> int:
+        return self.latents.shape[1]
+
+    def __getitem__(self, at: slice):
+        return GivenVideo(self.embeddings[:, at], self.latents[:, at])
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-029
 def windows(
-    frames: int, # of the video
-    size: int = 110, # frames that the network takes at once
-    overlap: int = 25, # frames that two neighbours share
-) -> list: # (begin, end) of each window
+    frames: int,  # of the video
+    size: int = 110,  # frames that the network takes at once
+    overlap: int = 25,  # frames that two neighbours share
+) -> list:  # (begin, end) of each window
     "Where the windows of a video lie; a video that fits goes at once."
-    if not 0 <= overlap < size: raise InputError(f'windows of {size} frames cannot overlap by {overlap}; the overlap must be from 0 to {size - 1}.')
+    if not 0 <= overlap < size:
+        raise InputError(
+            f'windows of {size} frames cannot overlap by {overlap}; the overlap must be from 0 to {size - 1}.'
+        )
     step = size - overlap
-    return [(b, min(b + size, frames)) for b in range(0, max(frames - overlap, 1), step)] if frames > size else [(0, frames)]
+    return (
+        [(b, min(b + size, frames)) for b in range(0, max(frames - overlap, 1), step)]
+        if frames > size
+        else [(0, frames)]
+    )
 
-def fade_in(overlap: int) -> Tensor: # (overlap,) from 0 to 1
+
+def fade_in(overlap: int) -> Tensor:  # (overlap,) from 0 to 1
     "The weight of the new window on each frame that it shares with the old one; the old one has the rest."
     return torch.linspace(0, 1, overlap)
 
+
 def crossfade(
-    old: Tensor, new: Tensor, # (1, T, …), (1, T', …); the last frames of one are the first of the other
+    old: Tensor,
+    new: Tensor,  # (1, T, …), (1, T', …); the last frames of one are the first of the other
     overlap: int,
-) -> Tensor: # (1, T + T' − overlap, …)
+) -> Tensor:  # (1, T + T' − overlap, …)
     "Two windows as one: a linear blend where they overlap."
-    w = fade_in(overlap).to(new).view(1, -1, *[1]*(new.ndim - 2))
-    both = (1 - w)*old[:, old.shape[1] - overlap:] + w*new[:, :overlap]
-    return torch.cat([old[:, :old.shape[1] - overlap], both, new[:, overlap:]], 1)
+    w = fade_in(overlap).to(new).view(1, -1, *[1] * (new.ndim - 2))
+    both = (1 - w) * old[:, old.shape[1] - overlap :] + w * new[:, :overlap]
+    return torch.cat([old[:, : old.shape[1] - overlap], both, new[:, overlap:]], 1)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-032
 @dataclass
 class DepthCrafterOutput(BaseOutput):
     "The pipeline's result."
-    depth: Tensor # (T, H, W) float32 on the CPU: inverse depth from 0 to 1, large = near, before any stretching
-    latents: Tensor # (1, T, 4, h, w) of the depth
+
+    depth: Tensor  # (T, H, W) float32 on the CPU: inverse depth from 0 to 1, large = near, before any stretching
+    latents: Tensor  # (1, T, 4, h, w) of the depth
+
 
 class DepthCrafterPipeline(DiffusionPipeline):
     "Depth of a video by a video diffusion model."
+
     model_cpu_offload_seq = 'image_encoder->unet->vae'
     _callback_tensor_inputs = ['latents']
-    def __init__(self,
-        unet, # `DepthCrafterUNet`
-        vae, # AutoencoderKLTemporalDecoder
-        image_encoder, # CLIPVisionModelWithProjection
-        scheduler, # EulerDiscreteScheduler of Stable Video Diffusion
+
+    def __init__(
+        self,
+        unet,  # `DepthCrafterUNet`
+        vae,  # AutoencoderKLTemporalDecoder
+        image_encoder,  # CLIPVisionModelWithProjection
+        scheduler,  # EulerDiscreteScheduler of Stable Video Diffusion
     ):
         super().__init__()
         self.register_modules(unet=unet, vae=vae, image_encoder=image_encoder, scheduler=scheduler)
         _check_fit(unet, vae, image_encoder, scheduler)
 
+
 def _check_fit(unet, vae, image_encoder, scheduler):
     "Raise when the parts are not those of DepthCrafter."
-    u, s, z, c = unet.config, scheduler.config, vae.config.latent_channels, image_encoder.config.projection_dim
-    if (u.in_channels, u.out_channels) != (2*z, z): raise InputError(f'the UNet takes {u.in_channels} channels and gives {u.out_channels}; DepthCrafter takes {2*z} (noise and video) and gives {z}: it is another network.')
-    if u.cross_attention_dim != c: raise InputError(f'the UNet wants embeddings of {u.cross_attention_dim} numbers and the image tower gives {c}; take the parts of one model.')
-    if (s.prediction_type, s.timestep_type, s.use_karras_sigmas) != ('v_prediction', 'continuous', True): raise InputError("the scheduler is not Stable Video Diffusion's (v-prediction, continuous timesteps, Karras sigmas); take its folder 'scheduler'.")
+    u, s, z, c = (
+        unet.config,
+        scheduler.config,
+        vae.config.latent_channels,
+        image_encoder.config.projection_dim,
+    )
+    if (u.in_channels, u.out_channels) != (2 * z, z):
+        raise InputError(
+            f'the UNet takes {u.in_channels} channels and gives {u.out_channels}; DepthCrafter takes {2 * z} (noise and video) and gives {z}: it is another network.'
+        )
+    if u.cross_attention_dim != c:
+        raise InputError(
+            f'the UNet wants embeddings of {u.cross_attention_dim} numbers and the image tower gives {c}; take the parts of one model.'
+        )
+    if (s.prediction_type, s.timestep_type, s.use_karras_sigmas) != (
+        'v_prediction',
+        'continuous',
+        True,
+    ):
+        raise InputError(
+            "the scheduler is not Stable Video Diffusion's (v-prediction, continuous timesteps, Karras sigmas); take its folder 'scheduler'."
+        )
 
-DepthCrafterPipeline.from_pretrained = classmethod(DynamiCrafterPipeline.from_pretrained.__func__)   # the same checks, the same alignment (part pipeline)
+
+DepthCrafterPipeline.from_pretrained = classmethod(
+    DynamiCrafterPipeline.from_pretrained.__func__
+)  # the same checks, the same alignment (part pipeline)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-034
 @contextmanager
@@ -199,102 +337,151 @@ def _exact(vae):
     "The autoencoder in float32 where half precision is too small for it."
     dtype = vae.dtype
     more = torch.float32 if dtype == torch.float16 and vae.config.force_upcast else dtype
-    try: yield torch.nn.Module.to(vae, more)
-    finally: torch.nn.Module.to(vae, dtype)
+    try:
+        yield torch.nn.Module.to(vae, more)
+    finally:
+        torch.nn.Module.to(vae, dtype)
+
 
 @patch
-def _encode(self: DepthCrafterPipeline, pieces) -> Tensor: # pieces of (T, 3, H, W) in [-1, 1] to (1, T, 4, h, w) float32
+def _encode(
+    self: DepthCrafterPipeline, pieces
+) -> Tensor:  # pieces of (T, 3, H, W) in [-1, 1] to (1, T, 4, h, w) float32
     "Latents as the autoencoder gives them: the middle of what it thinks possible."
-    with _exact(self.vae) as vae: return torch.cat([vae.encode(p.to(self._execution_device, vae.dtype)).latent_dist.mode() for p in pieces])[None].float()
+    with _exact(self.vae) as vae:
+        return torch.cat(
+            [vae.encode(p.to(self._execution_device, vae.dtype)).latent_dist.mode() for p in pieces]
+        )[None].float()
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-035
 @patch
 @torch.no_grad()
-def condition(self: DepthCrafterPipeline,
-    video, # (T, H, W, 3) uint8, or float in [0, 1]
-    generator: torch.Generator|None = None, # source of the noise on the video
-    longest: int = 1024, # pixels of the longer side
-    chunk: int = 8, # frames at once
+def condition(
+    self: DepthCrafterPipeline,
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    generator: torch.Generator | None = None,  # source of the noise on the video
+    longest: int = 1024,  # pixels of the longer side
+    chunk: int = 8,  # frames at once
 ) -> GivenVideo:
     "What the UNet is told of a video, encoded once for all steps."
     frames = check_video(video)
     size, tower = fit_size(*frames.shape[1:3], longest), self.image_encoder
-    pieces = lambda: (to_pixels(frames[i:i + chunk], size) for i in range(0, len(frames), chunk))
-    noisy = lambda p: torch.stack([f + noise_on_video*randn_tensor(f.shape, generator=generator, device=f.device) for f in p])     # frame by frame: whatever the chunk
-    seen = [tower(clip_pixels(p.to(self._execution_device), tower.config.image_size).to(tower.dtype)).image_embeds for p in pieces()]
+    pieces = lambda: (to_pixels(frames[i : i + chunk], size) for i in range(0, len(frames), chunk))
+    noisy = lambda p: torch.stack(
+        [
+            f + noise_on_video * randn_tensor(f.shape, generator=generator, device=f.device)
+            for f in p
+        ]
+    )  # frame by frame: whatever the chunk
+    seen = [
+        tower(
+            clip_pixels(p.to(self._execution_device), tower.config.image_size).to(tower.dtype)
+        ).image_embeds
+        for p in pieces()
+    ]
     return GivenVideo(torch.cat(seen)[None].float(), self._encode(noisy(p) for p in pieces()))
+
 
 @patch
 @torch.no_grad()
-def encode_depth(self: DepthCrafterPipeline, near: Tensor, longest: int = 1024, chunk: int = 8) -> Tensor: # (T, H, W) in [0, 1] to (1, T, 4, h, w)
+def encode_depth(
+    self: DepthCrafterPipeline, near: Tensor, longest: int = 1024, chunk: int = 8
+) -> Tensor:  # (T, H, W) in [0, 1] to (1, T, 4, h, w)
     "Latents of a depth map, as the UNet makes them."
-    x = to_size(near.float().cpu(), fit_size(*near.shape[1:], longest))[:, None].expand(-1, 3, -1, -1)*2 - 1
-    return self._encode(x.split(chunk))*self.vae.config.scaling_factor
+    x = (
+        to_size(near.float().cpu(), fit_size(*near.shape[1:], longest))[:, None].expand(
+            -1, 3, -1, -1
+        )
+        * 2
+        - 1
+    )
+    return self._encode(x.split(chunk)) * self.vae.config.scaling_factor
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-036
 @patch
 @torch.no_grad()
-def decode(self: DepthCrafterPipeline,
-    x: Tensor, # (1, T, 4, h, w) depth latents
-    size: tuple, # (H, W) of the frames
-    chunk: int = 8, # frames at once
-) -> Tensor: # (T, H, W) float32 on the CPU, from 0 to 1
+def decode(
+    self: DepthCrafterPipeline,
+    x: Tensor,  # (1, T, 4, h, w) depth latents
+    size: tuple,  # (H, W) of the frames
+    chunk: int = 8,  # frames at once
+) -> Tensor:  # (T, H, W) float32 on the CPU, from 0 to 1
     "Inverse depth: the mean of the three channels."
-    pieces = (x[0]/self.vae.config.scaling_factor).to(self.vae.dtype).split(chunk)
-    grey = torch.cat([self.vae.decode(p, num_frames=len(p)).sample.float().clamp(-1, 1).mean(1).cpu() for p in pieces])
-    return to_size((grey + 1)/2, size)
+    pieces = (x[0] / self.vae.config.scaling_factor).to(self.vae.dtype).split(chunk)
+    grey = torch.cat(
+        [
+            self.vae.decode(p, num_frames=len(p)).sample.float().clamp(-1, 1).mean(1).cpu()
+            for p in pieces
+        ]
+    )
+    return to_size((grey + 1) / 2, size)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-037
 @patch
 @torch.no_grad()
-def denoise(self: DepthCrafterPipeline,
-    x: Tensor, # (1, T, 4, h, w) float32, noisy by σ
+def denoise(
+    self: DepthCrafterPipeline,
+    x: Tensor,  # (1, T, 4, h, w) float32, noisy by σ
     sigma: float,
     given: GivenVideo,
-    guidance: float = 1., # 1: none
-) -> Tensor: # x̂0
+    guidance: float = 1.0,  # 1: none
+) -> Tensor:  # x̂0
     "The clean latents as the network guesses them."
-    dtype, at = self.unet.dtype, torch.tensor(math.log(sigma)/4, device=x.device)
-    ids, c = torch.tensor([time_ids], device=x.device, dtype=dtype), (1 + sigma**2)**-0.5
-    say = lambda e, z: self.unet(torch.cat([c*x, z], 2).to(dtype), at, e.to(dtype), ids).sample.to(x.dtype)
+    dtype, at = self.unet.dtype, torch.tensor(math.log(sigma) / 4, device=x.device)
+    ids, c = torch.tensor([time_ids], device=x.device, dtype=dtype), (1 + sigma**2) ** -0.5
+    say = lambda e, z: self.unet(
+        torch.cat([c * x, z], 2).to(dtype), at, e.to(dtype), ids
+    ).sample.to(x.dtype)
     v = say(given.embeddings, given.latents)
-    if guidance != 1: v = guide(v, say(torch.zeros_like(given.embeddings), torch.zeros_like(given.latents)), guidance)
+    if guidance != 1:
+        v = guide(
+            v, say(torch.zeros_like(given.embeddings), torch.zeros_like(given.latents)), guidance
+        )
     return velocity_to_x0(x, v, sigma)
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-039
 @patch
 @torch.no_grad()
-def sample(self: DepthCrafterPipeline,
+def sample(
+    self: DepthCrafterPipeline,
     given: GivenVideo,
-    noise: Tensor, # (1, T', 4, h, w) of one window, spread 1
-    sigmas: list, # falling, from `karras_sigmas`
-    guidance: float = 1.,
-    size: int = 110, overlap: int = 25, # of the windows
-    step = lambda i, sigma, x: x, # called after each step: number, noise level, latents; gives back the latents
-) -> Tensor: # (1, T, 4, h, w) depth latents
+    noise: Tensor,  # (1, T', 4, h, w) of one window, spread 1
+    sigmas: list,  # falling, from `karras_sigmas`
+    guidance: float = 1.0,
+    size: int = 110,
+    overlap: int = 25,  # of the windows
+    step=lambda i, sigma, x: (
+        x
+    ),  # called after each step: number, noise level, latents; gives back the latents
+) -> Tensor:  # (1, T, 4, h, w) depth latents
     "All steps of all windows from noise on."
     out, s0 = None, sigmas[0]
     for begin, end in windows(len(given), size, overlap):
-        eps = noise[:, torch.arange(begin, end) % noise.shape[1]]            # a frame keeps its noise
-        x = (1 + s0**2)**0.5*eps
-        if begin and overlap: x[:, :overlap] = out[:, -overlap:] + s0*eps[:, :overlap]
-        for i, (s, after) in enumerate(pairwise(sigmas)): x = step(i, s, euler_step(x, self.denoise(x, s, given[begin:end], guidance), s, after))
+        eps = noise[:, torch.arange(begin, end) % noise.shape[1]]  # a frame keeps its noise
+        x = (1 + s0**2) ** 0.5 * eps
+        if begin and overlap:
+            x[:, :overlap] = out[:, -overlap:] + s0 * eps[:, :overlap]
+        for i, (s, after) in enumerate(pairwise(sigmas)):
+            x = step(i, s, euler_step(x, self.denoise(x, s, given[begin:end], guidance), s, after))
         out = x if out is None else crossfade(out, x, overlap)
     return out
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-040
 @patch
 @torch.no_grad()
-def dissolve(self: DepthCrafterPipeline,
-    x: Tensor, # (1, T, 4, h, w) depth latents, clean
-    strength: int, # 0 (none) to 50 (only what the network guesses from the video)
+def dissolve(
+    self: DepthCrafterPipeline,
+    x: Tensor,  # (1, T, 4, h, w) depth latents, clean
+    strength: int,  # 0 (none) to 50 (only what the network guesses from the video)
     given: GivenVideo,
-    guidance: float = 1.,
-    size: int = 110, overlap: int = 25, # of the windows
-) -> Tensor: # x̂0
+    guidance: float = 1.0,
+    size: int = 110,
+    overlap: int = 25,  # of the windows
+) -> Tensor:  # x̂0
     "Eq. 5 as released: take the clean latents for noisy ones and let the network remove in one step what it takes for noise."
     sigma, out = dissolve_sigma(self.scheduler, strength), None
-    if sigma == 0: return x
+    if sigma == 0:
+        return x
     for begin, end in windows(len(given), size, overlap):
         part = self.denoise(x[:, begin:end], sigma, given[begin:end], guidance)
         out = part if out is None else crossfade(out, part, overlap)
@@ -303,183 +490,319 @@ def dissolve(self: DepthCrafterPipeline,
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-041
 @patch
 @torch.no_grad()
-def __call__(self: DepthCrafterPipeline,
-    video, # (T, H, W, 3) uint8, or float in [0, 1]; 64×64 or more
+def __call__(
+    self: DepthCrafterPipeline,
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]; 64×64 or more
     num_inference_steps: int = 5,
-    guidance_scale: float = 1., # 1: none; the released program has 1.2 for 25 steps
-    window_size: int = 110, # frames at once
-    overlap: int = 25, # frames that two windows share
-    longest: int = 1024, # pixels of the longer side
-    strength: int = 0, # of dissolving (Eq. 5), 0 (none) to 50
-    chunk: int = 8, # frames at once in the autoencoder and the image tower
-    generator: torch.Generator|None = None, # source of all noise
-    callback_on_step_end=None, # called with the pipeline, the step, σ and {'latents': …}; gives back such a dict
+    guidance_scale: float = 1.0,  # 1: none; the released program has 1.2 for 25 steps
+    window_size: int = 110,  # frames at once
+    overlap: int = 25,  # frames that two windows share
+    longest: int = 1024,  # pixels of the longer side
+    strength: int = 0,  # of dissolving (Eq. 5), 0 (none) to 50
+    chunk: int = 8,  # frames at once in the autoencoder and the image tower
+    generator: torch.Generator | None = None,  # source of all noise
+    callback_on_step_end=None,  # called with the pipeline, the step, σ and {'latents': …}; gives back such a dict
     return_dict: bool = True,
 ):
     "Inverse depth of a video."
     frames, sigmas = check_video(video), karras_sigmas(self.scheduler, num_inference_steps).tolist()
     dissolve_sigma(self.scheduler, strength)
-    total = num_inference_steps*len(windows(len(frames), window_size, overlap))
+    total = num_inference_steps * len(windows(len(frames), window_size, overlap))
     try:
         given = self.condition(frames, generator, longest, chunk)
-        noise = randn_tensor((1, min(len(frames), window_size), *given.latents.shape[2:]), generator=generator, device=self._execution_device)
-        with self.progress_bar(total=total) as bar: x = self.sample(given, noise, sigmas, guidance_scale, window_size, overlap, self._reporter(bar, callback_on_step_end))
+        noise = randn_tensor(
+            (1, min(len(frames), window_size), *given.latents.shape[2:]),
+            generator=generator,
+            device=self._execution_device,
+        )
+        with self.progress_bar(total=total) as bar:
+            x = self.sample(
+                given,
+                noise,
+                sigmas,
+                guidance_scale,
+                window_size,
+                overlap,
+                self._reporter(bar, callback_on_step_end),
+            )
         x = self.dissolve(x, strength, given, guidance_scale, window_size, overlap)
         out = DepthCrafterOutput(self.decode(x, frames.shape[1:3], chunk), x)
-    finally: self.maybe_free_model_hooks()
+    finally:
+        self.maybe_free_model_hooks()
     return out if return_dict else out.to_tuple()
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-042
 @patch
 def _reporter(self: DepthCrafterPipeline, bar, callback):
     "What is done after each step."
+
     def step(i, sigma, x):
         bar.update()
         return x if callback is None else callback(self, i, sigma, {'latents': x}).get('latents', x)
+
     return step
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-044
 def build_parts(
-    size: dict = full_parts, # or `small_parts`
-) -> dict: # component → network
+    size: dict = full_parts,  # or `small_parts`
+) -> dict:  # component → network
     "The three networks, made and not loaded."
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     n = len(size['vae']['block_out_channels'])
-    return dict(unet=DepthCrafterUNet(**size['unet']), vae=AutoencoderKLTemporalDecoder(**size['vae'], down_block_types=('DownEncoderBlock2D',)*n),
-                image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu')))
+    return dict(
+        unet=DepthCrafterUNet(**size['unet']),
+        vae=AutoencoderKLTemporalDecoder(
+            **size['vae'], down_block_types=('DownEncoderBlock2D',) * n
+        ),
+        image_encoder=CLIPVisionModelWithProjection(
+            CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu')
+        ),
+    )
+
 
 def random_depthcrafter(
     size: dict = small_parts,
     seed: int = 0,
 ) -> DepthCrafterPipeline:
     "A pipeline with random weights, to try the machinery without 5 GB; it knows nothing of depth."
-    with torch.random.fork_rng(devices=[]): nets = build_parts(size)        # fork: what is drawn here and thrown away is nobody else's
+    with torch.random.fork_rng(devices=[]):
+        nets = build_parts(size)  # fork: what is drawn here and thrown away is nobody else's
     g = torch.Generator().manual_seed(seed)
     for net in nets.values():
         for name, p in net.eval().named_parameters():
-            x = torch.randn(p.shape, generator=g) * (0.02 if p.ndim < 2 else p[0].numel()**-0.5)
+            x = torch.randn(p.shape, generator=g) * (0.02 if p.ndim < 2 else p[0].numel() ** -0.5)
             p.data = x + 1 if p.ndim == 1 and name.endswith('.weight') else x
     return DepthCrafterPipeline(**nets, scheduler=EulerDiscreteScheduler(**svd_scheduler))
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-054
 def _library(name: str):
     "The class of a part."
-    if name != 'image_encoder': return dict(unet=DepthCrafterUNet, vae=AutoencoderKLTemporalDecoder, scheduler=EulerDiscreteScheduler)[name]
-    try: from transformers import CLIPVisionModelWithProjection
-    except ImportError: raise MissingDependency("DepthCrafter's image tower needs transformers: pip install 'scz_nb[hub]'.") from None
+    if name != 'image_encoder':
+        return dict(
+            unet=DepthCrafterUNet,
+            vae=AutoencoderKLTemporalDecoder,
+            scheduler=EulerDiscreteScheduler,
+        )[name]
+    try:
+        from transformers import CLIPVisionModelWithProjection
+    except ImportError:
+        raise MissingDependency(
+            "DepthCrafter's image tower needs transformers: pip install 'scz_nb[hub]'."
+        ) from None
     return CLIPVisionModelWithProjection
 
-def _class_name(config: Path) -> str|None:
+
+def _class_name(config: Path) -> str | None:
     "What class wrote a folder, if it says so."
-    try: return json.loads(config.read_text()).get('_class_name')
-    except (OSError, ValueError): return None
+    try:
+        return json.loads(config.read_text()).get('_class_name')
+    except (OSError, ValueError):
+        return None
+
 
 def _check_folder(folder: Path):
     "Raise when a folder cannot hold DepthCrafter."
-    if not folder.is_dir(): raise InputError(f'{folder} is not there; give a folder that save_pretrained wrote, or none for the hub.')
+    if not folder.is_dir():
+        raise InputError(
+            f'{folder} is not there; give a folder that save_pretrained wrote, or none for the hub.'
+        )
     for name in ('unet', 'vae', 'image_encoder', 'scheduler'):
-        if not (folder/name).is_dir(): raise InputError(f'{folder} has no folder {name!r}; DepthCrafter has unet, vae, image_encoder and scheduler, as save_pretrained writes them.')
-    if [_class_name(folder/f) for f in ('model_index.json', 'unet/config.json')] == ['StableVideoDiffusionPipeline', 'UNetSpatioTemporalConditionModel']:
-        raise InputError(f"{folder}/unet is Stable Video Diffusion's own UNet, which makes pictures; put the files of {hub['unet'].repo} there (if they are, write \"DepthCrafterUNet\" as _class_name into its config.json).")
+        if not (folder / name).is_dir():
+            raise InputError(
+                f'{folder} has no folder {name!r}; DepthCrafter has unet, vae, image_encoder and scheduler, as save_pretrained writes them.'
+            )
+    if [_class_name(folder / f) for f in ('model_index.json', 'unet/config.json')] == [
+        'StableVideoDiffusionPipeline',
+        'UNetSpatioTemporalConditionModel',
+    ]:
+        raise InputError(
+            f'{folder}/unet is Stable Video Diffusion\'s own UNet, which makes pictures; put the files of {hub["unet"].repo} there (if they are, write "DepthCrafterUNet" as _class_name into its config.json).'
+        )
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
-_wanted = dict(unet=['config.json', 'diffusion_pytorch_model.safetensors'],
-               svd=['scheduler/*', *(f'{p}/{f}' for p in ('vae', 'image_encoder') for f in ('config.json', '*.fp16.safetensors'))])
+_wanted = dict(
+    unet=['config.json', 'diffusion_pytorch_model.safetensors'],
+    svd=[
+        'scheduler/*',
+        *(
+            f'{p}/{f}'
+            for p in ('vae', 'image_encoder')
+            for f in ('config.json', '*.fp16.safetensors')
+        ),
+    ],
+)
+
 
 def _why(e: Exception) -> str:
     "The first sentence of an error."
     return re.split(r'\.\s|\n', str(e).strip() or type(e).__name__)[0][:200].rstrip('.:')
 
+
 def _fetch(key: str) -> Path:
     "The folder with the files of one of `hub`, downloaded if they are not here; what was cut off goes on."
     import huggingface_hub
+
     m = hub[key]
-    try: return Path(huggingface_hub.snapshot_download(m.repo, revision=m.revision, allow_patterns=_wanted[key]))
-    except Exception as e:                                                   # a dozen kinds, by what is wrong and where
-        raise MissingDependency(f'depthcrafter cannot be downloaded from {m.url} ({_why(e)}); check the connection, log in with hf auth login if its page asks for it, or give a folder that save_pretrained wrote.') from None
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                m.repo, revision=m.revision, allow_patterns=_wanted[key]
+            )
+        )
+    except Exception as e:  # a dozen kinds, by what is wrong and where
+        raise MissingDependency(
+            f'depthcrafter cannot be downloaded from {m.url} ({_why(e)}); check the connection, log in with hf auth login if its page asks for it, or give a folder that save_pretrained wrote.'
+        ) from None
+
 
 def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     "A part of DepthCrafter from its folder, whole."
     net = name != 'scheduler'
     half = not [*where.glob('*model.safetensors')] and [*where.glob('*.fp16.safetensors')]
-    kw = dict(output_loading_info=True, use_safetensors=True, dtype=dtype, **(dict(variant='fp16') if half else {})) if net else {}
-    try: part = _library(name).from_pretrained(where, **kw)
-    except Exception as e: raise InputError(f'the {name} of DepthCrafter cannot be loaded from {where} ({_why(e)}); {remedy}.') from None
-    if not net: return part
-    if lost := sorted(part[1]['missing_keys']): raise InputError(f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; it is another network, or {remedy}.')
+    kw = (
+        dict(
+            output_loading_info=True,
+            use_safetensors=True,
+            dtype=dtype,
+            **(dict(variant='fp16') if half else {}),
+        )
+        if net
+        else {}
+    )
+    try:
+        part = _library(name).from_pretrained(where, **kw)
+    except Exception as e:
+        raise InputError(
+            f'the {name} of DepthCrafter cannot be loaded from {where} ({_why(e)}); {remedy}.'
+        ) from None
+    if not net:
+        return part
+    if lost := sorted(part[1]['missing_keys']):
+        raise InputError(
+            f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; it is another network, or {remedy}.'
+        )
     return aligned(part[0].eval())
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
 class DepthCrafter:
     "DepthCrafter as a function: video uint8 (T, H, W, 3) → disparity (T, H, W) float32 in [0, 1], near = 1."
+
     name = 'depthcrafter'
-    def __init__(self,
+
+    def __init__(
+        self,
         pipe: DepthCrafterPipeline,
-        device: str|None = None, # where it computes; None: cuda where there is one
+        device: str | None = None,  # where it computes; None: cuda where there is one
         steps: int = 5,
-        guidance: float = 1., # 1: none
-        window: int = 110, overlap: int = 25, # frames at once, and shared by two windows
-        longest: int = 1024, # pixels of the longer side
-        seed: int = 0, # of all noise
-        progress: bool = False, # show a bar
+        guidance: float = 1.0,  # 1: none
+        window: int = 110,
+        overlap: int = 25,  # frames at once, and shared by two windows
+        longest: int = 1024,  # pixels of the longer side
+        seed: int = 0,  # of all noise
+        progress: bool = False,  # show a bar
     ):
         self.pipe, self.device, self.seed, self.longest = pipe, pick_device(device), seed, longest
-        self.options = dict(num_inference_steps=steps, guidance_scale=guidance, window_size=window, overlap=overlap, longest=longest)
+        self.options = dict(
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            window_size=window,
+            overlap=overlap,
+            longest=longest,
+        )
         pipe.set_progress_bar_config(desc='depth', unit='step', disable=not progress)
-        if torch.device(self.device).type != 'cpu': pipe.enable_model_cpu_offload(device=self.device)     # part by part, and back: a video model wants that room
-    def __call__(self, video) -> np.ndarray: return normalise(self.raw(video)).numpy()
-    def __repr__(self): return f'DepthCrafter(steps={self.options["num_inference_steps"]}, device={self.device!r})'
-    def _noise(self) -> torch.Generator: return NoiseSource(self.seed).generator('depth')
+        if torch.device(self.device).type != 'cpu':
+            pipe.enable_model_cpu_offload(
+                device=self.device
+            )  # part by part, and back: a video model wants that room
+
+    def __call__(self, video) -> np.ndarray:
+        return normalise(self.raw(video)).numpy()
+
+    def __repr__(self):
+        return f'DepthCrafter(steps={self.options["num_inference_steps"]}, device={self.device!r})'
+
+    def _noise(self) -> torch.Generator:
+        return NoiseSource(self.seed).generator('depth')
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-058
 @patch
-def raw(self: DepthCrafter,
-    video, # (T, H, W, 3) uint8, or float in [0, 1]
-    strength: int = 0, # of dissolving, 0 (none) to 50
-) -> Tensor: # (T, H, W) inverse depth, large = near, unit unknown
+def raw(
+    self: DepthCrafter,
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    strength: int = 0,  # of dissolving, 0 (none) to 50
+) -> Tensor:  # (T, H, W) inverse depth, large = near, unit unknown
     "Before the stretch to [0, 1]."
     return self.pipe(video, strength=strength, generator=self._noise(), **self.options).depth
 
+
 @patch
-def dissolve(self: DepthCrafter,
-    video, # (T, H, W, 3) uint8, or float in [0, 1]
-    strength: int, # 0 (none) to 50
-) -> np.ndarray: # (T, H, W) float32 in [0, 1], near = 1
+def dissolve(
+    self: DepthCrafter,
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    strength: int,  # 0 (none) to 50
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1], near = 1
     "The depth of a video, dissolved before it is decoded (Eq. 5 as released)."
     return normalise(self.raw(video, strength)).numpy()
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-059
 @patch
 @torch.no_grad()
-def dissolve_depth(self: DepthCrafter,
-    disparity, # (T, H, W) in [0, 1], of any origin
-    video, # (T, H, W, 3) uint8, or float in [0, 1]
-    strength: int, # 0 (none) to 50
-) -> Tensor: # (T, H, W) float32 in [0, 1]
+def dissolve_depth(
+    self: DepthCrafter,
+    disparity,  # (T, H, W) in [0, 1], of any origin
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    strength: int,  # 0 (none) to 50
+) -> Tensor:  # (T, H, W) float32 in [0, 1]
     "Eq. 5 as released on a depth map that is there, on its own scale; strength 0 is the map itself."
     frames, o = check_video(video), self.options
     near = check_disparity(disparity, *frames.shape[:3])
-    if dissolve_sigma(self.pipe.scheduler, strength) == 0: return near
+    if dissolve_sigma(self.pipe.scheduler, strength) == 0:
+        return near
     try:
         given = self.pipe.condition(frames, self._noise(), self.longest)
-        x = self.pipe.dissolve(self.pipe.encode_depth(near, self.longest), strength, given, o['guidance_scale'], o['window_size'], o['overlap'])
+        x = self.pipe.dissolve(
+            self.pipe.encode_depth(near, self.longest),
+            strength,
+            given,
+            o['guidance_scale'],
+            o['window_size'],
+            o['overlap'],
+        )
         return self.pipe.decode(x, frames.shape[1:3])
-    finally: self.pipe.maybe_free_model_hooks()
+    finally:
+        self.pipe.maybe_free_model_hooks()
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-060
 def load_depthcrafter(
-    folder = None, # with unet, vae, image_encoder and scheduler, as save_pretrained writes them; None: the hub
-    device: str|None = None, # where it computes; None: cuda where there is one
-    dtype: torch.dtype|None = None, # None: float16 on cuda, else float32
-    progress: bool = False, # show a bar
+    folder=None,  # with unet, vae, image_encoder and scheduler, as save_pretrained writes them; None: the hub
+    device: str | None = None,  # where it computes; None: cuda where there is one
+    dtype: torch.dtype | None = None,  # None: float16 on cuda, else float32
+    progress: bool = False,  # show a bar
 ) -> DepthCrafter:
     "DepthCrafter from the hub or a folder."
-    device, dtype = pick_device(device), dtype or (torch.float16 if torch.device(pick_device(device)).type == 'cuda' else torch.float32)
+    device, dtype = (
+        pick_device(device),
+        dtype
+        or (torch.float16 if torch.device(pick_device(device)).type == 'cuda' else torch.float32),
+    )
     _library('image_encoder')
     if folder is None:
         svd, remedy = _fetch('svd'), 'delete that folder, so that it is downloaded again'
-        where = dict(scheduler=svd/'scheduler', unet=_fetch('unet'), vae=svd/'vae', image_encoder=svd/'image_encoder')
+        where = dict(
+            scheduler=svd / 'scheduler',
+            unet=_fetch('unet'),
+            vae=svd / 'vae',
+            image_encoder=svd / 'image_encoder',
+        )
     else:
         _check_folder(folder := Path(folder).expanduser())
-        where, remedy = {k: folder/k for k in ('scheduler', 'unet', 'vae', 'image_encoder')}, 'write it again with save_pretrained'
-    return DepthCrafter(DepthCrafterPipeline(**{k: _load_part(k, p, dtype, remedy) for k, p in where.items()}), device, progress=progress)
+        where, remedy = (
+            {k: folder / k for k in ('scheduler', 'unet', 'vae', 'image_encoder')},
+            'write it again with save_pretrained',
+        )
+    return DepthCrafter(
+        DepthCrafterPipeline(**{k: _load_part(k, p, dtype, remedy) for k, p in where.items()}),
+        device,
+        progress=progress,
+    )

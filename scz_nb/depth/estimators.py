@@ -9,119 +9,223 @@ __all__ = ['default_depth', 'estimators', 'Square', 'DepthEstimator', 'output_of
            'depth_source', 'dissolves', 'load_depth', 'depth_cache', 'estimate_depth']
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-005
-import hashlib, os, re, warnings
+import hashlib
+import os
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np, torch
+
+import numpy as np
+import torch
+from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
+
 import scz_nb
-from fastcore.basics import patch
-from ..core import InputError, MissingDependency, NoiseSource, OutputError, check_choice, pick_device, unknown_name, atomic_write
-from .maps import _array, _kinds, _pictures, as_frames, fitted, read_depth, stretched, to_inverse, to_size
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    NoiseSource,
+    OutputError,
+    atomic_write,
+    check_choice,
+    pick_device,
+    unknown_name,
+)
+from scz_nb.depth.maps import (
+    _array,
+    _kinds,
+    _pictures,
+    as_frames,
+    fitted,
+    read_depth,
+    stretched,
+    to_inverse,
+    to_size,
+)
 from ..media.io import _video_suffixes
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-006
 class Square:
     "Pictures resized to a square and normalised: what Depth Pro's processor does, without torchvision."
-    def __init__(self, size: dict, image_mean=(0.5,)*3, image_std=(0.5,)*3, **rest): self.size, self.mean, self.std = (size['height'], size['width']), image_mean, image_std
-    def __call__(self, images, return_tensors='pt') -> dict: # list of (H, W, 3) uint8
-        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)/255
-        x = (x - torch.tensor(self.mean).view(3, 1, 1))/torch.tensor(self.std).view(3, 1, 1)
+
+    def __init__(self, size: dict, image_mean=(0.5,) * 3, image_std=(0.5,) * 3, **rest):
+        self.size, self.mean, self.std = (size['height'], size['width']), image_mean, image_std
+
+    def __call__(self, images, return_tensors='pt') -> dict:  # list of (H, W, 3) uint8
+        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+        x = (x - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.std).view(3, 1, 1)
         return dict(pixel_values=F.interpolate(x, self.size, mode='bilinear'))
+
 
 class DepthEstimator:
     "A depth network of transformers as a function: video uint8 (T, H, W, 3) → disparity (T, H, W) float32 in [0, 1], near = 1."
-    def __init__(self,
-        model, # of AutoModelForDepthEstimation
-        processor, # its AutoImageProcessor, or `Square`
+
+    def __init__(
+        self,
+        model,  # of AutoModelForDepthEstimation
+        processor,  # its AutoImageProcessor, or `Square`
         name: str,
-        output: str|None = None, # 'inverse' or 'metric'; None: what its config says
-        device: str|None = None, # where it computes; None: cuda where there is one
-        batch: int = 4, # frames at once
-        progress: bool = False, # show a bar
+        output: str | None = None,  # 'inverse' or 'metric'; None: what its config says
+        device: str | None = None,  # where it computes; None: cuda where there is one
+        batch: int = 4,  # frames at once
+        progress: bool = False,  # show a bar
     ):
-        self.model, self.processor, self.name, self.device, self.batch, self.progress = model.eval(), processor, name, pick_device(device), batch, progress
+        self.model, self.processor, self.name, self.device, self.batch, self.progress = (
+            model.eval(),
+            processor,
+            name,
+            pick_device(device),
+            batch,
+            progress,
+        )
         self.output = check_choice('output', output or output_of(model.config), _kinds)
-    def __call__(self, video) -> np.ndarray: return stretched(self.raw(video), f'the depth by {self.name}')
-    def __repr__(self): return f'DepthEstimator({self.name!r}, output={self.output!r}, device={str(self.device)!r})'
+
+    def __call__(self, video) -> np.ndarray:
+        return stretched(self.raw(video), f'the depth by {self.name}')
+
+    def __repr__(self):
+        return f'DepthEstimator({self.name!r}, output={self.output!r}, device={str(self.device)!r})'
+
 
 def output_of(config) -> str:
     "What a network gives, by its config: 'metric' or 'inverse'."
-    return 'metric' if config.model_type in ('zoedepth', 'glpn') or getattr(config, 'depth_estimation_type', '') == 'metric' else 'inverse'
+    return (
+        'metric'
+        if config.model_type in ('zoedepth', 'glpn')
+        or getattr(config, 'depth_estimation_type', '') == 'metric'
+        else 'inverse'
+    )
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-007
 @patch
-def _ask(self: DepthEstimator, frames) -> Tensor: # (B, H, W, 3) uint8 to (B, h, w)
+def _ask(self: DepthEstimator, frames) -> Tensor:  # (B, H, W, 3) uint8 to (B, h, w)
     "What the network gives for some frames."
     x = self.processor(images=list(frames), return_tensors='pt')
     out = self.model(pixel_values=x['pixel_values'].to(self.device))
     d = out.predicted_depth.float().cpu().reshape(len(frames), *out.predicted_depth.shape[-2:])
-    if self.model.config.model_type != 'zoedepth' or not getattr(self.processor, 'do_pad', False): return d
-    (h, w), pad = frames.shape[1:3], [int(3*(n/2)**0.5) for n in frames.shape[1:3]]          # what its processor has reflected at each side
-    return F.interpolate(d[:, None], (h + 2*pad[0], w + 2*pad[1]), mode='bicubic')[:, 0, pad[0]:pad[0] + h, pad[1]:pad[1] + w]
+    if self.model.config.model_type != 'zoedepth' or not getattr(self.processor, 'do_pad', False):
+        return d
+    (h, w), pad = (
+        frames.shape[1:3],
+        [int(3 * (n / 2) ** 0.5) for n in frames.shape[1:3]],
+    )  # what its processor has reflected at each side
+    return F.interpolate(d[:, None], (h + 2 * pad[0], w + 2 * pad[1]), mode='bicubic')[
+        :, 0, pad[0] : pad[0] + h, pad[1] : pad[1] + w
+    ]
+
 
 @patch
 @torch.inference_mode()
-def raw(self: DepthEstimator,
-    video, # (T, H, W, 3) uint8, or float in [0, 1]
-) -> Tensor: # (T, H, W) inverse depth, large = near; each frame has its own scale and shift, nobody knows which
+def raw(
+    self: DepthEstimator,
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+) -> Tensor:  # (T, H, W) inverse depth, large = near; each frame has its own scale and shift, nobody knows which
     "Before the stretch to [0, 1]."
     from tqdm.auto import tqdm
+
     frames = as_frames(video)
-    parts = [frames[i:i + self.batch] for i in range(0, len(frames), self.batch)]
+    parts = [frames[i : i + self.batch] for i in range(0, len(frames), self.batch)]
     self.model.to(self.device)
-    try: out = torch.cat([self._ask(p) for p in tqdm(parts, desc='depth', unit='batch', disable=not self.progress)])
-    finally: self.model.to('cpu')                                          # a video model wants that room
+    try:
+        out = torch.cat(
+            [
+                self._ask(p)
+                for p in tqdm(parts, desc='depth', unit='batch', disable=not self.progress)
+            ]
+        )
+    finally:
+        self.model.to('cpu')  # a video model wants that room
     return to_size(to_inverse(out, self.output), frames.shape[1:3])
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-011
 @dataclass(frozen=True)
 class ClipDepth:
     "A depth network that looks at a whole clip, as a function: video (T, H, W, 3) → disparity (T, H, W) float32 in [0, 1], near = 1."
+
     name: str
-    output: str # 'inverse' or 'metric'
-    ask: object # function: uint8 (T, H, W, 3) → (T, h, w)
-    def raw(self, video) -> Tensor: # (T, H, W) inverse depth, large = near
+    output: str  # 'inverse' or 'metric'
+    ask: object  # function: uint8 (T, H, W, 3) → (T, h, w)
+
+    def raw(self, video) -> Tensor:  # (T, H, W) inverse depth, large = near
         "Before the stretch to [0, 1]."
         frames = as_frames(video)
         return fitted(self.ask(frames), frames.shape[:3], self.output, f'the depth by {self.name}')
-    def __call__(self, video) -> np.ndarray: return stretched(self.raw(video), f'the depth by {self.name}')
+
+    def __call__(self, video) -> np.ndarray:
+        return stretched(self.raw(video), f'the depth by {self.name}')
+
 
 def _embedded(repo, known, device, progress):
     "The embedded depth network; `repo` is not needed, it is shipped."
     from scz_nb.models.backbones import load_backbone
+
     tiny = load_backbone('tiny', device)
+
     @torch.inference_mode()
-    def ask(frames): # uint8 (T, H, W, 3) to (T, 40, 64)
-        small = F.interpolate(torch.from_numpy(frames).permute(0, 3, 1, 2)/255, (tiny.height, tiny.width), mode='bilinear', antialias=True).permute(0, 2, 3, 1)
+    def ask(frames):  # uint8 (T, H, W, 3) to (T, 40, 64)
+        small = F.interpolate(
+            torch.from_numpy(frames).permute(0, 3, 1, 2) / 255,
+            (tiny.height, tiny.width),
+            mode='bilinear',
+            antialias=True,
+        ).permute(0, 2, 3, 1)
         n, T = tiny.frames, max(len(frames), tiny.frames)
         small = small[torch.arange(T).clamp(max=len(frames) - 1)]
-        total, weight, w = torch.zeros(T, tiny.height, tiny.width), torch.zeros(T, 1, 1), torch.arange(1, n + 1).minimum(torch.arange(n, 0, -1)).view(n, 1, 1)
-        for begin in sorted({*range(0, T - n, n//2), T - n}):
-            total[begin:begin + n] += w*tiny.estimate_depth(small[begin:begin + n], NoiseSource(0)).float().cpu()
-            weight[begin:begin + n] += w
-        return (total/weight)[:len(frames)]
+        total, weight, w = (
+            torch.zeros(T, tiny.height, tiny.width),
+            torch.zeros(T, 1, 1),
+            torch.arange(1, n + 1).minimum(torch.arange(n, 0, -1)).view(n, 1, 1),
+        )
+        for begin in sorted({*range(0, T - n, n // 2), T - n}):
+            total[begin : begin + n] += (
+                w * tiny.estimate_depth(small[begin : begin + n], NoiseSource(0)).float().cpu()
+            )
+            weight[begin : begin + n] += w
+        return (total / weight)[: len(frames)]
+
     return ask
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-014
-_vda = {'vits': dict(features=64, out_channels=[48, 96, 192, 384]), 'vitl': dict(features=256, out_channels=[256, 512, 1024, 1024])}
+_vda = {
+    'vits': dict(features=64, out_channels=[48, 96, 192, 384]),
+    'vitl': dict(features=256, out_channels=[256, 512, 1024, 1024]),
+}
+
 
 def _video_depth_anything(repo, known, device, progress):
     "Video Depth Anything by the code of its authors."
-    try: from video_depth_anything.video_depth import VideoDepthAnything
+    try:
+        from video_depth_anything.video_depth import VideoDepthAnything
     except ImportError as e:
-        raise MissingDependency(f"Video Depth Anything is not installed ({e}): git clone https://github.com/DepthAnything/Video-Depth-Anything, pip install its requirements.txt, and put the folder on PYTHONPATH.") from None
+        raise MissingDependency(
+            f'Video Depth Anything is not installed ({e}): git clone https://github.com/DepthAnything/Video-Depth-Anything, pip install its requirements.txt, and put the folder on PYTHONPATH.'
+        ) from None
     from huggingface_hub import hf_hub_download
+
     encoder = 'vitl' if known.params > 100 else 'vits'
     net = VideoDepthAnything(encoder=encoder, **_vda[encoder]).eval()
-    net.load_state_dict(torch.load(hf_hub_download(repo, f'video_depth_anything_{encoder}.pth', revision=known.revision), map_location='cpu', weights_only=True))
-    kind = torch.device(pick_device(device)).type                          # it hands this to autocast, which knows no numbers
+    net.load_state_dict(
+        torch.load(
+            hf_hub_download(repo, f'video_depth_anything_{encoder}.pth', revision=known.revision),
+            map_location='cpu',
+            weights_only=True,
+        )
+    )
+    kind = torch.device(
+        pick_device(device)
+    ).type  # it hands this to autocast, which knows no numbers
+
     def ask(frames):
         net.to(kind)
-        try: return net.infer_video_depth(frames, 24, device=kind)[0]
-        finally: net.to('cpu')
+        try:
+            return net.infer_video_depth(frames, 24, device=kind)[0]
+        finally:
+            net.to('cpu')
+
     return ask
+
 
 _whole_clip = {'tiny': _embedded, 'video-depth-anything': _video_depth_anything}
 
@@ -129,155 +233,285 @@ _whole_clip = {'tiny': _embedded, 'video-depth-anything': _video_depth_anything}
 @dataclass(frozen=True)
 class Estimator:
     "A depth network that has a name here."
-    repo: str # on the hub; empty: shipped with the package
-    output: str # 'inverse' or 'metric'
+
+    repo: str  # on the hub; empty: shipped with the package
+    output: str  # 'inverse' or 'metric'
     licence: str
-    params: int # millions; the file has four bytes for each, or two
-    revision: str = 'main' # branch or commit of `repo`
-    kind: str = 'transformers' # or a name in `_whole_clip`: what loads it
+    params: int  # millions; the file has four bytes for each, or two
+    revision: str = 'main'  # branch or commit of `repo`
+    kind: str = 'transformers'  # or a name in `_whole_clip`: what loads it
+
 
 default_depth = 'depth-anything-v2-small'
 estimators = {
-    'depth-anything-v2-small': Estimator('depth-anything/Depth-Anything-V2-Small-hf', 'inverse', 'Apache-2.0', 25, '5426e4f0f36572d16453bbda7a8389317b1bef99'),
-    'depth-anything-v2-base': Estimator('depth-anything/Depth-Anything-V2-Base-hf', 'inverse', 'CC-BY-NC-4.0', 97, 'b1958afc87fb45a9e3746cb387596094de553ed8'),
-    'depth-anything-v2-large': Estimator('depth-anything/Depth-Anything-V2-Large-hf', 'inverse', 'CC-BY-NC-4.0', 335, '7581137eff8d4e94f6e796d3baea0e9fa79b22d2'),
+    'depth-anything-v2-small': Estimator(
+        'depth-anything/Depth-Anything-V2-Small-hf',
+        'inverse',
+        'Apache-2.0',
+        25,
+        '5426e4f0f36572d16453bbda7a8389317b1bef99',
+    ),
+    'depth-anything-v2-base': Estimator(
+        'depth-anything/Depth-Anything-V2-Base-hf',
+        'inverse',
+        'CC-BY-NC-4.0',
+        97,
+        'b1958afc87fb45a9e3746cb387596094de553ed8',
+    ),
+    'depth-anything-v2-large': Estimator(
+        'depth-anything/Depth-Anything-V2-Large-hf',
+        'inverse',
+        'CC-BY-NC-4.0',
+        335,
+        '7581137eff8d4e94f6e796d3baea0e9fa79b22d2',
+    ),
     'dpt-large': Estimator('Intel/dpt-large', 'inverse', 'Apache-2.0', 342),
     'dpt-hybrid-midas': Estimator('Intel/dpt-hybrid-midas', 'inverse', 'Apache-2.0', 123),
     'zoedepth': Estimator('Intel/zoedepth-nyu-kitti', 'metric', 'MIT', 345),
-    'depth-pro': Estimator('apple/DepthPro-hf', 'inverse', 'Apple, research only (see its page)', 952),
-    'depthcrafter': Estimator('tencent/DepthCrafter', 'inverse', 'Tencent, research only; Stability AI for the base', 1525, 'c1a22b53f8abf80cd0b025adf29e637773229eca', 'depthcrafter'),
-    'video-depth-anything': Estimator('depth-anything/Video-Depth-Anything-Small', 'inverse', 'Apache-2.0', 28, kind='video-depth-anything'),
-    'video-depth-anything-large': Estimator('depth-anything/Video-Depth-Anything-Large', 'inverse', 'CC-BY-NC-4.0', 382, kind='video-depth-anything'),
-    'tiny': Estimator('', 'inverse', 'Apache-2.0', 2, kind='tiny')}
+    'depth-pro': Estimator(
+        'apple/DepthPro-hf', 'inverse', 'Apple, research only (see its page)', 952
+    ),
+    'depthcrafter': Estimator(
+        'tencent/DepthCrafter',
+        'inverse',
+        'Tencent, research only; Stability AI for the base',
+        1525,
+        'c1a22b53f8abf80cd0b025adf29e637773229eca',
+        'depthcrafter',
+    ),
+    'video-depth-anything': Estimator(
+        'depth-anything/Video-Depth-Anything-Small',
+        'inverse',
+        'Apache-2.0',
+        28,
+        kind='video-depth-anything',
+    ),
+    'video-depth-anything-large': Estimator(
+        'depth-anything/Video-Depth-Anything-Large',
+        'inverse',
+        'CC-BY-NC-4.0',
+        382,
+        kind='video-depth-anything',
+    ),
+    'tiny': Estimator('', 'inverse', 'Apache-2.0', 2, kind='tiny'),
+}
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-019
 @dataclass(frozen=True)
 class GivenDepth:
     "Depth of your own as a function: video (T, H, W, 3) → disparity (T, H, W) float32 in [0, 1], near = 1."
-    name: str # path
-    output: str = 'inverse' # 'inverse' (large = near), 'metric' (metres) or 'far' (large = far)
-    def __post_init__(self): check_choice('output', self.output, _kinds)
-    def raw(self, video) -> Tensor: # (T, H, W) inverse depth, large = near
+
+    name: str  # path
+    output: str = 'inverse'  # 'inverse' (large = near), 'metric' (metres) or 'far' (large = far)
+
+    def __post_init__(self):
+        check_choice('output', self.output, _kinds)
+
+    def raw(self, video) -> Tensor:  # (T, H, W) inverse depth, large = near
         "Before the stretch to [0, 1]."
         return fitted(read_depth(self.name), as_frames(video).shape[:3], self.output, self.name)
-    def __call__(self, video) -> np.ndarray: return stretched(self.raw(video), self.name)
+
+    def __call__(self, video) -> np.ndarray:
+        return stretched(self.raw(video), self.name)
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-020
 def depth_source(
-    name, # a name in `estimators`, a hub id such as 'org/model', a folder with config.json or model_index.json, or a depth file or folder of pictures
-    more = (), # further names for the message
-) -> tuple: # 'model' or 'file'; repository or path; `Estimator` or None
+    name,  # a name in `estimators`, a hub id such as 'org/model', a folder with config.json or model_index.json, or a depth file or folder of pictures
+    more=(),  # further names for the message
+) -> tuple:  # 'model' or 'file'; repository or path; `Estimator` or None
     "What a name of depth stands for; raises where it stands for nothing."
-    if name in estimators: return 'model', estimators[name].repo, estimators[name]
+    if name in estimators:
+        return 'model', estimators[name].repo, estimators[name]
     p = Path(name).expanduser()
-    if (p/'config.json').is_file() or (p/'model_index.json').is_file(): return 'model', str(p), None
-    if p.exists(): return 'file', str(p), None
-    if re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)) and not p.suffix.lower() in ('.npy', '.npz', *_video_suffixes, *_pictures): return 'model', str(name), None
-    if p.suffix or len(p.parts) > 1: raise InputError(f'{p} is not there; give the path of a depth file or folder.')
+    if (p / 'config.json').is_file() or (p / 'model_index.json').is_file():
+        return 'model', str(p), None
+    if p.exists():
+        return 'file', str(p), None
+    if re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)) and not p.suffix.lower() in (
+        '.npy',
+        '.npz',
+        *_video_suffixes,
+        *_pictures,
+    ):
+        return 'model', str(name), None
+    if p.suffix or len(p.parts) > 1:
+        raise InputError(f'{p} is not there; give the path of a depth file or folder.')
     raise unknown_name('depth', str(name), dict.fromkeys([*more, *estimators]))
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-021
-def _pretrained(repo: str, revision: str) -> tuple: # model, processor
+def _pretrained(repo: str, revision: str) -> tuple:  # model, processor
     "A network and its processor from the hub or a folder, on the CPU."
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
     model = AutoModelForDepthEstimation.from_pretrained(repo, revision=revision)
-    if model.config.model_type != 'depth_pro': return model, AutoImageProcessor.from_pretrained(repo, revision=revision)
+    if model.config.model_type != 'depth_pro':
+        return model, AutoImageProcessor.from_pretrained(repo, revision=revision)
     from transformers.image_processing_base import ImageProcessingMixin
-    return model, Square(**ImageProcessingMixin.get_image_processor_dict(repo, revision=revision)[0])
 
-def _kind(repo: str, known: Estimator|None) -> str:
+    return model, Square(
+        **ImageProcessingMixin.get_image_processor_dict(repo, revision=revision)[0]
+    )
+
+
+def _kind(repo: str, known: Estimator | None) -> str:
     "How a network is loaded: what its entry says; a folder of a pipeline is DepthCrafter's, everything else is of transformers."
-    return known.kind if known else 'depthcrafter' if (Path(repo)/'model_index.json').is_file() else 'transformers'
+    return (
+        known.kind
+        if known
+        else 'depthcrafter'
+        if (Path(repo) / 'model_index.json').is_file()
+        else 'transformers'
+    )
 
-def dissolves(depth) -> bool: # a name as in `depth_source`, or a loaded depth
+
+def dissolves(depth) -> bool:  # a name as in `depth_source`, or a loaded depth
     "Whether a depth dissolves its own latents, as DepthCrafter does (part depthcrafter)."
-    if not isinstance(depth, (str, os.PathLike)): return hasattr(depth, 'dissolve')
+    if not isinstance(depth, (str, os.PathLike)):
+        return hasattr(depth, 'dissolve')
     what, repo, known = depth_source(depth)
     return what == 'model' and _kind(repo, known) == 'depthcrafter'
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-022
 def load_depth(
-    name = default_depth, # as in `depth_source`
-    device: str|None = None, # where it computes; None: cuda where there is one
-    output: str|None = None, # 'inverse', 'metric' or 'far'; None: what is known of the network, and 'inverse' for files
-    batch: int = 4, # frames at once
-    progress: bool = False, # show a bar
-): # callable: video (T, H, W, 3) uint8 → disparity (T, H, W) float32 in [0, 1], near = 1
+    name=default_depth,  # as in `depth_source`
+    device: str | None = None,  # where it computes; None: cuda where there is one
+    output: str
+    | None = None,  # 'inverse', 'metric' or 'far'; None: what is known of the network, and 'inverse' for files
+    batch: int = 4,  # frames at once
+    progress: bool = False,  # show a bar
+):  # callable: video (T, H, W, 3) uint8 → disparity (T, H, W) float32 in [0, 1], near = 1
     "Depth by name: what is not here is downloaded."
-    if output is not None: check_choice('output', output, _kinds)
+    if output is not None:
+        check_choice('output', output, _kinds)
     what, repo, known = depth_source(name)
-    if what == 'file': return GivenDepth(repo, output or 'inverse')
+    if what == 'file':
+        return GivenDepth(repo, output or 'inverse')
     kind = _kind(repo, known)
     if kind == 'depthcrafter':
         from scz_nb.depth.depthcrafter import load_depthcrafter
+
         return load_depthcrafter(None if known else repo, device, progress=progress)
-    if kind != 'transformers': return ClipDepth(str(name), output or 'inverse', _whole_clip[kind](repo, known, device, progress))
-    try: import transformers
-    except ImportError: raise MissingDependency(f"depth {str(name)!r} needs transformers: pip install 'scz_nb[hub]'.") from None
-    try: model, processor = _pretrained(repo, known.revision if known else 'main')
-    except Exception as e:                                                 # a dozen kinds, by what is wrong and where
-        why, local = (str(e).strip().splitlines() or [type(e).__name__])[0][:200].rstrip('.:'), Path(repo).is_dir()
-        raise (InputError if local else MissingDependency)(f'depth {str(name)!r} cannot be loaded from {repo} ({why}); '
-            + ('write the folder again with save_pretrained, model and image processor.' if local else 'check the connection, or give a folder that save_pretrained wrote, a depth file, an array or a function.')) from None
-    return DepthEstimator(model, processor, str(name), output or (known.output if known else None), device, batch, progress)
+    if kind != 'transformers':
+        return ClipDepth(
+            str(name), output or 'inverse', _whole_clip[kind](repo, known, device, progress)
+        )
+    try:
+        import transformers
+    except ImportError:
+        raise MissingDependency(
+            f"depth {str(name)!r} needs transformers: pip install 'scz_nb[hub]'."
+        ) from None
+    try:
+        model, processor = _pretrained(repo, known.revision if known else 'main')
+    except Exception as e:  # a dozen kinds, by what is wrong and where
+        why, local = (
+            (str(e).strip().splitlines() or [type(e).__name__])[0][:200].rstrip('.:'),
+            Path(repo).is_dir(),
+        )
+        raise (InputError if local else MissingDependency)(
+            f'depth {str(name)!r} cannot be loaded from {repo} ({why}); '
+            + (
+                'write the folder again with save_pretrained, model and image processor.'
+                if local
+                else 'check the connection, or give a folder that save_pretrained wrote, a depth file, an array or a function.'
+            )
+        ) from None
+    return DepthEstimator(
+        model,
+        processor,
+        str(name),
+        output or (known.output if known else None),
+        device,
+        batch,
+        progress,
+    )
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-025
 def depth_cache() -> Path:
     "Where `estimate_depth` keeps what networks computed: depth in $SCZ_NB_CACHE, or else in ~/.cache/scz_nb. It may be deleted at any time."
-    base = os.environ.get('SCZ_NB_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'scz_nb'
-    return Path(base).expanduser()/'depth'
+    base = (
+        os.environ.get('SCZ_NB_CACHE')
+        or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'scz_nb'
+    )
+    return Path(base).expanduser() / 'depth'
 
-def _weights(repo: str, known: Estimator|None) -> str:
+
+def _weights(repo: str, known: Estimator | None) -> str:
     "What tells these weights from others: the commit on the hub if it is known, or names, sizes and times of the files."
     from scz_nb.models.embedded import shipped_weights
+
     p = Path(repo) if repo else shipped_weights('tiny')
-    files = [p] if p.is_file() else sorted(f for f in p.rglob('*') if f.is_file()) if p.is_dir() else []
-    if files: return repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+    files = (
+        [p] if p.is_file() else sorted(f for f in p.rglob('*') if f.is_file()) if p.is_dir() else []
+    )
+    if files:
+        return repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
     revision = known.revision if known else 'main'
-    try: from huggingface_hub import try_to_load_from_cache
-    except ImportError: return revision
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return revision
     at = try_to_load_from_cache(repo, 'config.json', revision=revision)
     return Path(at).parent.name if isinstance(at, str) else revision
+
 
 def _kept_at(frames: np.ndarray, name: str, repo: str, known, output) -> Path:
     "The file of the cache that belongs to these frames and this network."
     told = repr((scz_nb.__version__, name, repo, _weights(repo, known), output, frames.shape))
-    return depth_cache()/(hashlib.sha256(told.encode() + np.ascontiguousarray(frames).data).hexdigest()[:32] + '.npz')
+    return depth_cache() / (
+        hashlib.sha256(told.encode() + np.ascontiguousarray(frames).data).hexdigest()[:32] + '.npz'
+    )
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-026
-def _kept(path: Path, shape: tuple) -> np.ndarray|None: # (T, H, W) or None
+def _kept(path: Path, shape: tuple) -> np.ndarray | None:  # (T, H, W) or None
     "What lies in the cache, if it is whole."
     try:
         near = _array(path) if path.is_file() else None
-        return near if near is not None and near.shape == shape and near.dtype == np.float32 else None
-    except InputError: return None
+        return (
+            near if near is not None and near.shape == shape and near.dtype == np.float32 else None
+        )
+    except InputError:
+        return None
+
 
 def _keep(path: Path, near: np.ndarray):
     "Write to the cache, whole or not at all; a full disk is no reason to lose the result."
     try:
-        with atomic_write(path) as part: np.savez(part, disparity=near)
-    except (OutputError, OSError) as e: warnings.warn(f'the depth is not kept: {e}', stacklevel=3)
+        with atomic_write(path) as part:
+            np.savez(part, disparity=near)
+    except (OutputError, OSError) as e:
+        warnings.warn(f'the depth is not kept: {e}', stacklevel=3)
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-027
 def estimate_depth(
-    video, # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
-    model = default_depth, # name, hub id, folder or depth file as for `load_depth`; a function of the uint8 video, or what it gives: an array (T, h, w)
-    output: str|None = None, # 'inverse', 'metric' or 'far'; None: what is known of the network, else 'inverse'
-    device: str|None = None, # where it computes; None: cuda where there is one
-    batch: int = 4, # frames at once, for networks that look at one at a time
-    cache: bool = True, # look into `depth_cache` first, and keep there what a network computed; functions, arrays and files are not kept
-    progress: bool = False, # show a bar
-) -> np.ndarray: # (T, H, W) float32 in [0, 1], near = 1
+    video,  # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
+    model=default_depth,  # name, hub id, folder or depth file as for `load_depth`; a function of the uint8 video, or what it gives: an array (T, h, w)
+    output: str
+    | None = None,  # 'inverse', 'metric' or 'far'; None: what is known of the network, else 'inverse'
+    device: str | None = None,  # where it computes; None: cuda where there is one
+    batch: int = 4,  # frames at once, for networks that look at one at a time
+    cache: bool = True,  # look into `depth_cache` first, and keep there what a network computed; functions, arrays and files are not kept
+    progress: bool = False,  # show a bar
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1], near = 1
     "Disparity of a video by whatever can tell it, stretched once for the clip; missing values are far, other sizes are resized, constant depth is 0."
-    if output is not None: check_choice('output', output, _kinds)
+    if output is not None:
+        check_choice('output', output, _kinds)
     frames = as_frames(video)
     if not isinstance(model, (str, os.PathLike)):
-        made = model.raw(frames) if hasattr(model, 'raw') else model(frames) if callable(model) else model
+        made = (
+            model.raw(frames)
+            if hasattr(model, 'raw')
+            else model(frames)
+            if callable(model)
+            else model
+        )
         return stretched(fitted(made, frames.shape[:3], output or 'inverse'))
     what, repo, known = depth_source(model)
     here = lambda: _kept_at(frames, str(model), repo, known, output)
     kept = cache and what == 'model'
-    if kept and (near := _kept(here(), frames.shape[:3])) is not None: return near
+    if kept and (near := _kept(here(), frames.shape[:3])) is not None:
+        return near
     near = load_depth(model, device, output, batch, progress)(frames)
-    if kept: _keep(here(), near)                                           # by now the commit is known
+    if kept:
+        _keep(here(), near)  # by now the commit is known
     return near

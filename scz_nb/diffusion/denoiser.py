@@ -9,8 +9,10 @@ __all__ = ['Backbone', 'left_queries']
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-005
 from typing import Any, Protocol, runtime_checkable
+
 import torch
 from torch import Tensor
+
 from ..config import StereoConfig
 from ..core import NoiseSource
 from .attention import QueryCache, in_window
@@ -20,38 +22,67 @@ from ..models.offload import retry_on_oom
 @runtime_checkable
 class Backbone(Protocol):
     "A latent image-to-video diffusion model, as the sampler sees it; videos are uint8 (T, H, W, 3), latents (V, C, T, h, w)."
-    name:str # such as "tiny"
-    width:int # pixels of a frame
-    height:int # pixels of a frame
-    frames:int # frames of a clip
-    fps:float # frames a second of its clips
-    latent_shape:tuple # (1, C, T, h, w)
-    defaults:dict # settings that this model wants other than StereoConfig's own
-    takes_last:bool # whether a last frame can be given beside the first
-    strides:tuple # the frame strides it was trained with; empty: it knows none
-    unet:Any # the network whose self-attention `cross_view` holds on to
-    device:Any
-    dtype:torch.dtype
-    def schedule(self, steps, eta): "The `Schedule` of a run."
-    def condition(self, prompt, first, last, stride): "Prompt, first and last frame and frame stride (or None), encoded once for all steps and views."
-    def denoise(self, z, t, cond, guidance, rescale): "The guided prediction for V views at timestep `t`, left views first."
-    def encode(self, video): "Latents (1, C, T, h, w) of a clip."
-    def decode(self, z): "Pixels from the latents of one view."
-    def estimate_depth(self, video, noise): "Disparity (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
-    def dissolve_depth(self, disparity, video, strength): "Eq. 5 on a disparity map."
+
+    name: str  # such as "tiny"
+    width: int  # pixels of a frame
+    height: int  # pixels of a frame
+    frames: int  # frames of a clip
+    fps: float  # frames a second of its clips
+    latent_shape: tuple  # (1, C, T, h, w)
+    defaults: dict  # settings that this model wants other than StereoConfig's own
+    takes_last: bool  # whether a last frame can be given beside the first
+    strides: tuple  # the frame strides it was trained with; empty: it knows none
+    unet: Any  # the network whose self-attention `cross_view` holds on to
+    device: Any
+    dtype: torch.dtype
+
+    def schedule(self, steps, eta):
+        "The `Schedule` of a run."
+
+    def condition(self, prompt, first, last, stride):
+        "Prompt, first and last frame and frame stride (or None), encoded once for all steps and views."
+
+    def denoise(self, z, t, cond, guidance, rescale):
+        "The guided prediction for V views at timestep `t`, left views first."
+
+    def encode(self, video):
+        "Latents (1, C, T, h, w) of a clip."
+
+    def decode(self, z):
+        "Pixels from the latents of one view."
+
+    def estimate_depth(self, video, noise):
+        "Disparity (T, H, W) in [0, 1]; `noise` is a `NoiseSource`."
+
+    def dissolve_depth(self, disparity, video, strength):
+        "Eq. 5 on a disparity map."
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-007
 def _denoise(backbone, ask, i: int, z: Tensor, t: int, cond, config: StereoConfig) -> Tensor:
     "One prediction while `ask(i)` is open, which writes or asks the questions of step i; again with less memory when it runs out (part offload)."
+
     def call():
-        with ask(i): return backbone.denoise(z, t, cond, config.guidance if in_window(config.guidance_window, i, config.steps) else 1., config.guidance_rescale)
+        with ask(i):
+            return backbone.denoise(
+                z,
+                t,
+                cond,
+                config.guidance if in_window(config.guidance_window, i, config.steps) else 1.0,
+                config.guidance_rescale,
+            )
+
     return retry_on_oom(backbone, call)
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-008
 def left_queries(backbone, config: StereoConfig) -> QueryCache:
     "An empty store for the questions of a run; a held right view asks none."
-    return QueryCache(backbone.unet, config.steps, None if config.right == 'inpaint' else config.cross_view)
+    return QueryCache(
+        backbone.unet, config.steps, None if config.right == 'inpaint' else config.cross_view
+    )
+
 
 def _noise_of(backbone, noise: NoiseSource):
     "Name → noise of a latent's shape, where the backbone computes."
-    return lambda name: noise.normal(name, backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
+    return lambda name: noise.normal(
+        name, backbone.latent_shape, device=backbone.device, dtype=backbone.dtype
+    )

@@ -8,53 +8,64 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/dissolve.html.md"""
 __all__ = ['downsample', 'spectrum', 'dissolve_timestep', 'dissolve']
 
 # %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-003
-import torch, torch.nn.functional as F
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
 from ..core import InputError, check_choice
 from .schedule import alphas_cumprod, to_x0_eps
 
 # %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-006
 def downsample(
-    disparity: Tensor, # (T, H, W)
-    factor: int, # block size in pixels
-) -> Tensor: # (T, H, W), smooth
+    disparity: Tensor,  # (T, H, W)
+    factor: int,  # block size in pixels
+) -> Tensor:  # (T, H, W), smooth
     "The plain alternative (D.4): average over blocks and interpolate back."
-    if not (isinstance(factor, int) and factor >= 1): raise InputError(f'the downsampling factor must be a whole number from 1; got {factor!r}.')
+    if not (isinstance(factor, int) and factor >= 1):
+        raise InputError(f'the downsampling factor must be a whole number from 1; got {factor!r}.')
     x = disparity[:, None]
-    small = F.interpolate(x, size=[max(n//factor, 1) for n in x.shape[-2:]], mode='area')
+    small = F.interpolate(x, size=[max(n // factor, 1) for n in x.shape[-2:]], mode='area')
     return F.interpolate(small, size=x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
 
 # %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-015
 def spectrum(
-    disparity: Tensor, # (T, H, W)
-) -> Tensor: # (min(H, W)//2,) mean amplitude at each radial frequency, in cycles per height or width
+    disparity: Tensor,  # (T, H, W)
+) -> (
+    Tensor
+):  # (min(H, W)//2,) mean amplitude at each radial frequency, in cycles per height or width
     "How much structure there is at each scale: radially averaged amplitude of the Fourier transform."
     h, w = disparity.shape[-2:]
     x = disparity.detach().float().cpu()
     amp = torch.fft.fft2(x - x.mean((-2, -1), keepdim=True), norm='forward').abs().mean(0)
-    fy, fx = torch.meshgrid(torch.fft.fftfreq(h)*h, torch.fft.fftfreq(w)*w, indexing='ij')
-    r, n = torch.hypot(fy, fx).round().long().flatten(), min(h, w)//2
-    total, count = (torch.zeros(r.max() + 1).index_add_(0, r, v.flatten()) for v in (amp, torch.ones(h, w)))
-    return (total/count.clamp(min=1))[:n]
+    fy, fx = torch.meshgrid(torch.fft.fftfreq(h) * h, torch.fft.fftfreq(w) * w, indexing='ij')
+    r, n = torch.hypot(fy, fx).round().long().flatten(), min(h, w) // 2
+    total, count = (
+        torch.zeros(r.max() + 1).index_add_(0, r, v.flatten()) for v in (amp, torch.ones(h, w))
+    )
+    return (total / count.clamp(min=1))[:n]
 
 # %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-018
 def dissolve_timestep(strength: float, train_steps: int = 1000) -> int:
     "Training timestep of a dissolving strength in [0, 50]: the strength counts entries of a 50-step schedule."
-    if not 0 <= strength <= 50: raise InputError(f'dissolving strength must be between 0 (none) and 50; got {strength}.')
-    return max(round(strength/50*train_steps) - 1, 0)
+    if not 0 <= strength <= 50:
+        raise InputError(f'dissolving strength must be between 0 (none) and 50; got {strength}.')
+    return max(round(strength / 50 * train_steps) - 1, 0)
+
 
 def dissolve(
-    x: Tensor, # depth latent, clean
-    strength: float, # 0: none … 50: only what the depth model guesses from the pictures
-    predict, # callable (x, t) → the depth model's prediction
-    prediction: str = 'v', # 'eps' or 'v'
-    zero_snr: bool = True, # of the depth model's schedule
-    form: str = 'paper', # 'paper': x as it is (Eq. 5); 'released': √ᾱ·x
-) -> Tensor: # x̂0
+    x: Tensor,  # depth latent, clean
+    strength: float,  # 0: none … 50: only what the depth model guesses from the pictures
+    predict,  # callable (x, t) → the depth model's prediction
+    prediction: str = 'v',  # 'eps' or 'v'
+    zero_snr: bool = True,  # of the depth model's schedule
+    form: str = 'paper',  # 'paper': x as it is (Eq. 5); 'released': √ᾱ·x
+) -> Tensor:  # x̂0
     "Eq. 5: take the clean latent for a noisy one and let the model remove in one step what it takes for noise."
     t = dissolve_timestep(strength)
     check_choice('dissolve_form', form, ('paper', 'released'))
-    if strength == 0: return x
+    if strength == 0:
+        return x
     a = alphas_cumprod(zero_snr=zero_snr)[t].item()
-    if form == 'released': x = a**0.5 * x
+    if form == 'released':
+        x = a**0.5 * x
     return to_x0_eps(x, predict(x, t), a, prediction)[0]

@@ -10,26 +10,30 @@ __all__ = ['visible_latents', 'held_walk']
 # %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-003
 import torch
 from torch import Tensor
+
 from .schedule import Schedule, add_noise, compose
 
 # %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-007
 def visible_latents(
-    seen, # (T, H, W) bool
-    size: tuple, # (h, w) of the latents
-    device = 'cpu',
-) -> Tensor: # (1, 1, T, h, w) bool
+    seen,  # (T, H, W) bool
+    size: tuple,  # (h, w) of the latents
+    device='cpu',
+) -> Tensor:  # (1, 1, T, h, w) bool
     "M: latents of which at least half is seen."
-    share = torch.nn.functional.adaptive_avg_pool2d(torch.as_tensor(seen, dtype=torch.float32, device=device), size)
+    share = torch.nn.functional.adaptive_avg_pool2d(
+        torch.as_tensor(seen, dtype=torch.float32, device=device), size
+    )
     return (share >= 0.5)[None, None]
 
+
 def held_walk(
-    clean: Tensor, # (1, C, T, h, w) latents of the right view, with any guess in its holes
-    mask: Tensor, # (1, 1, T, h, w) bool, where they are seen
-    predict, # callable (z, i) → x̂0 and ε̂
+    clean: Tensor,  # (1, C, T, h, w) latents of the right view, with any guess in its holes
+    mask: Tensor,  # (1, 1, T, h, w) bool, where they are seen
+    predict,  # callable (z, i) → x̂0 and ε̂
     s: Schedule,
-    noise, # callable name → standard normal of the latents' shape
-    report=lambda done, total, z: None, # called after every step
-) -> Tensor: # (1, C, T, h, w)
+    noise,  # callable name → standard normal of the latents' shape
+    report=lambda done, total, z: None,  # called after every step
+) -> Tensor:  # (1, C, T, h, w)
     "A walk from noise that is held to `clean` where it is seen (RePaint, Lugmayr et al. 2022)."
     z = noise('right start')
     for i in range(len(s)):

@@ -9,24 +9,31 @@ __all__ = ['invert']
 
 # %% ../../nbs/lessons/13_invert.ipynb #13_invert-004
 import math
+
 import torch
 from torch import Tensor
+
 from ..core import InputError
 from .schedule import Schedule, add_noise, ddim_step
 
 # %% ../../nbs/lessons/13_invert.ipynb #13_invert-009
 def invert(
-    z0: Tensor, # (1, C, T, h, w) clean latents of the video
-    predict, # callable (z, i) → the network's prediction for z at step i
+    z0: Tensor,  # (1, C, T, h, w) clean latents of the video
+    predict,  # callable (z, i) → the network's prediction for z at step i
     s: Schedule,
-    noise, # callable i → standard normal of z0's shape, another for each step
-    report=lambda done, total, z: None, # called after every step
-) -> tuple: # S+1 latents: the input of every step, then z0; and the S noises
+    noise,  # callable i → standard normal of z0's shape, another for each step
+    report=lambda done, total, z: None,  # called after every step
+) -> tuple:  # S+1 latents: the input of every step, then z0; and the S noises
     "Latents and noises under which `ddim_step` walks to `z0` (edit-friendly inversion, Huberman-Spiegelglas et al. 2023)."
-    if not all(s.sigma): raise InputError('a given video needs noise in every step: set eta above 0.')
-    zs, noises = [add_noise(z0/math.prod(s.rescale[i:]), noise(i), a) for i, a in enumerate(s.alpha)] + [z0], []
+    if not all(s.sigma):
+        raise InputError('a given video needs noise in every step: set eta above 0.')
+    zs, noises = (
+        [add_noise(z0 / math.prod(s.rescale[i:]), noise(i), a) for i, a in enumerate(s.alpha)]
+        + [z0],
+        [],
+    )
     for i in range(len(s)):
         still, _ = ddim_step(zs[i], predict(zs[i], i), i, s, torch.zeros_like(z0))
-        noises.append((zs[i+1] - still)/s.sigma[i])
-        report(i + 1, len(s), zs[i+1])
+        noises.append((zs[i + 1] - still) / s.sigma[i])
+        report(i + 1, len(s), zs[i + 1])
     return zs, noises

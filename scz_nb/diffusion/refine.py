@@ -8,81 +8,106 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/refine.html.md"""
 __all__ = ['refine_released', 'refine_x0', 'refine_step', 'scale_refine', 'cut_refine']
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-003
-from torch import Tensor
 import torch
+from torch import Tensor
+
 from ..core import InputError, check_choice
 from .restart import converged
 from .schedule import Schedule, add_noise, compose
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-009
 def refine_released(
-    right: Tensor, # (1, C, T, h, w) input of step i, warped where the mask is
-    predict, # callable right → x̂0 and ε̂
-    mask: Tensor, # bool (1, 1, T, h, w), False in holes
-    i: int, s: Schedule, noise: Tensor, repeats: int,
-    tol: float = 0., # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
-) -> Tensor: # latent of step i+1
+    right: Tensor,  # (1, C, T, h, w) input of step i, warped where the mask is
+    predict,  # callable right → x̂0 and ε̂
+    mask: Tensor,  # bool (1, 1, T, h, w), False in holes
+    i: int,
+    s: Schedule,
+    noise: Tensor,
+    repeats: int,
+    tol: float = 0.0,  # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
+) -> Tensor:  # latent of step i+1
     "Eq. 4 as released: into the holes goes the last repeat's output, scaled by σ_i/σ_{i−1}."
     z, last = right, None
     for _ in range(repeats):
         x0, eps = predict(z)
         out = compose(x0, eps, i, s, noise)
-        if converged(x0, last, ~mask, tol): break
-        z, last = torch.where(mask, right, s.sigma_ratio(i)*out), x0
+        if converged(x0, last, ~mask, tol):
+            break
+        z, last = torch.where(mask, right, s.sigma_ratio(i) * out), x0
     return out
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-011
 def refine_x0(
-    right: Tensor, predict, mask: Tensor, i: int, s: Schedule, noise: Tensor, repeats: int,
-    again: Tensor, # standard normal, puts the holes back to the noise of step i
-    tol: float = 0., # as for `refine_released`
-) -> Tensor: # latent of step i+1
+    right: Tensor,
+    predict,
+    mask: Tensor,
+    i: int,
+    s: Schedule,
+    noise: Tensor,
+    repeats: int,
+    again: Tensor,  # standard normal, puts the holes back to the noise of step i
+    tol: float = 0.0,  # as for `refine_released`
+) -> Tensor:  # latent of step i+1
     "Eq. 4 on clean latents: holes keep 1−w of the last repeat's x̂0, w = √ᾱ_prev, and are noised again for the next."
-    w, z, last = s.alpha_prev[i]**0.5, right, None
+    w, z, last = s.alpha_prev[i] ** 0.5, right, None
     for _ in range(repeats):
         x0, eps = predict(z)
-        if last is not None: x0 = torch.where(mask, x0, w*x0 + (1 - w)*last)
-        if converged(x0, last, ~mask, tol): break
+        if last is not None:
+            x0 = torch.where(mask, x0, w * x0 + (1 - w) * last)
+        if converged(x0, last, ~mask, tol):
+            break
         z, last = torch.where(mask, right, add_noise(x0, again, s.alpha[i])), x0
     return compose(x0, eps, i, s, noise)
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-022
 def refine_step(
-    right: Tensor, # (1, C, T, h, w) latent of step i before warping
-    left: Tensor, # left latent of step i
-    predict, # callable (left, right, i) → x̂0 and ε̂ of the right view
-    warp, # callable: latent → warped latent and mask
-    i: int, s: Schedule,
-    noise: Tensor, # sampling noise of step i
-    again: Tensor, # the noise that the x0 form puts back into the holes
+    right: Tensor,  # (1, C, T, h, w) latent of step i before warping
+    left: Tensor,  # left latent of step i
+    predict,  # callable (left, right, i) → x̂0 and ε̂ of the right view
+    warp,  # callable: latent → warped latent and mask
+    i: int,
+    s: Schedule,
+    noise: Tensor,  # sampling noise of step i
+    again: Tensor,  # the noise that the x0 form puts back into the holes
     repeats: int = 8,
-    form: str = 'released', # 'released' or 'x0'
-    tol: float = 0., # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
-) -> Tensor: # right latent of step i+1
+    form: str = 'released',  # 'released' or 'x0'
+    tol: float = 0.0,  # no further repeat when the last one has changed x̂0 in the holes by less than this share; 0: never
+) -> Tensor:  # right latent of step i+1
     "Warp the left latent again, put it where it lands, and repeat the step for the sake of the holes."
     check_choice('refine_form', form, ('released', 'x0'))
-    if repeats < 1: raise InputError(f'a refined step needs at least one repeat; got {repeats}.')
+    if repeats < 1:
+        raise InputError(f'a refined step needs at least one repeat; got {repeats}.')
     warped, mask = warp(left)
-    if mask.all(): repeats = 1                                                 # without holes a repeat repeats
-    args = (torch.where(mask, warped, right), lambda z: predict(left, z, i), mask, i, s, noise, repeats)
+    if mask.all():
+        repeats = 1  # without holes a repeat repeats
+    args = (
+        torch.where(mask, warped, right),
+        lambda z: predict(left, z, i),
+        mask,
+        i,
+        s,
+        noise,
+        repeats,
+    )
     return refine_released(*args, tol) if form == 'released' else refine_x0(*args, again, tol)
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-025
 def scale_refine(
-    refine: tuple, # pairs (step, repeats), written for 50 steps
-    steps: int, # steps of this run
-) -> dict: # step → repeats
+    refine: tuple,  # pairs (step, repeats), written for 50 steps
+    steps: int,  # steps of this run
+) -> dict:  # step → repeats
     "The refinement schedule for another number of steps: same places in the walk, as many repeats."
     plan = {}
     for step, repeats in refine:
-        i = min(round(step*steps/50), steps - 1)
+        i = min(round(step * steps / 50), steps - 1)
         plan[i] = max(repeats, plan.get(i, 0))
     return plan
 
+
 def cut_refine(
-    refine: tuple, # pairs (step, repeats)
-    last: int, # last warp step
-) -> tuple: # pairs (step, repeats), the last at `last`
+    refine: tuple,  # pairs (step, repeats)
+    last: int,  # last warp step
+) -> tuple:  # pairs (step, repeats), the last at `last`
     "The schedule up to the last warp step, which is itself refined, as often as the schedule has it from there on."
     before = tuple((s, r) for s, r in refine if s < last)
     return before + ((last, next((r for s, r in refine if s >= last), refine[-1][1])),)

@@ -8,85 +8,101 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/restart.html.md"""
 __all__ = ['filling_latent', 'clean_border', 'warp_and_fill', 'relative_change', 'converged', 'noisy_restart']
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-003
-from torch import Tensor
 import torch
+from torch import Tensor
+
 from ..core import InputError, check_choice
 from .schedule import Schedule, compose
 from ..geometry.warp import border_columns
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-019
 def filling_latent(
-    z: Tensor, # right latent that the last iteration made at step i
-    i: int, # step
+    z: Tensor,  # right latent that the last iteration made at step i
+    i: int,  # step
     s: Schedule,
-    eps: Tensor, # one standard normal tensor for the whole restart
-) -> Tensor: # z̃_i, what fills the holes of step i in the next iteration
+    eps: Tensor,  # one standard normal tensor for the whole restart
+) -> Tensor:  # z̃_i, what fills the holes of step i in the next iteration
     "Eq. 2: mostly the last iteration's latent, scaled to this step's noise, with a little new noise."
-    lam = s.alpha[i]**0.5
+    lam = s.alpha[i] ** 0.5
     return (1 - lam) * s.sigma_ratio(i) * z + lam * s.sigma[i] * eps
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-022
 def clean_border(
-    fill: Tensor, # (B, C, T, h, w) filling latent
-    left: Tensor, # left latent of the step
-    border: Tensor, # bool (B, 1, T, h, w), B of Eq. 3
-    mu: float = 1., # share of the left latent: 1 in the paper, 0.9 as released
+    fill: Tensor,  # (B, C, T, h, w) filling latent
+    left: Tensor,  # left latent of the step
+    border: Tensor,  # bool (B, 1, T, h, w), B of Eq. 3
+    mu: float = 1.0,  # share of the left latent: 1 in the paper, 0.9 as released
 ) -> Tensor:
     "Eq. 3: in the columns that the warp empties at the border, the left latent instead of the filling."
-    return torch.where(border, mu*left + (1 - mu)*fill, fill)
+    return torch.where(border, mu * left + (1 - mu) * fill, fill)
+
 
 def warp_and_fill(
-    left: Tensor, # (1, C, T, h, w) left latent of the step
-    fill: Tensor, # what goes into the holes
-    warp, # callable: left latent → warped latent and mask (1, 1, T, h, w), True where something landed
-    scale: float, # signed, to know which border the warp empties
-    mu: float = 1.,
-) -> Tensor: # right latent of the step
+    left: Tensor,  # (1, C, T, h, w) left latent of the step
+    fill: Tensor,  # what goes into the holes
+    warp,  # callable: left latent → warped latent and mask (1, 1, T, h, w), True where something landed
+    scale: float,  # signed, to know which border the warp empties
+    mu: float = 1.0,
+) -> Tensor:  # right latent of the step
     "The right view of a step: the warped left view, and in its holes the filling."
     warped, mask = warp(left)
     return torch.where(mask, warped, clean_border(fill, left, border_columns(mask, scale), mu))
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-028
 def relative_change(
-    new: Tensor, old: Tensor, # (1, C, T, h, w)
-    where: Tensor, # bool (1, 1, T, h, w)
-) -> float: # 0 or more; 0 where nothing is asked for
+    new: Tensor,
+    old: Tensor,  # (1, C, T, h, w)
+    where: Tensor,  # bool (1, 1, T, h, w)
+) -> float:  # 0 or more; 0 where nothing is asked for
     "Root mean square of new − old, as a share of that of new."
-    a, b = new.float()*where, old.float()*where
-    return ((a - b).norm()/a.norm().clamp(min=1e-12)).item()
+    a, b = new.float() * where, old.float() * where
+    return ((a - b).norm() / a.norm().clamp(min=1e-12)).item()
+
 
 def converged(
-    new: Tensor, old: Tensor|None, where: Tensor, # as for `relative_change`; None: there was nothing before
-    share: float, # smallest change that counts, 0 or more; 0: it never settles
+    new: Tensor,
+    old: Tensor | None,
+    where: Tensor,  # as for `relative_change`; None: there was nothing before
+    share: float,  # smallest change that counts, 0 or more; 0: it never settles
 ) -> bool:
     "Whether a repeat has changed so little that another is not worth it."
     return bool(share) and old is not None and relative_change(new, old, where) < share
 
+
 def _check_restart(lefts, iterations: int, steps: int, first_fill: str):
     "Raise if a restart cannot be done."
     check_choice('restart_fill', first_fill, ('left', 'own'))
-    if iterations < 1: raise InputError(f'a restart needs at least one iteration; got {iterations}. To go without, skip it.')
-    if not 1 <= steps <= len(lefts): raise InputError(f'{steps} restart steps need as many left latents; there are {len(lefts)}.')
+    if iterations < 1:
+        raise InputError(
+            f'a restart needs at least one iteration; got {iterations}. To go without, skip it.'
+        )
+    if not 1 <= steps <= len(lefts):
+        raise InputError(
+            f'{steps} restart steps need as many left latents; there are {len(lefts)}.'
+        )
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-029
 def noisy_restart(
-    lefts: list, # left latents of steps 0 … N−1 at least, from the mono pass, each (1, C, T, h, w)
-    predict, # callable (left, right, i) → x̂0 and ε̂ of the right view
-    warp, # callable: latent → warped latent and mask
+    lefts: list,  # left latents of steps 0 … N−1 at least, from the mono pass, each (1, C, T, h, w)
+    predict,  # callable (left, right, i) → x̂0 and ε̂ of the right view
+    warp,  # callable: latent → warped latent and mask
     s: Schedule,
-    noise, # callable i → sampling noise of step i, the same tensor at every call
-    eps: Tensor, # the ε of Eq. 2
+    noise,  # callable i → sampling noise of step i, the same tensor at every call
+    eps: Tensor,  # the ε of Eq. 2
     *,
-    scale: float, # signed percent of the width, as the warp uses it
-    iterations: int = 7, steps: int = 6, # K, N
-    first_fill: str = 'left', # first iteration's filling: 'left' (paper) or 'own' (released)
-    mu: float = 1., tol: float = 0., # border blend of Eq. 3; no further iteration when the last one has changed the holes by less than this share; 0: never
-    report=lambda done, total, z: None, # called after every step
-) -> Tensor: # right latent after step N−1
+    scale: float,  # signed percent of the width, as the warp uses it
+    iterations: int = 7,
+    steps: int = 6,  # K, N
+    first_fill: str = 'left',  # first iteration's filling: 'left' (paper) or 'own' (released)
+    mu: float = 1.0,
+    tol: float = 0.0,  # border blend of Eq. 3; no further iteration when the last one has changed the holes by less than this share; 0: never
+    report=lambda done, total, z: None,  # called after every step
+) -> Tensor:  # right latent after step N−1
     "K iterations over the first N steps (Eq. 2, 3); what they leave in the holes fits what was warped beside them."
     _check_restart(lefts, iterations, steps, first_fill)
     fills, last, holes = None, None, ~warp(lefts[steps - 1])[1]
-    if not holes.any(): iterations = 1                                         # each would be the first again
+    if not holes.any():
+        iterations = 1  # each would be the first again
     for k in range(iterations):
         kept, right = [], lefts[0]
         for i in range(steps):
@@ -94,7 +110,8 @@ def noisy_restart(
             right = warp_and_fill(lefts[i], first if fills is None else fills[i], warp, scale, mu)
             right = compose(*predict(lefts[i], right, i), i, s, noise(i))
             kept.append(filling_latent(right, i, s, eps))
-            report(k*steps + i + 1, iterations*steps, right)
-        if converged(right, last, holes, tol): break
+            report(k * steps + i + 1, iterations * steps, right)
+        if converged(right, last, holes, tol):
+            break
         fills, last = kept, right
     return right

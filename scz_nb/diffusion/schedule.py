@@ -10,119 +10,155 @@ __all__ = ['alphas_cumprod', 'spaced_timesteps', 'Schedule', 'make_schedule', 't
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-003
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
 from ..core import InputError
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-006
 def alphas_cumprod(
-    steps: int = 1000, # training timesteps
-    start: float = 0.00085, # first β
-    end: float = 0.012, # last β
-    zero_snr: bool = False, # rescale so that no signal is left at the last timestep
-) -> Tensor: # (steps,) ᾱ_t, float64, falling
+    steps: int = 1000,  # training timesteps
+    start: float = 0.00085,  # first β
+    end: float = 0.012,  # last β
+    zero_snr: bool = False,  # rescale so that no signal is left at the last timestep
+) -> Tensor:  # (steps,) ᾱ_t, float64, falling
     "ᾱ of the scaled-linear schedule of latent diffusion, optionally with zero terminal SNR (Lin et al. 2024)."
-    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64)**2
+    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     root = (1 - betas).cumprod(0).sqrt()
-    if zero_snr: root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    if zero_snr:
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return root**2
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-010
 def spaced_timesteps(
-    steps: int, # sampling steps S
-    spacing: str = 'uniform_trailing', # 'uniform' (DynamiCrafter 256) or 'uniform_trailing' (512, 1024)
+    steps: int,  # sampling steps S
+    spacing: str = 'uniform_trailing',  # 'uniform' (DynamiCrafter 256) or 'uniform_trailing' (512, 1024)
     train_steps: int = 1000,
-) -> Tensor: # (S,) from noisiest to cleanest
+) -> Tensor:  # (S,) from noisiest to cleanest
     "The training timesteps that sampling visits."
-    if not 1 <= steps <= train_steps: raise InputError(f'steps must be between 1 and {train_steps}; got {steps}.')
+    if not 1 <= steps <= train_steps:
+        raise InputError(f'steps must be between 1 and {train_steps}; got {steps}.')
     if spacing == 'uniform':
-        gap = train_steps//steps
-        if gap < 2 or gap*steps < 0.9*train_steps: raise InputError(f"{steps} steps do not reach from clean to noise with spacing 'uniform'; use a divisor of {train_steps}.")
-        t = torch.arange(steps)*gap + 1
-    elif spacing == 'uniform_trailing': t = train_steps - (torch.arange(steps, dtype=torch.float64) * train_steps/steps).round().long() - 1
-    else: raise InputError(f"unknown spacing {spacing!r}; use 'uniform' or 'uniform_trailing'.")
+        gap = train_steps // steps
+        if gap < 2 or gap * steps < 0.9 * train_steps:
+            raise InputError(
+                f"{steps} steps do not reach from clean to noise with spacing 'uniform'; use a divisor of {train_steps}."
+            )
+        t = torch.arange(steps) * gap + 1
+    elif spacing == 'uniform_trailing':
+        t = (
+            train_steps
+            - (torch.arange(steps, dtype=torch.float64) * train_steps / steps).round().long()
+            - 1
+        )
+    else:
+        raise InputError(f"unknown spacing {spacing!r}; use 'uniform' or 'uniform_trailing'.")
     return t.flip(0) if spacing == 'uniform' else t
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-013
 @dataclass(frozen=True)
 class Schedule:
     "All numbers that sampling needs, one entry a step, noisiest first."
-    timesteps: tuple # t(i)
-    alpha: tuple # ᾱ at the step
-    alpha_prev: tuple # ᾱ' that the step leads to
-    sigma: tuple # σ_i at this η
-    rescale: tuple # factor on x̂0
-    prediction: str # what the network predicts: 'eps' or 'v'
-    def __len__(self): return len(self.timesteps)
+
+    timesteps: tuple  # t(i)
+    alpha: tuple  # ᾱ at the step
+    alpha_prev: tuple  # ᾱ' that the step leads to
+    sigma: tuple  # σ_i at this η
+    rescale: tuple  # factor on x̂0
+    prediction: str  # what the network predicts: 'eps' or 'v'
+
+    def __len__(self):
+        return len(self.timesteps)
+
     def sigma_ratio(self, i: int) -> float:
         "σ_i/σ_{i−1}, by which the method rescales a latent of step i to be put in again; 1 where there is no σ before."
-        return self.sigma[i]/self.sigma[i-1] if i and self.sigma[i-1] else 1.
+        return self.sigma[i] / self.sigma[i - 1] if i and self.sigma[i - 1] else 1.0
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-014
 def make_schedule(
-    steps: int = 50, # S
-    eta: float = 1., # 0: deterministic (DDIM), 1: as much noise as DDPM
+    steps: int = 50,  # S
+    eta: float = 1.0,  # 0: deterministic (DDIM), 1: as much noise as DDPM
     *,
-    prediction: str = 'v', # 'eps' or 'v'
+    prediction: str = 'v',  # 'eps' or 'v'
     spacing: str = 'uniform_trailing',
     zero_snr: bool = True,
-    base_scale: float|None = None, # smallest latent scale of the dynamic rescale, reached at t=400
+    base_scale: float
+    | None = None,  # smallest latent scale of the dynamic rescale, reached at t=400
     train_steps: int = 1000,
 ) -> Schedule:
     "The schedule of one sampling run."
-    if prediction not in ('eps', 'v'): raise InputError(f"prediction must be 'eps' or 'v'; got {prediction!r}.")
-    abar, t = alphas_cumprod(train_steps, zero_snr=zero_snr), spaced_timesteps(steps, spacing, train_steps)
+    if prediction not in ('eps', 'v'):
+        raise InputError(f"prediction must be 'eps' or 'v'; got {prediction!r}.")
+    abar, t = (
+        alphas_cumprod(train_steps, zero_snr=zero_snr),
+        spaced_timesteps(steps, spacing, train_steps),
+    )
     a, a_prev = abar[t], torch.cat([abar[t[1:]], abar[:1]])
-    sigma = eta * ((1 - a_prev)/(1 - a) * (1 - a/a_prev)).sqrt()
+    sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)).sqrt()
     scale = torch.ones(train_steps, dtype=torch.float64)
-    if base_scale is not None: scale = torch.cat([torch.linspace(1, base_scale, 400, dtype=torch.float64), scale[400:]*base_scale])
+    if base_scale is not None:
+        scale = torch.cat(
+            [torch.linspace(1, base_scale, 400, dtype=torch.float64), scale[400:] * base_scale]
+        )
     ratio = torch.cat([scale[t[1:]], scale[:1]]) / scale[t]
     return Schedule(*(tuple(v.tolist()) for v in (t, a, a_prev, sigma, ratio)), prediction)
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-017
 def to_x0_eps(
-    z: Tensor, # noisy latent
-    out: Tensor, # the network's prediction, same shape
-    alpha: float, # ᾱ of z
-    prediction: str = 'v', # 'eps' or 'v'
-) -> tuple: # x̂0, ε̂
+    z: Tensor,  # noisy latent
+    out: Tensor,  # the network's prediction, same shape
+    alpha: float,  # ᾱ of z
+    prediction: str = 'v',  # 'eps' or 'v'
+) -> tuple:  # x̂0, ε̂
     "Clean latent and noise that a prediction stands for."
-    ra, rb = alpha**0.5, (1 - alpha)**0.5
-    if prediction == 'v': return ra*z - rb*out, ra*out + rb*z
-    if alpha == 0: raise InputError("eps-prediction says nothing at zero SNR; use spacing 'uniform' or a v-prediction model.")
-    return (z - rb*out)/ra, out
+    ra, rb = alpha**0.5, (1 - alpha) ** 0.5
+    if prediction == 'v':
+        return ra * z - rb * out, ra * out + rb * z
+    if alpha == 0:
+        raise InputError(
+            "eps-prediction says nothing at zero SNR; use spacing 'uniform' or a v-prediction model."
+        )
+    return (z - rb * out) / ra, out
+
 
 def add_noise(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "Forward process: √ᾱ·x0 + √(1−ᾱ)·noise; `alpha` is a number or a tensor that broadcasts."
-    return alpha**0.5 * x0 + (1 - alpha)**0.5 * noise
+    return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise
+
 
 def velocity(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "What a v network is trained to say (Salimans & Ho 2022): √ᾱ·noise − √(1−ᾱ)·x0."
-    return alpha**0.5 * noise - (1 - alpha)**0.5 * x0
+    return alpha**0.5 * noise - (1 - alpha) ** 0.5 * x0
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-020
-def compose(x0: Tensor, eps: Tensor, i: int, s: Schedule, noise: Tensor|None = None) -> Tensor:
+def compose(x0: Tensor, eps: Tensor, i: int, s: Schedule, noise: Tensor | None = None) -> Tensor:
     "Eq. 8 from x̂0 and ε̂ on: the latent of step i+1."
-    if noise is None and s.sigma[i]: raise InputError('η > 0 needs noise: pass the tensor of this step.')
+    if noise is None and s.sigma[i]:
+        raise InputError('η > 0 needs noise: pass the tensor of this step.')
     a, sigma = s.alpha_prev[i], s.sigma[i]
-    z = a**0.5 * (s.rescale[i]*x0) + max(1 - a - sigma**2, 0.)**0.5 * eps
-    return z + sigma*noise if sigma else z
+    z = a**0.5 * (s.rescale[i] * x0) + max(1 - a - sigma**2, 0.0) ** 0.5 * eps
+    return z + sigma * noise if sigma else z
+
 
 def ddim_step(
-    z: Tensor, # latent of step i
-    out: Tensor, # the network's prediction for z at t(i)
-    i: int, # step, 0 is noisiest
+    z: Tensor,  # latent of step i
+    out: Tensor,  # the network's prediction for z at t(i)
+    i: int,  # step, 0 is noisiest
     s: Schedule,
-    noise: Tensor|None = None, # standard normal, broadcasts to z; needed where σ_i > 0
-) -> tuple: # latent of step i+1, and x̂0
+    noise: Tensor | None = None,  # standard normal, broadcasts to z; needed where σ_i > 0
+) -> tuple:  # latent of step i+1, and x̂0
     "One DDIM step (Eq. 8; Song et al. 2021)."
     x0, eps = to_x0_eps(z, out, s.alpha[i], s.prediction)
     return compose(x0, eps, i, s, noise), x0
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-024
-def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.) -> Tensor:
+def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.0) -> Tensor:
     "Classifier-free guidance (Ho & Salimans 2022) with optional rescale φ in [0, 1] to the conditional's spread."
-    out = uncond + weight*(cond - uncond)
-    if not rescale: return out
+    out = uncond + weight * (cond - uncond)
+    if not rescale:
+        return out
     dims = tuple(range(1, cond.ndim))
-    return out * (rescale * cond.std(dims, keepdim=True)/out.std(dims, keepdim=True) + 1 - rescale)
+    return out * (
+        rescale * cond.std(dims, keepdim=True) / out.std(dims, keepdim=True) + 1 - rescale
+    )

@@ -9,29 +9,49 @@ __all__ = ['ABLATIONS', 'compare_ablations']
 
 # %% ../../nbs/lessons/18_ablations.ipynb #18_ablations-005
 import numpy as np
+
 from .metrics import roughness, stereo_agreement
 from ..models.backbones import load_backbone
 from ..sampler import run
 
 # %% ../../nbs/lessons/18_ablations.ipynb #18_ablations-006
-ABLATIONS = dict(full={}, **{'no cross-view attention': dict(cross_view=None), 'no restart': dict(restart_iterations=0), 'no refinement': dict(refine=()),
-                'refinement, released form': dict(refine_form='released'), 'no dissolving': dict(dissolve=0),
-                'scale 0': dict(scale=0.)})
+ABLATIONS = dict(
+    full={},
+    **{
+        'no cross-view attention': dict(cross_view=None),
+        'no restart': dict(restart_iterations=0),
+        'no refinement': dict(refine=()),
+        'refinement, released form': dict(refine_form='released'),
+        'no dissolving': dict(dissolve=0),
+        'scale 0': dict(scale=0.0),
+    },
+)
+
 
 def compare_ablations(
-    picture, # (H, W, 3)
+    picture,  # (H, W, 3)
     prompt: str,
-    settings: dict, # settings common to all rows
-    rows: dict = ABLATIONS, # name → settings that differ; the first is the one others are compared with
+    settings: dict,  # settings common to all rows
+    rows: dict = ABLATIONS,  # name → settings that differ; the first is the one others are compared with
     seed: int = 0,
-    backbone = 'tiny',
-) -> dict: # name → measures
+    backbone='tiny',
+) -> dict:  # name → measures
     "The method with one stage changed at a time, on one picture; shifts are held against what that row intended."
     backbone = load_backbone(backbone)
     out, full = {}, None
     for name, change in rows.items():
-        v = run(picture, prompt, backbone=backbone, seed=seed, config={**settings, **change}, progress=False)
+        v = run(
+            picture,
+            prompt,
+            backbone=backbone,
+            seed=seed,
+            config={**settings, **change},
+            progress=False,
+        )
         full = v if full is None else full
-        out[name] = dict(stereo_agreement(v.left, v.right, v.disparity, full.meta['settings']['scale']),
-                         roughness=roughness(v.right)/roughness(v.left), changed=float(np.abs(v.right.astype(float) - full.right).mean()))
+        out[name] = dict(
+            stereo_agreement(v.left, v.right, v.disparity, full.meta['settings']['scale']),
+            roughness=roughness(v.right) / roughness(v.left),
+            changed=float(np.abs(v.right.astype(float) - full.right).mean()),
+        )
     return out

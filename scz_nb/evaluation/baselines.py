@@ -9,9 +9,12 @@ __all__ = ['BASELINES', 'copy_left', 'warp_holes', 'fill_border', 'fill_inpaint'
            'read_results']
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-003
-from pathlib import Path
 from functools import partial
-import numpy as np, torch
+from pathlib import Path
+
+import numpy as np
+import torch
+
 from ..core import InputError, check_choice, to_uint8
 from ..diffusion.attention import bidirectional
 from ..diffusion.schedule import Schedule, ddim_step, to_x0_eps
@@ -24,30 +27,30 @@ from ..sampler import in_windows, resolve_config
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-006
 def copy_left(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "The left view once more: no depth at all."
     return given_view(left, disparity, scale)[0].copy()
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-008
 def warp_holes(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    fine: int = 4, # steps in a pixel
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    fine: int = 4,  # steps in a pixel
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "The left view warped; what nobody sees is black."
     return warp_right(left, disparity, scale, fine)[0]
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-013
 def fill_border(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    fine: int = 4, # steps in a pixel
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    fine: int = 4,  # steps in a pixel
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Warped; a hole pixel takes the nearest seen pixel of its row, on whichever side it is."
     right, seen, _ = warp_right(left, disparity, scale, fine)
     before, after = visible_ends(seen)
@@ -57,37 +60,50 @@ def fill_border(
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-016
 def fill_inpaint(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    fine: int = 4, # steps in a pixel
-    method: str = 'telea', # or 'ns', Navier-Stokes
-    radius: float = 3., # pixels around that count
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    fine: int = 4,  # steps in a pixel
+    method: str = 'telea',  # or 'ns', Navier-Stokes
+    radius: float = 3.0,  # pixels around that count
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Warped; OpenCV's inpainting fills the holes, frame by frame."
     import cv2
+
     check_choice('method of inpainting', method, ('telea', 'ns'))
     right, seen, _ = warp_right(left, disparity, scale, fine)
     how = dict(telea=cv2.INPAINT_TELEA, ns=cv2.INPAINT_NS)[method]
-    return np.stack([cv2.inpaint(f, (~s).astype(np.uint8), radius, how) for f, s in zip(right, seen)])
+    return np.stack(
+        [cv2.inpaint(f, (~s).astype(np.uint8), radius, how) for f, s in zip(right, seen)]
+    )
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-017
-BASELINES = dict( # name: (left, disparity, scale) → right view
-    copy_left=copy_left, warp_holes=warp_holes, fill_border=fill_border,
-    inpaint_telea=partial(fill_inpaint, method='telea'), inpaint_ns=partial(fill_inpaint, method='ns'), fill_background=fill_background)
+BASELINES = dict(  # name: (left, disparity, scale) → right view
+    copy_left=copy_left,
+    warp_holes=warp_holes,
+    fill_border=fill_border,
+    inpaint_telea=partial(fill_inpaint, method='telea'),
+    inpaint_ns=partial(fill_inpaint, method='ns'),
+    fill_background=fill_background,
+)
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-028
 def ddim_invert(
-    z0: torch.Tensor, # (1, C, T, h, w) clean latents
-    denoise, # callable (z, t) → the network's prediction at timestep t
-    s: Schedule, # with η = 0
-    begin: int = 0, # first step that is wanted
-) -> list: # S+1 latents: the input of every step, None before `begin`, then z0
+    z0: torch.Tensor,  # (1, C, T, h, w) clean latents
+    denoise,  # callable (z, t) → the network's prediction at timestep t
+    s: Schedule,  # with η = 0
+    begin: int = 0,  # first step that is wanted
+) -> list:  # S+1 latents: the input of every step, None before `begin`, then z0
     "Latents from which deterministic DDIM walks to z0, nearly (Song et al. 2021)."
-    S, zs = len(s), [None]*len(s) + [z0]
+    S, zs = len(s), [None] * len(s) + [z0]
     for i in reversed(range(begin, S)):
-        x0, eps = to_x0_eps(zs[i+1], denoise(zs[i+1], s.timesteps[i+1] if i + 1 < S else 0), s.alpha_prev[i], s.prediction)
-        zs[i] = s.alpha[i]**0.5*x0/s.rescale[i] + (1 - s.alpha[i])**0.5*eps
+        x0, eps = to_x0_eps(
+            zs[i + 1],
+            denoise(zs[i + 1], s.timesteps[i + 1] if i + 1 < S else 0),
+            s.alpha_prev[i],
+            s.prediction,
+        )
+        zs[i] = s.alpha[i] ** 0.5 * x0 / s.rescale[i] + (1 - s.alpha[i]) ** 0.5 * eps
     return zs
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-029
@@ -95,62 +111,99 @@ def _shifted_walk(backbone, lefts, denoise, s, source, mask, begin, again) -> to
     "The right view's latents: shifted at step `begin`, then denoised beside the left ones; every `again` steps what is seen is put back."
     right = warp_with(lefts[begin], source, mask)
     for i in range(begin, len(s)):
-        if again and i > begin and (i - begin) % again == 0: right = torch.where(mask, warp_with(lefts[i], source, mask), right)
-        with bidirectional(backbone.unet): out = denoise(torch.cat([lefts[i], right]), s.timesteps[i])[1:]
+        if again and i > begin and (i - begin) % again == 0:
+            right = torch.where(mask, warp_with(lefts[i], source, mask), right)
+        with bidirectional(backbone.unet):
+            out = denoise(torch.cat([lefts[i], right]), s.timesteps[i])[1:]
         right, _ = ddim_step(right, out, i, s)
     return right
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-030
 @torch.inference_mode()
 def stereodiffusion(
-    left, # (T, H, W, 3) uint8, or float in [0, 1], at the backbone's size
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    prompt: str = '', # what the video shows
-    backbone = 'tiny', # name, or a backbone
-    steps: int = 50, # denoising steps
-    at: float = 0.2, # when the latents are shifted, as a share of the steps
-    again: float|None = 0.2, # what is seen is put back each time this share has passed; None: never
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1], at the backbone's size
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    prompt: str = '',  # what the video shows
+    backbone='tiny',  # name, or a backbone
+    steps: int = 50,  # denoising steps
+    at: float = 0.2,  # when the latents are shifted, as a share of the steps
+    again: float
+    | None = 0.2,  # what is seen is put back each time this share has passed; None: never
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "StereoDiffusion's right view: latents shifted once, then denoised with attention to both views."
     backbone, (left, near) = load_backbone(backbone), given_view(left, disparity, scale)
     if left.shape[1:3] != (backbone.height, backbone.width):
-        raise InputError(f'the left view has {left.shape[2]}×{left.shape[1]} pixels; backbone {backbone.name!r} works on {backbone.width}×{backbone.height}.')
+        raise InputError(
+            f'the left view has {left.shape[2]}×{left.shape[1]} pixels; backbone {backbone.name!r} works on {backbone.width}×{backbone.height}.'
+        )
     config = resolve_config(backbone, None, steps=steps)
-    s, begin = backbone.schedule(config.steps, 0.), min(round(at*config.steps), config.steps - 1)
+    s, begin = backbone.schedule(config.steps, 0.0), min(round(at * config.steps), config.steps - 1)
+
     def right(x, n):
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
-        denoise = lambda z, t: backbone.denoise(z, t, cond, config.guidance, config.guidance_rescale)
+        denoise = lambda z, t: backbone.denoise(
+            z, t, cond, config.guidance, config.guidance_rescale
+        )
         lefts = ddim_invert(backbone.encode(x), denoise, s, begin)
-        moved = warp_map(resize_disparity(torch.as_tensor(n, dtype=torch.float32, device=backbone.device), lefts[-1].shape[-2:]), -scale)
-        return backbone.decode(_shifted_walk(backbone, lefts, denoise, s, *moved, begin, again and round(again*config.steps)))
+        moved = warp_map(
+            resize_disparity(
+                torch.as_tensor(n, dtype=torch.float32, device=backbone.device),
+                lefts[-1].shape[-2:],
+            ),
+            -scale,
+        )
+        return backbone.decode(
+            _shifted_walk(
+                backbone, lefts, denoise, s, *moved, begin, again and round(again * config.steps)
+            )
+        )
+
     return in_windows(right, backbone.frames, left, near)
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-040
-def _frames(path) -> np.ndarray: # (T, H, W, 3) uint8
+def _frames(path) -> np.ndarray:  # (T, H, W, 3) uint8
     "A video file, or a folder of frames in the order of their names (2 before 10)."
-    if path.is_file(): return read_video(path)[0]
-    frames = [read_image(p) for p in sorted((p for p in path.iterdir() if not p.name.startswith('.')), key=lambda p: (len(p.name), p.name))]
-    if not frames: raise InputError(f'{path} holds no frames.')
-    if len({f.shape for f in frames}) > 1: raise InputError(f'the frames in {path} differ in size.')
+    if path.is_file():
+        return read_video(path)[0]
+    frames = [
+        read_image(p)
+        for p in sorted(
+            (p for p in path.iterdir() if not p.name.startswith('.')),
+            key=lambda p: (len(p.name), p.name),
+        )
+    ]
+    if not frames:
+        raise InputError(f'{path} holds no frames.')
+    if len({f.shape for f in frames}) > 1:
+        raise InputError(f'the frames in {path} differ in size.')
     return np.stack(frames)
 
+
 def read_results(
-    folder, # holds a folder for each method, and that a video METHOD/SCENE.mp4 (or another suffix) or frames METHOD/SCENE/0000.png, …
-    scene: str, # name of the video without its suffix, or of the folder of frames
-    like, # (T, H, W, 3) the left view; results must have its length and size
-) -> dict: # method → right view (T, H, W, 3) uint8
+    folder,  # holds a folder for each method, and that a video METHOD/SCENE.mp4 (or another suffix) or frames METHOD/SCENE/0000.png, …
+    scene: str,  # name of the video without its suffix, or of the folder of frames
+    like,  # (T, H, W, 3) the left view; results must have its length and size
+) -> dict:  # method → right view (T, H, W, 3) uint8
     "Right views that other systems made of one scene."
     folder, T, H, W = Path(folder), *np.shape(like)[:3]
     visible = lambda p: sorted(o for o in p.iterdir() if not o.name.startswith('.'))
     methods = [p for p in visible(folder) if p.is_dir()] if folder.is_dir() else []
-    if not methods: raise InputError(f'{folder} holds no results; it must be a folder with one folder a method, and in each one video or folder of frames a scene.')
+    if not methods:
+        raise InputError(
+            f'{folder} holds no results; it must be a folder with one folder a method, and in each one video or folder of frames a scene.'
+        )
     out = {}
     for m in methods:
         found = [p for p in visible(m) if (p.name if p.is_dir() else p.stem) == scene]
         if len(found) != 1:
             there = ', '.join(p.stem for p in visible(m)[:8]) or 'nothing'
-            raise InputError(f'{m} holds {len(found)} results named {scene!r}, not one; there is {there}.')
+            raise InputError(
+                f'{m} holds {len(found)} results named {scene!r}, not one; there is {there}.'
+            )
         v = out[m.name] = _frames(found[0])
-        if v.shape != (T, H, W, 3): raise InputError(f'{found[0]} has {len(v)} frames of {v.shape[2]}×{v.shape[1]}; the left view has {T} of {W}×{H}. Resize or cut it first.')
+        if v.shape != (T, H, W, 3):
+            raise InputError(
+                f'{found[0]} has {len(v)} frames of {v.shape[2]}×{v.shape[1]}; the left view has {T} of {W}×{H}. Resize or cut it first.'
+            )
     return out

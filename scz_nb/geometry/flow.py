@@ -8,99 +8,162 @@ Docs: https://scz-nb.github.io/scz_nb/parts/flow.html.md"""
 __all__ = ['matches', 'agree', 'both_flows', 'raft_flow', 'dis_flow', 'motion', 'video_flow']
 
 # %% ../../nbs/parts/flow.ipynb #flow-004
-import numpy as np, torch
-from torch.nn import functional as F
 import numpy as np
-import numpy as np, torch, torch.nn.functional as F
-from ..core import InputError, MissingDependency, check_choice, pick_device, to_numpy, to_uint8, _two
+
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    _two,
+    check_choice,
+    pick_device,
+    to_numpy,
+    to_uint8,
+)
 
 # %% ../../nbs/parts/flow.ipynb #flow-005
 def matches(
-    flow, # (T-1, H, W, 2) pixels to the right and down to the next frame
-    seen = None, # (T-1, H, W) bool: where the flow holds; None: everywhere
-) -> tuple: # rows and columns (T-1, H, W) of each pixel in the next frame; bool (T-1, H, W): whether it is there
+    flow,  # (T-1, H, W, 2) pixels to the right and down to the next frame
+    seen=None,  # (T-1, H, W) bool: where the flow holds; None: everywhere
+) -> tuple:  # rows and columns (T-1, H, W) of each pixel in the next frame; bool (T-1, H, W): whether it is there
     "Where each pixel is found again, rounded."
     flow = to_numpy(flow)
-    if flow.ndim != 4 or flow.shape[-1] != 2: raise InputError(f'a flow is (frames - 1, height, width, 2); got {flow.shape}.')
+    if flow.ndim != 4 or flow.shape[-1] != 2:
+        raise InputError(f'a flow is (frames - 1, height, width, 2); got {flow.shape}.')
     H, W = flow.shape[1:3]
     y, x = np.indices((H, W))
-    x, y = (np.rint(np.nan_to_num(a + f, nan=-1e6, posinf=-1e6, neginf=-1e6)).astype(int) for a, f in ((x, flow[..., 0]), (y, flow[..., 1])))
+    x, y = (
+        np.rint(np.nan_to_num(a + f, nan=-1e6, posinf=-1e6, neginf=-1e6)).astype(int)
+        for a, f in ((x, flow[..., 0]), (y, flow[..., 1]))
+    )
     inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    return y.clip(0, H - 1), x.clip(0, W - 1), inside if seen is None else inside & to_numpy(seen).astype(bool)
+    return (
+        y.clip(0, H - 1),
+        x.clip(0, W - 1),
+        inside if seen is None else inside & to_numpy(seen).astype(bool),
+    )
 
 # %% ../../nbs/parts/flow.ipynb #flow-006
 def agree(
-    there, # (N, H, W, 2) pixels to the other frame
-    back, # (N, H, W, 2) pixels from there to here
-    within: float = 1., # largest distance that is still the same place, pixels
-) -> np.ndarray: # (N, H, W) bool
+    there,  # (N, H, W, 2) pixels to the other frame
+    back,  # (N, H, W, 2) pixels from there to here
+    within: float = 1.0,  # largest distance that is still the same place, pixels
+) -> np.ndarray:  # (N, H, W) bool
     "Whose flow there and, read off at the rounded place, back leads home."
     y, x, ok = matches(there)
     n = np.arange(len(y))[:, None, None]
     return ok & (np.linalg.norm(there + back[n, y, x], axis=-1) <= within)
 
+
 def both_flows(
-    video, # (T, H, W, 3); not needed with given flows
-    flow, # as for `propagate`
-    shape: tuple, # (T, H, W) of the depth
-) -> list: # there and back, (T-1, H, W, 2) float64
+    video,  # (T, H, W, 3); not needed with given flows
+    flow,  # as for `propagate`
+    shape: tuple,  # (T, H, W) of the depth
+) -> list:  # there and back, (T-1, H, W, 2) float64
     "Flow from each frame to the next and back, measured or given, or an `InputError`."
     if callable(flow):
-        if video is None: raise InputError('the flow must be measured: give the video, or two flows as arrays.')
+        if video is None:
+            raise InputError('the flow must be measured: give the video, or two flows as arrays.')
         v = to_uint8(video)
-        if v.shape != (*shape, 3): raise InputError(f'depth {tuple(shape)} and video {v.shape} do not fit; they must be (T, H, W) and (T, H, W, 3).')
+        if v.shape != (*shape, 3):
+            raise InputError(
+                f'depth {tuple(shape)} and video {v.shape} do not fit; they must be (T, H, W) and (T, H, W, 3).'
+            )
         flow = flow(v[:-1], v[1:]), flow(v[1:], v[:-1])
-    if len(flow) != 2: raise InputError('give two flows, from each frame to the next and back, or a function of two videos.')
+    if len(flow) != 2:
+        raise InputError(
+            'give two flows, from each frame to the next and back, or a function of two videos.'
+        )
     want, flow = (shape[0] - 1, *shape[1:], 2), [to_numpy(f).astype(np.float64) for f in flow]
     for f in flow:
-        if f.shape != want: raise InputError(f'a flow has shape {f.shape}; for this depth it must be {want}.')
+        if f.shape != want:
+            raise InputError(f'a flow has shape {f.shape}; for this depth it must be {want}.')
     return flow
 
 # %% ../../nbs/parts/flow.ipynb #flow-008
 def raft_flow(
-    size: str = 'large', # 'large' (5 M parameters) or 'small' (1 M)
-    device: str|None = None, # where it computes; None: cuda where there is one
-    weights: str|None = 'DEFAULT', # of torchvision; None: random, for tests
-): # function (a, b) of frames uint8 (N, H, W, 3) → (N, H, W, 2) pixels, as `propagate` wants it
+    size: str = 'large',  # 'large' (5 M parameters) or 'small' (1 M)
+    device: str | None = None,  # where it computes; None: cuda where there is one
+    weights: str | None = 'DEFAULT',  # of torchvision; None: random, for tests
+):  # function (a, b) of frames uint8 (N, H, W, 3) → (N, H, W, 2) pixels, as `propagate` wants it
     "RAFT of torchvision as a flow."
     check_choice('size', size, ('small', 'large'))
     import torch
     from torch.nn import functional as F
-    try: from torchvision.models import optical_flow
-    except (ImportError, RuntimeError) as e:                               # RuntimeError: one that was built for another torch
-        raise MissingDependency(f'RAFT needs torchvision, built for this torch ({e}): pip install torchvision; or use dis_flow, which needs nothing.') from None
+
+    try:
+        from torchvision.models import optical_flow
+    except (ImportError, RuntimeError) as e:  # RuntimeError: one that was built for another torch
+        raise MissingDependency(
+            f'RAFT needs torchvision, built for this torch ({e}): pip install torchvision; or use dis_flow, which needs nothing.'
+        ) from None
     device = pick_device(device)
     net = getattr(optical_flow, f'raft_{size}')(weights=weights).eval().to(device)
+
     @torch.inference_mode()
     def flow(a, b):
         H, W = a.shape[1:3]
-        zoom = max(1, round(320/H))
-        fit = [max(128, round(n*zoom/8)*8) for n in (H, W)]                # it wants multiples of 8, and 128 at least
-        scale = torch.tensor([W/fit[1], H/fit[0]]).view(1, 2, 1, 1)
-        put = lambda f: F.interpolate(torch.from_numpy(f)[None].permute(0, 3, 1, 2).to(device)/127.5 - 1, fit, mode='bilinear', antialias=True)
-        one = lambda x, y: F.interpolate(net(put(x), put(y))[-1].cpu(), (H, W), mode='bilinear', antialias=True)*scale
+        zoom = max(1, round(320 / H))
+        fit = [
+            max(128, round(n * zoom / 8) * 8) for n in (H, W)
+        ]  # it wants multiples of 8, and 128 at least
+        scale = torch.tensor([W / fit[1], H / fit[0]]).view(1, 2, 1, 1)
+        put = lambda f: F.interpolate(
+            torch.from_numpy(f)[None].permute(0, 3, 1, 2).to(device) / 127.5 - 1,
+            fit,
+            mode='bilinear',
+            antialias=True,
+        )
+        one = lambda x, y: (
+            F.interpolate(net(put(x), put(y))[-1].cpu(), (H, W), mode='bilinear', antialias=True)
+            * scale
+        )
         return torch.cat([one(x, y) for x, y in zip(a, b)]).permute(0, 2, 3, 1).numpy()
+
     return flow
 
 # %% ../../nbs/parts/flow.ipynb #flow-009
-def dis_flow(a, b, zoom=None) -> np.ndarray: # (T, H, W, 2) float32, pixels
+def dis_flow(a, b, zoom=None) -> np.ndarray:  # (T, H, W, 2) float32, pixels
     "DIS flow from the frames of a to those of b, uint8 (T, H, W, 3), both enlarged by `zoom`; None: to about 320 rows."
     import cv2
+
     T, H, W, _ = a.shape
-    zoom = zoom or max(1, round(320/H))
+    zoom = zoom or max(1, round(320 / H))
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grow = lambda f: cv2.cvtColor(cv2.resize(f, (W*zoom, H*zoom), interpolation=cv2.INTER_CUBIC), cv2.COLOR_RGB2GRAY)
-    return np.stack([cv2.resize(dis.calc(grow(x), grow(y), None), (W, H), interpolation=cv2.INTER_AREA) for x, y in zip(a, b)])/zoom
+    grow = lambda f: cv2.cvtColor(
+        cv2.resize(f, (W * zoom, H * zoom), interpolation=cv2.INTER_CUBIC), cv2.COLOR_RGB2GRAY
+    )
+    return (
+        np.stack(
+            [
+                cv2.resize(dis.calc(grow(x), grow(y), None), (W, H), interpolation=cv2.INTER_AREA)
+                for x, y in zip(a, b)
+            ]
+        )
+        / zoom
+    )
 
 # %% ../../nbs/parts/flow.ipynb #flow-010
-def _at(x, flow) -> np.ndarray: # (T, H, W, C) float32
+def _at(x, flow) -> np.ndarray:  # (T, H, W, C) float32
     "Frames x (T, H, W, C) read off at p + flow(p), bilinearly."
     import cv2
+
     H, W = flow.shape[1:3]
     grid = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(np.float32)
-    return np.stack([cv2.remap(f, (grid + v).astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f, v in zip(x.astype(np.float32), flow)])
+    return np.stack(
+        [
+            cv2.remap(
+                f,
+                (grid + v).astype(np.float32),
+                None,
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            for f, v in zip(x.astype(np.float32), flow)
+        ]
+    )
 
-def _inside(flow) -> np.ndarray: # (T, H, W) bool
+
+def _inside(flow) -> np.ndarray:  # (T, H, W) bool
     "Whose target lies inside the frame."
     H, W = flow.shape[1:3]
     x, y = np.arange(W) + flow[..., 0], np.arange(H)[:, None] + flow[..., 1]
@@ -108,33 +171,42 @@ def _inside(flow) -> np.ndarray: # (T, H, W) bool
 
 # %% ../../nbs/parts/flow.ipynb #flow-011
 def motion(
-    video, # (T, H, W, 3) uint8 or float in [0, 1], two frames or more
-    zoom: int|None = None, # enlarge by this before measuring; None: to about 320 rows
-) -> tuple: # flow (T-1, H, W, 2) pixels to the right and down to the next frame; seen (T-1, H, W) bool: there and back agree
+    video,  # (T, H, W, 3) uint8 or float in [0, 1], two frames or more
+    zoom: int | None = None,  # enlarge by this before measuring; None: to about 320 rows
+) -> tuple:  # flow (T-1, H, W, 2) pixels to the right and down to the next frame; seen (T-1, H, W) bool: there and back agree
     "Where each pixel goes in the next frame, by DIS optical flow, and where that can be trusted."
     x, _ = _two(video, video)
-    if len(x) < 2: raise InputError('motion needs two frames or more.')
+    if len(x) < 2:
+        raise InputError('motion needs two frames or more.')
     there, back = dis_flow(x[:-1], x[1:], zoom), dis_flow(x[1:], x[:-1], zoom)
     lost = np.linalg.norm(there + _at(back, there), axis=-1)
     return there, (lost < 0.5) & _inside(there)
 
 # %% ../../nbs/parts/flow.ipynb #flow-012
-def _alone(flow) -> np.ndarray: # (T, H, W) bool
+def _alone(flow) -> np.ndarray:  # (T, H, W) bool
     "Which pixels land inside the frame, and with none of another motion: two on one place means that one is hidden."
     T, H, W, _ = flow.shape
     t, y, x = np.indices((T, H, W))
     inside = _inside(flow)
-    at = t, np.rint(y + flow[..., 1]).astype(int).clip(0, H - 1), np.rint(x + flow[..., 0]).astype(int).clip(0, W - 1)
+    at = (
+        t,
+        np.rint(y + flow[..., 1]).astype(int).clip(0, H - 1),
+        np.rint(x + flow[..., 0]).astype(int).clip(0, W - 1),
+    )
     low, high = np.full(flow.shape, np.inf), np.full(flow.shape, -np.inf)
-    np.minimum.at(low, at, flow); np.maximum.at(high, at, flow)
+    np.minimum.at(low, at, flow)
+    np.maximum.at(high, at, flow)
     return inside & ((high - low)[at].max(-1) < 1)
 
 # %% ../../nbs/parts/flow.ipynb #flow-013
 def video_flow(
-    video, # (T, H, W, 3) uint8 or float in [0, 1]
-    zoom: int = 4, # enlarge by this before measuring
-) -> np.ndarray: # (T-1, H, W, 2) float32: pixels to the right and down that each pixel moves to the next frame
+    video,  # (T, H, W, 3) uint8 or float in [0, 1]
+    zoom: int = 4,  # enlarge by this before measuring
+) -> (
+    np.ndarray
+):  # (T-1, H, W, 2) float32: pixels to the right and down that each pixel moves to the next frame
     "DIS optical flow between neighbouring frames."
     x = to_uint8(video)
-    if x.ndim != 4 or len(x) < 2: raise InputError(f'flow needs a video (T, H, W, 3) of two frames or more, not {x.shape}.')
+    if x.ndim != 4 or len(x) < 2:
+        raise InputError(f'flow needs a video (T, H, W, 3) of two frames or more, not {x.shape}.')
     return dis_flow(x[:-1], x[1:], zoom)

@@ -9,26 +9,34 @@ __all__ = ['warp_loops', 'warp_unique', 'warp_map', 'warp_with', 'warp', 'warp_v
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-003
 from functools import lru_cache
-import numpy as np, torch
+
+import numpy as np
+import torch
 from torch import Tensor
+
 from ..core import InputError
 from .disparity import shift_columns
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-006
 def _check(x, disparity):
     "An `InputError` unless x is (B, C, H, W) and the disparity (B, 1, H, W)."
-    if not (torch.is_tensor(x) and torch.is_tensor(disparity)): raise InputError("x and disparity must be tensors.")
-    if x.ndim != 4 or x.numel() == 0: raise InputError(f"x has shape {tuple(x.shape)}; it must be (B, C, H, W).")
+    if not (torch.is_tensor(x) and torch.is_tensor(disparity)):
+        raise InputError('x and disparity must be tensors.')
+    if x.ndim != 4 or x.numel() == 0:
+        raise InputError(f'x has shape {tuple(x.shape)}; it must be (B, C, H, W).')
     want = (x.shape[0], 1, *x.shape[2:])
-    if tuple(disparity.shape) != want: raise InputError(f"disparity has shape {tuple(disparity.shape)}; for x of shape {tuple(x.shape)} it must be {want}.")
+    if tuple(disparity.shape) != want:
+        raise InputError(
+            f'disparity has shape {tuple(disparity.shape)}; for x of shape {tuple(x.shape)} it must be {want}.'
+        )
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-007
 def warp_loops(
-    x: Tensor, # (B, C, H, W), any type
-    disparity: Tensor, # (B, 1, H, W) disparity in [0, 1]
-    scale: float, # s, percent of the width; negative makes a right view
-    exponent: float = 1., # α
-) -> tuple: # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
+    x: Tensor,  # (B, C, H, W), any type
+    disparity: Tensor,  # (B, 1, H, W) disparity in [0, 1]
+    scale: float,  # s, percent of the width; negative makes a right view
+    exponent: float = 1.0,  # α
+) -> tuple:  # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
     "Eq. 10–11 as written: three loops, the last write wins. The specification of `warp`."
     _check(x, disparity)
     B, C, H, W = x.shape
@@ -46,47 +54,55 @@ def warp_loops(
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-018
 def warp_unique(
-    x: Tensor, # (B, C, H, W), any type
-    disparity: Tensor, # (B, 1, H, W) disparity in [0, 1]
-    scale: float, # s, percent of the width; negative makes a right view
-) -> tuple: # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
+    x: Tensor,  # (B, C, H, W), any type
+    disparity: Tensor,  # (B, 1, H, W) disparity in [0, 1]
+    scale: float,  # s, percent of the width; negative makes a right view
+) -> tuple:  # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
     "The vectorised warp of the paper's Appendix B: unique targets, the last visit of each. To compare with."
     (B, C, H, W), shift = x.shape, shift_columns(disparity, scale, x.shape[-1])[:, 0].long()
     b, r, c = torch.meshgrid(*(torch.arange(n, device=x.device) for n in (B, H, W)), indexing='ij')
-    if scale > 0: c, shift = c.flip(-1), shift.flip(-1)
+    if scale > 0:
+        c, shift = c.flip(-1), shift.flip(-1)
     t = c + shift
     inside = ((t >= 0) & (t < W)).flatten()
-    target, source = (((b*H + r)*W + n).flatten()[inside].flip(0) for n in (t, c))
+    target, source = (((b * H + r) * W + n).flatten()[inside].flip(0) for n in (t, c))
     found, which = target.unique(return_inverse=True)
-    first = torch.full_like(found, len(target)).scatter_reduce(0, which, torch.arange(len(target), device=x.device), 'amin')
-    out, mask = x.new_zeros(B*H*W, C), torch.zeros(B*H*W, dtype=torch.bool, device=x.device)
+    first = torch.full_like(found, len(target)).scatter_reduce(
+        0, which, torch.arange(len(target), device=x.device), 'amin'
+    )
+    out, mask = x.new_zeros(B * H * W, C), torch.zeros(B * H * W, dtype=torch.bool, device=x.device)
     out[found], mask[found] = x.movedim(1, -1).reshape(-1, C)[source[first]], True
     return out.view(B, H, W, C).movedim(-1, 1), mask.view(B, 1, H, W)
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-021
 def warp_map(
-    disparity: Tensor, # (…, H, W) disparity in [0, 1]
-    scale: float, # s, percent of the width; negative makes a right view
-    exponent: float = 1., # α
-) -> tuple: # source (…, H, W) int64: the column that lands here, 0 in holes; mask (…, H, W) bool, False in holes
+    disparity: Tensor,  # (…, H, W) disparity in [0, 1]
+    scale: float,  # s, percent of the width; negative makes a right view
+    exponent: float = 1.0,  # α
+) -> tuple:  # source (…, H, W) int64: the column that lands here, 0 in holes; mask (…, H, W) bool, False in holes
     "Who lands where: the winning source column of each target. Needed once for as many warps as one likes."
-    if not torch.is_tensor(disparity) or disparity.ndim < 2: raise InputError("disparity must be a tensor (…, H, W).")
+    if not torch.is_tensor(disparity) or disparity.ndim < 2:
+        raise InputError('disparity must be a tensor (…, H, W).')
     W = disparity.shape[-1]
     column = torch.arange(W, device=disparity.device, dtype=torch.int32).expand(disparity.shape)
     target = column + shift_columns(disparity, scale, W, exponent)
-    target = torch.where((target < 0) | (target >= W), W, target).long()    # an extra column takes what leaves the picture
+    target = torch.where(
+        (target < 0) | (target >= W), W, target
+    ).long()  # an extra column takes what leaves the picture
     none = W if scale > 0 else -1
-    won = torch.full((*disparity.shape[:-1], W + 1), none, dtype=torch.int32, device=disparity.device)
+    won = torch.full(
+        (*disparity.shape[:-1], W + 1), none, dtype=torch.int32, device=disparity.device
+    )
     won = won.scatter_reduce(-1, target, column, 'amin' if scale > 0 else 'amax')[..., :W]
     mask = won != none
     return torch.where(mask, won, 0).long(), mask
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-023
 def warp_with(
-    z: Tensor, # (B, C, …, H, W), any type
-    source: Tensor, # from `warp_map`, broadcasts to z
-    mask: Tensor, # from `warp_map`, broadcasts to z
-) -> Tensor: # like z, 0 in holes
+    z: Tensor,  # (B, C, …, H, W), any type
+    source: Tensor,  # from `warp_map`, broadcasts to z
+    mask: Tensor,  # from `warp_map`, broadcasts to z
+) -> Tensor:  # like z, 0 in holes
     "Move z by a map of `warp_map`."
     return z.gather(-1, source.expand(z.shape)).masked_fill_(~mask, 0)
 
@@ -94,67 +110,96 @@ def warp_with(
 @lru_cache
 def _compiled_loops():
     "`warp_loops` as machine code, given the shifts; None without numba."
-    try: from numba import njit
-    except ImportError: return None
+    try:
+        from numba import njit
+    except ImportError:
+        return None
+
     @njit(cache=True, error_model='numpy')
     def move(x, shift, left, out, mask):
         "Fill `out` and `mask`, row by row: who lands last on a column is seen there."
         B, C, H, W = x.shape
-        won, row = np.empty(W + 1, np.uint32), np.zeros(W + 1, x.dtype)        # an extra column: for what leaves, and for nothing
+        won, row = (
+            np.empty(W + 1, np.uint32),
+            np.zeros(W + 1, x.dtype),
+        )  # an extra column: for what leaves, and for nothing
         for b in range(B):
             for r in range(H):
                 won[:] = W
                 if left:
-                    for c in range(W): won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
+                    for c in range(W):
+                        won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
                 else:
-                    for c in range(W - 1, -1, -1): won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
-                for c in range(W): mask[b, 0, r, c] = won[c] < W
+                    for c in range(W - 1, -1, -1):
+                        won[min(np.uint32(c + shift[b, 0, r, c]), np.uint32(W))] = c
+                for c in range(W):
+                    mask[b, 0, r, c] = won[c] < W
                 for k in range(C):
                     row[:W] = x[b, k, r]
-                    for c in range(W): out[b, k, r, c] = row[won[c]]
-    return lambda x, shift, scale, out, mask: move(x.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
+                    for c in range(W):
+                        out[b, k, r, c] = row[won[c]]
+
+    return lambda x, shift, scale, out, mask: move(
+        x.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy()
+    )
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-027
 @lru_cache
 def _shift_and_select():
     "`warp_loops` as one GPU kernel, given the shifts of disparity in [0, 1]; None without Triton."
-    try: import triton, triton.language as tl
-    except ImportError: return None
+    try:
+        import triton
+        import triton.language as tl
+    except ImportError:
+        return None
+
     @triton.jit
     def select(x, shift, out, mask, C, H, W, reach, left: tl.constexpr, BLOCK: tl.constexpr):
         "Fill a block of columns of one row of `out` and `mask`: of all sources that land there, the one that came furthest is seen."
-        row, c = tl.program_id(0).to(tl.int64), tl.program_id(1)*BLOCK + tl.arange(0, BLOCK)
+        row, c = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         won = tl.full((BLOCK,), -1, tl.int32)
         for k in range(reach + 1):
             source = c + k if left else c - k
             inside = (source >= 0) & (source < W)
-            s = tl.load(shift + row*W + source, mask=inside, other=W)
+            s = tl.load(shift + row * W + source, mask=inside, other=W)
             won = tl.where(inside & (s == (-k if left else k)), source, won)
-        tl.store(mask + row*W + c, won >= 0, mask=c < W)
+        tl.store(mask + row * W + c, won >= 0, mask=c < W)
         for channel in range(C):
-            at = ((row//H*C + channel)*H + row%H)*W
+            at = ((row // H * C + channel) * H + row % H) * W
             tl.store(out + at + c, tl.load(x + at + won, mask=won >= 0, other=0), mask=c < W)
+
     def move(x, shift, scale, out, mask):
         B, C, H, W = x.shape
-        select[B*H, -(-W//128)](x, shift, out, mask, C, H, W, int(abs(scale)*W/100), left=scale <= 0, BLOCK=128)
+        select[B * H, -(-W // 128)](
+            x, shift, out, mask, C, H, W, int(abs(scale) * W / 100), left=scale <= 0, BLOCK=128
+        )
+
     return move
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-029
 def _machine_code(x):
     "What warps such a picture faster than the scatter, or None: small ones, those whose gradient is wanted, and graphs go by the scatter."
-    if torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled(): return None
-    if x.device.type == 'cuda': return _shift_and_select()
+    if torch.compiler.is_compiling() or x.requires_grad and torch.is_grad_enabled():
+        return None
+    if x.device.type == 'cuda':
+        return _shift_and_select()
     return _compiled_loops() if x.device.type == 'cpu' and x[:, 0].numel() >= 2**15 else None
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-030
-_bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}     # bytes → integers of that size
+_bits = {
+    1: torch.int8,
+    2: torch.int16,
+    4: torch.int32,
+    8: torch.int64,
+}  # bytes → integers of that size
+
 
 def warp(
-    x: Tensor, # (B, C, H, W), any type
-    disparity: Tensor, # (B, 1, H, W) disparity in [0, 1]
-    scale: float, # s, percent of the width; negative makes a right view
-    exponent: float = 1., # α
-) -> tuple: # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
+    x: Tensor,  # (B, C, H, W), any type
+    disparity: Tensor,  # (B, 1, H, W) disparity in [0, 1]
+    scale: float,  # s, percent of the width; negative makes a right view
+    exponent: float = 1.0,  # α
+) -> tuple:  # warped (B, C, H, W) with 0 in holes; mask (B, 1, H, W) bool, False in holes
     "View synthesis (Eq. 7) by shifting each position; equal to `warp_loops` bit by bit."
     _check(x, disparity)
     disparity = disparity.to(x.device)
@@ -162,33 +207,43 @@ def warp(
     if move is None:
         source, mask = warp_map(disparity, scale, exponent)
         return warp_with(x, source, mask), mask
-    bits, shift = x.detach().contiguous().view(_bits[x.element_size()]), shift_columns(disparity, scale, x.shape[-1], exponent).contiguous()
+    bits, shift = (
+        x.detach().contiguous().view(_bits[x.element_size()]),
+        shift_columns(disparity, scale, x.shape[-1], exponent).contiguous(),
+    )
     out, mask = torch.empty_like(bits), torch.empty_like(shift, dtype=torch.bool)
     move(bits, shift, scale, out, mask)
     return out.view(x.dtype), mask
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-038
 def warp_video(
-    z: Tensor, # (B, C, T, H, W) latents, any type
-    disparity: Tensor, # (T, H, W) disparity in [0, 1]
-    scale: float, # s, percent of the width; negative makes a right view
-    exponent: float = 1., # α
-) -> tuple: # warped (B, C, T, H, W) with 0 in holes; mask (B, 1, T, H, W) bool, False in holes
+    z: Tensor,  # (B, C, T, H, W) latents, any type
+    disparity: Tensor,  # (T, H, W) disparity in [0, 1]
+    scale: float,  # s, percent of the width; negative makes a right view
+    exponent: float = 1.0,  # α
+) -> tuple:  # warped (B, C, T, H, W) with 0 in holes; mask (B, 1, T, H, W) bool, False in holes
     "Warp all frames of a video's latents with one disparity map a frame."
-    if not (torch.is_tensor(z) and torch.is_tensor(disparity)): raise InputError("z and disparity must be tensors.")
-    if z.ndim != 5 or z.numel() == 0: raise InputError(f"z has shape {tuple(z.shape)}; it must be (B, C, T, H, W).")
-    if disparity.shape != z.shape[2:]: raise InputError(f"disparity has shape {tuple(disparity.shape)}; for z of shape {tuple(z.shape)} it must be {tuple(z.shape[2:])}.")
+    if not (torch.is_tensor(z) and torch.is_tensor(disparity)):
+        raise InputError('z and disparity must be tensors.')
+    if z.ndim != 5 or z.numel() == 0:
+        raise InputError(f'z has shape {tuple(z.shape)}; it must be (B, C, T, H, W).')
+    if disparity.shape != z.shape[2:]:
+        raise InputError(
+            f'disparity has shape {tuple(disparity.shape)}; for z of shape {tuple(z.shape)} it must be {tuple(z.shape[2:])}.'
+        )
     source, mask = warp_map(disparity.to(z.device), scale, exponent)
     return warp_with(z, source, mask), mask.expand(z.shape[0], 1, *mask.shape)
 
 # %% ../../nbs/lessons/02_warp.ipynb #02_warp-041
 def border_columns(
-    mask: Tensor, # (…, H, W) bool from a warp, False in holes
-    scale: float, # of that warp; its sign says which border is emptied
-) -> Tensor: # the same shape, bool
+    mask: Tensor,  # (…, H, W) bool from a warp, False in holes
+    scale: float,  # of that warp; its sign says which border is emptied
+) -> Tensor:  # the same shape, bool
     "B of Eq. 3: in each row, the run of holes that touches the right border (scale < 0) or the left one (scale > 0)."
-    if not torch.is_tensor(mask) or mask.dtype != torch.bool or mask.ndim < 2: raise InputError("mask must be a bool tensor (…, H, W), as `warp` gives it.")
-    if scale == 0: return torch.zeros_like(mask)
+    if not torch.is_tensor(mask) or mask.dtype != torch.bool or mask.ndim < 2:
+        raise InputError('mask must be a bool tensor (…, H, W), as `warp` gives it.')
+    if scale == 0:
+        return torch.zeros_like(mask)
     hole = ~mask.flip(-1) if scale < 0 else ~mask
     run = hole.int().cumprod(-1).bool()
     return run.flip(-1) if scale < 0 else run

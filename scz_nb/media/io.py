@@ -9,265 +9,450 @@ __all__ = ['max_pixels', 'layouts', 'read_image', 'fit_image', 'read_video', 'la
            'read_meta']
 
 # %% ../../nbs/parts/io.ipynb #io-003
-import json, os, subprocess, warnings
+import json
+import os
+import subprocess
+import warnings
 from pathlib import Path
+
 import numpy as np
-from ..core import InputError, OutputError, check_choice, to_numpy, to_uint8, atomic_write
+
+from ..core import InputError, OutputError, atomic_write, check_choice, to_numpy, to_uint8
 from .show import anaglyph, resized, wiggle
 
 # %% ../../nbs/parts/io.ipynb #io-005
 def _to_bytes(a):
     "A numeric array as uint8."
-    if a.dtype == np.uint8 or a.dtype == bool: return to_uint8(a)
+    if a.dtype == np.uint8 or a.dtype == bool:
+        return to_uint8(a)
     if a.dtype.kind in 'iu':
-        if a.size and (a.min() < 0 or a.max() > 65535): raise InputError(f"the picture's values run from {a.min()} to {a.max()}; give 8 or 16 bits.")
-        return np.rint(a/257).astype(np.uint8) if a.dtype.itemsize > 1 and a.max() > 255 or a.dtype == np.uint16 else a.astype(np.uint8)
+        if a.size and (a.min() < 0 or a.max() > 65535):
+            raise InputError(
+                f"the picture's values run from {a.min()} to {a.max()}; give 8 or 16 bits."
+            )
+        return (
+            np.rint(a / 257).astype(np.uint8)
+            if a.dtype.itemsize > 1 and a.max() > 255 or a.dtype == np.uint16
+            else a.astype(np.uint8)
+        )
     if a.dtype.kind == 'f' and np.isfinite(a).all() and (a.min() < -1e-3 or a.max() > 1.001):
-        raise InputError(f"the picture's floats run from {a.min():g} to {a.max():g}; floats must lie in [0, 1], so divide by the largest value first.")
-    return to_uint8(a, "the picture")
+        raise InputError(
+            f"the picture's floats run from {a.min():g} to {a.max():g}; floats must lie in [0, 1], so divide by the largest value first."
+        )
+    return to_uint8(a, 'the picture')
+
 
 def _rgb(a):
     "An array (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4) as (H, W, 3) uint8, transparency on white."
-    if a.ndim == 2: a = a[..., None]
+    if a.ndim == 2:
+        a = a[..., None]
     if a.ndim != 3 or a.shape[-1] not in (1, 2, 3, 4) or 0 in a.shape:
-        hint = "; move its channels to the end" if a.ndim == 3 and a.shape[0] in (1, 3, 4) else ""
-        raise InputError(f"an array of shape {a.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4){hint}.")
+        hint = '; move its channels to the end' if a.ndim == 3 and a.shape[0] in (1, 3, 4) else ''
+        raise InputError(
+            f'an array of shape {a.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4){hint}.'
+        )
     a = _to_bytes(a)
-    color, alpha = (a[..., :-1], a[..., -1:]/255) if a.shape[-1] in (2, 4) else (a, None)
-    if alpha is not None: color = np.rint(color*alpha + 255*(1 - alpha)).astype(np.uint8)
+    color, alpha = (a[..., :-1], a[..., -1:] / 255) if a.shape[-1] in (2, 4) else (a, None)
+    if alpha is not None:
+        color = np.rint(color * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return np.repeat(color, 3, -1) if color.shape[-1] == 1 else np.ascontiguousarray(color)
 
 # %% ../../nbs/parts/io.ipynb #io-008
 def _from_pil(img):
     "A PIL image as (H, W, 3) uint8, upright."
     from PIL import ImageOps
+
     img = ImageOps.exif_transpose(img)
     if img.mode.startswith(('I', 'F')):
         a = np.asarray(img)
-        if img.mode.startswith('I'): a = a.astype(np.uint16) if 0 <= a.min() and a.max() <= 65535 else a
+        if img.mode.startswith('I'):
+            a = a.astype(np.uint16) if 0 <= a.min() and a.max() <= 65535 else a
         return _rgb(a)
-    if img.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in img.info: return _rgb(np.asarray(img.convert('RGBA')))
+    if img.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in img.info:
+        return _rgb(np.asarray(img.convert('RGBA')))
     return _rgb(np.asarray(img.convert('RGB')))
 
 # %% ../../nbs/parts/io.ipynb #io-010
 max_pixels = 100_000_000
 _video_suffixes = '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.wmv'
 
+
 def _existing(path, what):
     "`path` as a `Path` to a file with something in it, or an `InputError`."
     p = Path(path).expanduser()
-    if p.is_dir(): raise InputError(f"{p} is a folder; give the {what} file itself.")
-    if not p.exists(): raise InputError(f"{p} does not exist; check the path of the {what}.")
-    if p.stat().st_size == 0: raise InputError(f"{p} is empty; copy or download the {what} again.")
+    if p.is_dir():
+        raise InputError(f'{p} is a folder; give the {what} file itself.')
+    if not p.exists():
+        raise InputError(f'{p} does not exist; check the path of the {what}.')
+    if p.stat().st_size == 0:
+        raise InputError(f'{p} is empty; copy or download the {what} again.')
     return p
+
 
 def _open_image(path):
     "The picture in a file as (H, W, 3) uint8."
     from PIL import Image, UnidentifiedImageError
-    p = _existing(path, "picture")
-    if p.suffix.lower() in _video_suffixes: raise InputError(f"{p} is a video; give a picture, such as one frame of it, or have its other eye made: scz-nb convert, run(video=…).")
+
+    p = _existing(path, 'picture')
+    if p.suffix.lower() in _video_suffixes:
+        raise InputError(
+            f'{p} is a video; give a picture, such as one frame of it, or have its other eye made: scz-nb convert, run(video=…).'
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             with Image.open(p) as img:
-                if img.width*img.height > max_pixels: raise InputError(f"{p} has {img.width}×{img.height} pixels; make it smaller than {max_pixels//10**6} million.")
+                if img.width * img.height > max_pixels:
+                    raise InputError(
+                        f'{p} has {img.width}×{img.height} pixels; make it smaller than {max_pixels // 10**6} million.'
+                    )
                 img.load()
                 return _from_pil(img)
-    except Image.DecompressionBombError: raise InputError(f"{p} claims to be far larger than {max_pixels//10**6} million pixels; make it smaller.") from None
-    except UnidentifiedImageError: raise InputError(f"{p} is not a picture that Pillow can read; save it as PNG or JPEG.") from None
-    except PermissionError: raise InputError(f"{p} may not be read; change its permissions.") from None
-    except InputError: raise
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as e: raise InputError(f"{p} is damaged ({e}); copy or download it again.") from None
+    except Image.DecompressionBombError:
+        raise InputError(
+            f'{p} claims to be far larger than {max_pixels // 10**6} million pixels; make it smaller.'
+        ) from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f'{p} is not a picture that Pillow can read; save it as PNG or JPEG.'
+        ) from None
+    except PermissionError:
+        raise InputError(f'{p} may not be read; change its permissions.') from None
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as e:
+        raise InputError(f'{p} is damaged ({e}); copy or download it again.') from None
 
 # %% ../../nbs/parts/io.ipynb #io-011
-def read_image(image, # path, PIL image, or array/tensor (H, W), (H, W, 3), (H, W, 4)
-               min_side:int=8, # smallest height and width that is accepted, pixels
-              ) -> np.ndarray: # (H, W, 3) uint8 RGB
+def read_image(
+    image,  # path, PIL image, or array/tensor (H, W), (H, W, 3), (H, W, 4)
+    min_side: int = 8,  # smallest height and width that is accepted, pixels
+) -> np.ndarray:  # (H, W, 3) uint8 RGB
     "A picture of any kind as uint8 RGB, upright; transparency is laid on white."
-    if isinstance(image, (str, os.PathLike)): out = _open_image(image)
-    elif hasattr(image, 'getbands') and hasattr(image, 'convert'): out = _from_pil(image)
+    if isinstance(image, (str, os.PathLike)):
+        out = _open_image(image)
+    elif hasattr(image, 'getbands') and hasattr(image, 'convert'):
+        out = _from_pil(image)
     else:
-        try: a = to_numpy(image)
-        except (ValueError, TypeError): a = None
-        if a is None or a.dtype.kind not in 'biuf': raise InputError(f"a picture must be a path, a PIL image or an array, not {type(image).__name__}.")
+        try:
+            a = to_numpy(image)
+        except (ValueError, TypeError):
+            a = None
+        if a is None or a.dtype.kind not in 'biuf':
+            raise InputError(
+                f'a picture must be a path, a PIL image or an array, not {type(image).__name__}.'
+            )
         out = _rgb(a)
     h, w = out.shape[:2]
-    if min(h, w) < min_side: raise InputError(f"the picture has {w}×{h} pixels; it must have at least {min_side}×{min_side}; take a larger one.")
+    if min(h, w) < min_side:
+        raise InputError(
+            f'the picture has {w}×{h} pixels; it must have at least {min_side}×{min_side}; take a larger one.'
+        )
     return out
 
 # %% ../../nbs/parts/io.ipynb #io-015
-def fit_image(image, # (H, W, 3) uint8
-              width:int, height:int, # pixels of the result
-             ) -> np.ndarray: # (height, width, 3) uint8
+def fit_image(
+    image,  # (H, W, 3) uint8
+    width: int,
+    height: int,  # pixels of the result
+) -> np.ndarray:  # (height, width, 3) uint8
     "The largest centred piece with the wanted shape, resized without aliasing."
     from PIL import Image
+
     h, w = image.shape[:2]
-    s = min(w/width, h/height)                          # source pixels for each pixel of the result
-    x, y = (w - s*width)/2, (h - s*height)/2
-    box = (max(0, x), max(0, y), min(w, x + s*width), min(h, y + s*height))
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box))
+    s = min(w / width, h / height)  # source pixels for each pixel of the result
+    x, y = (w - s * width) / 2, (h - s * height) / 2
+    box = (max(0, x), max(0, y), min(w, x + s * width), min(h, y + s * height))
+    return np.asarray(
+        Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box)
+    )
 
 # %% ../../nbs/parts/io.ipynb #io-018
 def _read_animation(p):
     "Frames and rate of what Pillow reads: GIF, WebP, PNG."
     from PIL import Image, ImageSequence
+
     with Image.open(p) as img:
         frames, ms = [], []
         for f in ImageSequence.Iterator(img):
-            frames.append(_from_pil(f.copy())); ms.append(f.info.get('duration', 0))
-    return np.stack(frames), 1000*len(ms)/sum(ms) if sum(ms) else 1.0
+            frames.append(_from_pil(f.copy()))
+            ms.append(f.info.get('duration', 0))
+    return np.stack(frames), 1000 * len(ms) / sum(ms) if sum(ms) else 1.0
+
 
 def _read_ffmpeg(p):
     "Frames and rate of what ffmpeg reads."
-    import imageio_ffmpeg, mediapy
+    import imageio_ffmpeg
+    import mediapy
+
     mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
     video = mediapy.read_video(p)
-    if not len(video): raise OSError("no frame in it")
+    if not len(video):
+        raise OSError('no frame in it')
     return np.asarray(video), float(video.metadata.fps)
 
-def read_video(path # path of a video, GIF or animated WebP
-              ): # (T, H, W, 3) uint8 and the frames a second
+
+def read_video(
+    path,  # path of a video, GIF or animated WebP
+):  # (T, H, W, 3) uint8 and the frames a second
     "A video file as an array, and its frame rate."
-    p = _existing(path, "video")
-    try: return (_read_animation if p.suffix.lower() in ('.gif', '.webp', '.png', '.jpg', '.jpeg') else _read_ffmpeg)(p)
-    except InputError: raise
+    p = _existing(path, 'video')
+    try:
+        return (
+            _read_animation
+            if p.suffix.lower() in ('.gif', '.webp', '.png', '.jpg', '.jpeg')
+            else _read_ffmpeg
+        )(p)
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, StopIteration, RuntimeError):
-        raise InputError(f"{p} cannot be decoded as a video; copy or download it again, or save it as MP4.") from None
+        raise InputError(
+            f'{p} cannot be decoded as a video; copy or download it again, or save it as MP4.'
+        ) from None
 
 # %% ../../nbs/parts/io.ipynb #io-020
 def _half(v):
     "Frames at half the width."
     from PIL import Image
-    w = v.shape[2]//2
-    return np.stack([np.asarray(Image.fromarray(f).resize((w, v.shape[1]), Image.Resampling.BOX)) for f in v])
 
-layouts = { # name: (mark at the end of the stem, how left and right make a frame, h264 frame packing, rate)
-    "side-by-side":      ("_LR",       lambda l, r: np.concatenate([l, r], 2), 3, 1),
-    "top-bottom":        ("_TB",       lambda l, r: np.concatenate([l, r], 1), 4, 1),
-    "half-side-by-side": ("_HSBS",     lambda l, r: np.concatenate([_half(l), _half(r)], 2), 3, 1),
-    "anaglyph":          ("_anaglyph", lambda l, r: anaglyph(l, r), None, 1),
-    "left":              ("_left",     lambda l, r: l, None, 1),
-    "right":             ("_right",    lambda l, r: r, None, 1),
-    "wiggle":            ("_wiggle",   lambda l, r: wiggle(l, r), None, 2)}
+    w = v.shape[2] // 2
+    return np.stack(
+        [np.asarray(Image.fromarray(f).resize((w, v.shape[1]), Image.Resampling.BOX)) for f in v]
+    )
 
-def layout_path(path, # path with or without mark and suffix
-                layout="side-by-side", # a name in `layouts`
-               ) -> Path:
+
+layouts = {  # name: (mark at the end of the stem, how left and right make a frame, h264 frame packing, rate)
+    'side-by-side': ('_LR', lambda l, r: np.concatenate([l, r], 2), 3, 1),
+    'top-bottom': ('_TB', lambda l, r: np.concatenate([l, r], 1), 4, 1),
+    'half-side-by-side': ('_HSBS', lambda l, r: np.concatenate([_half(l), _half(r)], 2), 3, 1),
+    'anaglyph': ('_anaglyph', lambda l, r: anaglyph(l, r), None, 1),
+    'left': ('_left', lambda l, r: l, None, 1),
+    'right': ('_right', lambda l, r: r, None, 1),
+    'wiggle': ('_wiggle', lambda l, r: wiggle(l, r), None, 2),
+}
+
+
+def layout_path(
+    path,  # path with or without mark and suffix
+    layout='side-by-side',  # a name in `layouts`
+) -> Path:
     "The path under which a layout is saved: with its mark, and `.mp4` if there is no suffix."
-    mark = layouts[check_choice("layout", layout, layouts)][0]
+    mark = layouts[check_choice('layout', layout, layouts)][0]
     p = Path(path).expanduser()
-    if not p.suffix: p = p.with_name(p.name + '.mp4')
+    if not p.suffix:
+        p = p.with_name(p.name + '.mp4')
     return p if p.stem.lower().endswith(mark.lower()) else p.with_name(p.stem + mark + p.suffix)
 
 # %% ../../nbs/parts/io.ipynb #io-023
-def auto_zoom(height:int # pixels of a view
-             ) -> int:
+def auto_zoom(
+    height: int,  # pixels of a view
+) -> int:
     "The smallest whole enlargement that makes a view at least 320 pixels high."
-    return max(1, -(-320//height))
+    return max(1, -(-320 // height))
+
 
 def _layout_frames(video, layout, zoom):
     "Frames of a layout, enlarged by `zoom`, with even sides."
+
     def big(v):
-        if zoom > 1: v = np.stack([resized(f, f.shape[0]*zoom) for f in v])
+        if zoom > 1:
+            v = np.stack([resized(f, f.shape[0] * zoom) for f in v])
         return np.pad(v, ((0, 0), (0, v.shape[1] % 2), (0, v.shape[2] % 2), (0, 0)), mode='edge')
+
     x = layouts[layout][1](big(video.left), big(video.right))
     return np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode='edge')
 
 # %% ../../nbs/parts/io.ipynb #io-027
-def _h264(frames, fps, path, packing=None, comment=""):
+def _h264(frames, fps, path, packing=None, comment=''):
     "Write frames (T, H, W, 3) as an MP4; sides must be even."
     import imageio_ffmpeg
+
     t, h, w, _ = frames.shape
-    cmd = [imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{w}x{h}', '-r', f'{fps:g}', '-i', '-',
-           '-vf', 'scale=out_color_matrix=bt709:out_range=tv', '-c:v', 'libx264', '-crf', '16', '-pix_fmt', 'yuv420p', '-movflags', '+faststart',
-           '-colorspace', 'bt709', '-color_primaries', 'bt709', '-color_trc', 'bt709', '-color_range', 'tv']
-    if packing is not None: cmd += ['-x264-params', f'frame-packing={packing}']
-    if comment: cmd += ['-metadata', f'comment={comment}']
-    proc = subprocess.Popen(cmd + [str(path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    cmd = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        '-y',
+        '-loglevel',
+        'error',
+        '-f',
+        'rawvideo',
+        '-pix_fmt',
+        'rgb24',
+        '-s',
+        f'{w}x{h}',
+        '-r',
+        f'{fps:g}',
+        '-i',
+        '-',
+        '-vf',
+        'scale=out_color_matrix=bt709:out_range=tv',
+        '-c:v',
+        'libx264',
+        '-crf',
+        '16',
+        '-pix_fmt',
+        'yuv420p',
+        '-movflags',
+        '+faststart',
+        '-colorspace',
+        'bt709',
+        '-color_primaries',
+        'bt709',
+        '-color_trc',
+        'bt709',
+        '-color_range',
+        'tv',
+    ]
+    if packing is not None:
+        cmd += ['-x264-params', f'frame-packing={packing}']
+    if comment:
+        cmd += ['-metadata', f'comment={comment}']
+    proc = subprocess.Popen(
+        cmd + [str(path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         try:
-            for f in frames: proc.stdin.write(np.ascontiguousarray(f).data)
-        except BrokenPipeError: pass                                # ffmpeg says why, below
+            for f in frames:
+                proc.stdin.write(np.ascontiguousarray(f).data)
+        except BrokenPipeError:
+            pass  # ffmpeg says why, below
         err = proc.communicate()[1].decode(errors='replace').strip()
     finally:
-        if proc.poll() is None: proc.kill(); proc.wait()
-    if proc.returncode: raise OutputError(f"{path} could not be encoded: {err.splitlines()[-1] if err else 'ffmpeg failed'}")
+        if proc.poll() is None:
+            proc.kill()
+            proc.wait()
+    if proc.returncode:
+        raise OutputError(
+            f'{path} could not be encoded: {err.splitlines()[-1] if err else "ffmpeg failed"}'
+        )
 
 # %% ../../nbs/parts/io.ipynb #io-029
-def _animation(frames, fps, path, comment=""):
+def _animation(frames, fps, path, comment=''):
     "Write frames as an endless GIF or WebP."
     from PIL import Image
+
     imgs = [Image.fromarray(f) for f in frames]
     kw = dict(comment=comment.encode()) if path.suffix.lower() == '.gif' else dict(quality=85)
-    imgs[0].save(path, save_all=True, append_images=imgs[1:], duration=round(1000/fps), loop=0, **kw)
+    imgs[0].save(
+        path, save_all=True, append_images=imgs[1:], duration=round(1000 / fps), loop=0, **kw
+    )
 
-def _still(frames, fps, path, comment=""):
+
+def _still(frames, fps, path, comment=''):
     "Write the first frame as a PNG or JPEG."
     from PIL import Image, PngImagePlugin
-    info = PngImagePlugin.PngInfo(); info.add_text('comment', comment)
-    Image.fromarray(frames[0]).save(path, **(dict(pnginfo=info) if path.suffix.lower() == '.png' else dict(quality=95)))
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text('comment', comment)
+    Image.fromarray(frames[0]).save(
+        path, **(dict(pnginfo=info) if path.suffix.lower() == '.png' else dict(quality=95))
+    )
 
 # %% ../../nbs/parts/io.ipynb #io-031
 _writers = {'.mp4': _h264, '.webp': _animation, '.gif': _animation, '.png': _still, '.jpg': _still}
 
+
 def _plain(o):
     "What JSON does not know, as something that it knows."
-    if isinstance(o, np.generic): return o.item()
+    if isinstance(o, np.generic):
+        return o.item()
     return o.tolist() if isinstance(o, np.ndarray) else str(o)
+
 
 def _check_save(path, layout, zoom, loops, height):
     "All arguments of `save_stereo`, checked: path, suffix and zoom."
-    if Path(path).expanduser().is_dir(): raise InputError(f"{path} is a folder; name a file in it, such as {Path(path)/'clip.mp4'}.")
+    if Path(path).expanduser().is_dir():
+        raise InputError(
+            f'{path} is a folder; name a file in it, such as {Path(path) / "clip.mp4"}.'
+        )
     p = layout_path(path, layout)
-    if p.suffix.lower() not in _writers: raise InputError(f"{p.name} ends in {p.suffix!r}; the containers are {', '.join(_writers)}.")
-    if layout == "wiggle" and _writers[p.suffix.lower()] is _still: raise InputError("a wiggle moves; save it as .mp4, .webp or .gif.")
-    if zoom is None: zoom = auto_zoom(height)
-    for name, v in (("zoom", zoom), ("loops", loops)):
-        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < 1: raise InputError(f"{name}={v!r} cannot be used; it must be a whole number from 1.")
+    if p.suffix.lower() not in _writers:
+        raise InputError(
+            f'{p.name} ends in {p.suffix!r}; the containers are {", ".join(_writers)}.'
+        )
+    if layout == 'wiggle' and _writers[p.suffix.lower()] is _still:
+        raise InputError('a wiggle moves; save it as .mp4, .webp or .gif.')
+    if zoom is None:
+        zoom = auto_zoom(height)
+    for name, v in (('zoom', zoom), ('loops', loops)):
+        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < 1:
+            raise InputError(f'{name}={v!r} cannot be used; it must be a whole number from 1.')
     return p, p.suffix.lower(), int(zoom)
 
 # %% ../../nbs/parts/io.ipynb #io-032
-def save_stereo(video, # a StereoVideo
-                path, # where to; the suffix (.mp4, .webp, .gif, .png, .jpg) is the container, .mp4 if there is none
-                layout="side-by-side", # a name in `layouts`
-                zoom:int|None=None, # enlarge by this; None: see `auto_zoom`
-                loops:int=1, # how often an MP4 repeats the clip
-               ) -> Path: # what was written
+def save_stereo(
+    video,  # a StereoVideo
+    path,  # where to; the suffix (.mp4, .webp, .gif, .png, .jpg) is the container, .mp4 if there is none
+    layout='side-by-side',  # a name in `layouts`
+    zoom: int | None = None,  # enlarge by this; None: see `auto_zoom`
+    loops: int = 1,  # how often an MP4 repeats the clip
+) -> Path:  # what was written
     "Write a stereo video, and its metadata in the file and beside it."
     p, suffix, zoom = _check_save(path, layout, zoom, loops, video.left.shape[1])
-    meta = dict(video.meta, file=dict(layout=layout, fps=video.fps, frames=len(video.left), zoom=zoom, loops=loops))
+    meta = dict(
+        video.meta,
+        file=dict(layout=layout, fps=video.fps, frames=len(video.left), zoom=zoom, loops=loops),
+    )
     comment = json.dumps(meta, default=_plain)
     frames, packing, rate = _layout_frames(video, layout, zoom), *layouts[layout][2:]
-    kw = dict(comment=comment if len(comment) < 100_000 else "")     # one argument of a command has a limit; the JSON beside has none
-    if suffix == '.mp4': frames, kw = np.concatenate([frames]*loops), dict(kw, packing=packing)
+    kw = dict(
+        comment=comment if len(comment) < 100_000 else ''
+    )  # one argument of a command has a limit; the JSON beside has none
+    if suffix == '.mp4':
+        frames, kw = np.concatenate([frames] * loops), dict(kw, packing=packing)
     side = p.with_name(p.name + '.json')
     with atomic_write(side) as js, atomic_write(p) as t:
         js.write_text(json.dumps(json.loads(comment), indent=1) + '\n')
-        _writers[suffix](frames, rate*video.fps, t, **kw)
+        _writers[suffix](frames, rate * video.fps, t, **kw)
     return p
 
 # %% ../../nbs/parts/io.ipynb #io-034
 def _mp4_comment(p):
     "The comment tag of a video file."
-    import imageio_ffmpeg, re
-    cmd = [imageio_ffmpeg.get_ffmpeg_exe(), '-loglevel', 'error', '-i', str(p), '-f', 'ffmetadata', '-']
-    text = subprocess.run(cmd, capture_output=True, stdin=subprocess.DEVNULL).stdout.decode(errors='replace')
+    import re
+
+    import imageio_ffmpeg
+
+    cmd = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        '-loglevel',
+        'error',
+        '-i',
+        str(p),
+        '-f',
+        'ffmetadata',
+        '-',
+    ]
+    text = subprocess.run(cmd, capture_output=True, stdin=subprocess.DEVNULL).stdout.decode(
+        errors='replace'
+    )
     found = re.search(r'^comment=((?:\\.|[^\\\n])*)$', text, re.M | re.S)
-    return re.sub(r'\\(.)', r'\1', found[1], flags=re.S) if found else ""
+    return re.sub(r'\\(.)', r'\1', found[1], flags=re.S) if found else ''
+
 
 def _pil_comment(p):
     "The comment of a picture or animation."
     from PIL import Image
-    with Image.open(p) as img: c = img.info.get('comment', '')
+
+    with Image.open(p) as img:
+        c = img.info.get('comment', '')
     return c.decode(errors='replace') if isinstance(c, bytes) else c
 
-def read_meta(path # a file that `save_stereo` wrote
-             ) -> dict:
+
+def read_meta(
+    path,  # a file that `save_stereo` wrote
+) -> dict:
     "The metadata of a saved stereo video."
-    p = _existing(path, "video")
+    p = _existing(path, 'video')
     side = p.with_name(p.name + '.json')
-    try: text = (_mp4_comment if p.suffix.lower() in _video_suffixes else _pil_comment)(p)
-    except OSError: text = ""
-    if not text and side.exists(): text = side.read_text()
-    try: return json.loads(text)
-    except ValueError: raise InputError(f"{p} carries no metadata of this package; it can be read from files that were saved here.") from None
+    try:
+        text = (_mp4_comment if p.suffix.lower() in _video_suffixes else _pil_comment)(p)
+    except OSError:
+        text = ''
+    if not text and side.exists():
+        text = side.read_text()
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InputError(
+            f'{p} carries no metadata of this package; it can be read from files that were saved here.'
+        ) from None

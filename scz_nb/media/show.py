@@ -9,212 +9,321 @@ __all__ = ['anaglyph_kinds', 'show_kinds', 'frames_of', 'resized', 'picture', 's
            'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo', 'Table']
 
 # %% ../../nbs/parts/show.ipynb #show-003
-import base64, io
-import numpy as np, torch
+import base64
+import io
+
+import numpy as np
+import torch
+
 from ..core import InputError, check_choice, to_numpy, to_uint8
 
 # %% ../../nbs/parts/show.ipynb #show-007
-def frames_of(video, # (H, W), (H, W, 3), (T, H, W) or (T, H, W, 3); uint8, bool or float in [0, 1]
-             ) -> np.ndarray: # (T, H, W, 3) uint8
+def frames_of(
+    video,  # (H, W), (H, W, 3), (T, H, W) or (T, H, W, 3); uint8, bool or float in [0, 1]
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Anything that can be looked at, as a video."
-    x = to_uint8(video, "the picture")
-    if x.ndim == 2 or (x.ndim == 3 and x.shape[-1] != 3): x = np.repeat(x[..., None], 3, -1)
-    if x.ndim == 3: x = x[None]
+    x = to_uint8(video, 'the picture')
+    if x.ndim == 2 or (x.ndim == 3 and x.shape[-1] != 3):
+        x = np.repeat(x[..., None], 3, -1)
+    if x.ndim == 3:
+        x = x[None]
     if x.ndim != 4 or x.shape[-1] != 3 or 0 in x.shape:
-        raise InputError(f"shape {np.shape(video)} cannot be shown; give (H, W, 3) or (T, H, W, 3), or the same without the 3.")
+        raise InputError(
+            f'shape {np.shape(video)} cannot be shown; give (H, W, 3) or (T, H, W, 3), or the same without the 3.'
+        )
     return x
 
 # %% ../../nbs/parts/show.ipynb #show-010
-def resized(frame, # (H, W, 3) uint8
-            height:int, # pixels
-            smooth=True, # bicubic, else blocks
-           ) -> np.ndarray: # (height, width in proportion, 3) uint8
+def resized(
+    frame,  # (H, W, 3) uint8
+    height: int,  # pixels
+    smooth=True,  # bicubic, else blocks
+) -> np.ndarray:  # (height, width in proportion, 3) uint8
     "A frame at another height."
     from PIL import Image
-    h, w = frame.shape[:2]
-    if h == height: return frame
-    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(frame).resize((max(1, round(w*height/h)), height), how))
 
-def picture(frame, # (H, W, 3) or (H, W)
-            height:int|None=None, # pixels on the screen; None leaves it
-            smooth=True): # bicubic when enlarging, else blocks
+    h, w = frame.shape[:2]
+    if h == height:
+        return frame
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(frame).resize((max(1, round(w * height / h)), height), how))
+
+
+def picture(
+    frame,  # (H, W, 3) or (H, W)
+    height: int | None = None,  # pixels on the screen; None leaves it
+    smooth=True,
+):  # bicubic when enlarging, else blocks
     "A PIL image that a notebook stores as a small JPEG."
     from PIL import Image
+
     frame = frames_of(frame)[0]
     img = Image.fromarray(resized(frame, height, smooth) if height else frame)
-    img._repr_png_ = lambda **kw: None                      # Jupyter keeps only what is offered
+    img._repr_png_ = lambda **kw: None  # Jupyter keeps only what is offered
     return img
 
 # %% ../../nbs/parts/show.ipynb #show-013
-def strip(video, # anything that `frames_of` takes
-          n:int=6, # frames shown
-          height:int=96, # pixels
-          gap:int=2, # white pixels between
-          smooth=True): # bicubic when enlarging, else blocks
+def strip(
+    video,  # anything that `frames_of` takes
+    n: int = 6,  # frames shown
+    height: int = 96,  # pixels
+    gap: int = 2,  # white pixels between
+    smooth=True,
+):  # bicubic when enlarging, else blocks
     "A row of frames, first and last included, as a PIL image."
     x = frames_of(video)
     pick = np.linspace(0, len(x) - 1, min(n, len(x))).round().astype(int)
-    cells = [np.pad(resized(x[i], height, smooth), ((0, 0), (0, gap), (0, 0)), constant_values=255) for i in pick]
-    return picture(np.concatenate(cells, 1)[:, :-gap or None])
+    cells = [
+        np.pad(resized(x[i], height, smooth), ((0, 0), (0, gap), (0, 0)), constant_values=255)
+        for i in pick
+    ]
+    return picture(np.concatenate(cells, 1)[:, : -gap or None])
 
 # %% ../../nbs/parts/show.ipynb #show-015
 def _labels(texts, height):
     "White tiles of one width with the texts in them, in matplotlib's font: Pillow's own has no × and no −."
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.truetype(f'{get_data_path()}/fonts/ttf/DejaVuSans.ttf', 12)
     width = 14 + round(max(map(font.getlength, texts)))
     for text in texts:
         tile = Image.new('RGB', (width, height), 'white')
-        ImageDraw.Draw(tile).text((width - 6, height/2), text, fill='black', font=font, anchor='rm')
+        ImageDraw.Draw(tile).text(
+            (width - 6, height / 2), text, fill='black', font=font, anchor='rm'
+        )
         yield np.asarray(tile)
 
-def grid(rows, # list of videos or of lists of pictures
-         labels=None, # a name for each row
-         n:int=6, # frames shown of each row
-         height:int=64, # pixels of a frame
-         smooth=True): # bicubic when enlarging, else blocks
+
+def grid(
+    rows,  # list of videos or of lists of pictures
+    labels=None,  # a name for each row
+    n: int = 6,  # frames shown of each row
+    height: int = 64,  # pixels of a frame
+    smooth=True,
+):  # bicubic when enlarging, else blocks
     "Strips under one another, named at the left, as a PIL image."
-    if labels is not None and len(labels) != len(rows): raise InputError(f"{len(rows)} rows need {len(rows)} labels, not {len(labels)}.")
-    rows = [np.concatenate([frames_of(o) for o in r]) if isinstance(r, (list, tuple)) else r for r in rows]
+    if labels is not None and len(labels) != len(rows):
+        raise InputError(f'{len(rows)} rows need {len(rows)} labels, not {len(labels)}.')
+    rows = [
+        np.concatenate([frames_of(o) for o in r]) if isinstance(r, (list, tuple)) else r
+        for r in rows
+    ]
     lines = [np.asarray(strip(r, n, height, smooth=smooth)) for r in rows]
-    if labels is not None: lines = [np.concatenate([t, l], 1) for t, l in zip(_labels(labels, height), lines)]
+    if labels is not None:
+        lines = [np.concatenate([t, l], 1) for t, l in zip(_labels(labels, height), lines)]
     full = max(l.shape[1] for l in lines)
-    lines = [np.pad(l, ((0, 2), (0, full - l.shape[1]), (0, 0)), constant_values=255) for l in lines]
+    lines = [
+        np.pad(l, ((0, 2), (0, full - l.shape[1]), (0, 0)), constant_values=255) for l in lines
+    ]
     return picture(np.concatenate(lines)[:-2])
 
 # %% ../../nbs/parts/show.ipynb #show-018
-def depth_colors(disparity, # (H, W) or (T, H, W) disparity in [0, 1]
-                 cmap="magma", # a name of matplotlib's; "turbo" shows small steps
-                ) -> np.ndarray: # the same shape and a 3, uint8
+def depth_colors(
+    disparity,  # (H, W) or (T, H, W) disparity in [0, 1]
+    cmap='magma',  # a name of matplotlib's; "turbo" shows small steps
+) -> np.ndarray:  # the same shape and a 3, uint8
     "Disparity as colours, near bright."
     import matplotlib
+
     d = to_numpy(disparity)
-    if d.dtype == np.uint8: d = d/255
-    if cmap not in matplotlib.colormaps: check_choice("colour map", cmap, list(matplotlib.colormaps))
-    return (matplotlib.colormaps[cmap](np.clip(d, 0, 1))[..., :3]*255).round().astype(np.uint8)
+    if d.dtype == np.uint8:
+        d = d / 255
+    if cmap not in matplotlib.colormaps:
+        check_choice('colour map', cmap, list(matplotlib.colormaps))
+    return (matplotlib.colormaps[cmap](np.clip(d, 0, 1))[..., :3] * 255).round().astype(np.uint8)
 
 # %% ../../nbs/parts/show.ipynb #show-021
 def _pca(z):
     "Mean and three main directions of latents (C, …), and the range of the colours."
     x = z.reshape(z.shape[0], -1).T.double()
     mean = x.mean(0)
-    vals, vecs = torch.linalg.eigh((x - mean).T @ (x - mean)/len(x))
-    u = vecs.flip(1)[:, :3]                                        # largest eigenvalues first
-    u = u*torch.where(u.gather(0, u.abs().argmax(0, keepdim=True)) < 0, -1., 1.)
-    lo, hi = torch.quantile(((x - mean) @ u)[:: max(1, len(x)//100_000)], torch.tensor([0.01, 0.99], dtype=x.dtype), dim=0)
+    vals, vecs = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    u = vecs.flip(1)[:, :3]  # largest eigenvalues first
+    u = u * torch.where(u.gather(0, u.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0)
+    lo, hi = torch.quantile(
+        ((x - mean) @ u)[:: max(1, len(x) // 100_000)],
+        torch.tensor([0.01, 0.99], dtype=x.dtype),
+        dim=0,
+    )
     return mean, u, lo, hi
 
-def latents_rgb(z, # (C, H, W), (C, T, H, W) or (1, C, T, H, W)
-                like=None, # latents whose colours are used; None: z's own
-               ) -> np.ndarray: # (H, W, 3) or (T, H, W, 3) uint8
+
+def latents_rgb(
+    z,  # (C, H, W), (C, T, H, W) or (1, C, T, H, W)
+    like=None,  # latents whose colours are used; None: z's own
+) -> np.ndarray:  # (H, W, 3) or (T, H, W, 3) uint8
     "The three main directions of the channels as red, green, blue."
     z, like = (None if o is None else torch.as_tensor(to_numpy(o)) for o in (z, like))
     z, like = (o[0] if o is not None and o.ndim == 5 else o for o in (z, like))
-    if z.ndim not in (3, 4): raise InputError(f"latents of shape {tuple(z.shape)} cannot be shown; give (C, H, W) or (C, T, H, W) of one clip.")
-    if not torch.isfinite(z).all(): raise InputError("the latents hold NaN or infinite values.")
+    if z.ndim not in (3, 4):
+        raise InputError(
+            f'latents of shape {tuple(z.shape)} cannot be shown; give (C, H, W) or (C, T, H, W) of one clip.'
+        )
+    if not torch.isfinite(z).all():
+        raise InputError('the latents hold NaN or infinite values.')
     mean, u, lo, hi = _pca(z if like is None else like)
     x = (torch.movedim(z, 0, -1).double() - mean) @ u
-    x = ((x - lo)/(hi - lo).clamp(min=1e-9)).clamp(0, 1)
-    x = torch.nn.functional.pad(x, (0, 3 - x.shape[-1]))           # fewer than three channels: the rest is dark
-    return (x*255).round().byte().numpy()
+    x = ((x - lo) / (hi - lo).clamp(min=1e-9)).clamp(0, 1)
+    x = torch.nn.functional.pad(
+        x, (0, 3 - x.shape[-1])
+    )  # fewer than three channels: the rest is dark
+    return (x * 255).round().byte().numpy()
 
 # %% ../../nbs/parts/show.ipynb #show-025
 _luma = [0.299, 0.587, 0.114]
-_none = [0., 0., 0.]
-anaglyph_kinds = { # kind: (matrix on the left view, matrix on the right view)
-    "red-cyan":    ([[1., 0, 0], _none, _none], [_none, [0, 1., 0], [0, 0, 1.]]),
-    "grey":        ([_luma, _none, _none],      [_none, _luma, _luma]),
-    "half-colour": ([_luma, _none, _none],      [_none, [0, 1., 0], [0, 0, 1.]]),
-    "dubois": ([[0.456, 0.500, 0.176], [-0.040, -0.038, -0.016], [-0.015, -0.021, -0.005]],
-               [[-0.043, -0.088, -0.002], [0.378, 0.734, -0.018], [-0.072, -0.113, 1.226]])}
+_none = [0.0, 0.0, 0.0]
+anaglyph_kinds = {  # kind: (matrix on the left view, matrix on the right view)
+    'red-cyan': ([[1.0, 0, 0], _none, _none], [_none, [0, 1.0, 0], [0, 0, 1.0]]),
+    'grey': ([_luma, _none, _none], [_none, _luma, _luma]),
+    'half-colour': ([_luma, _none, _none], [_none, [0, 1.0, 0], [0, 0, 1.0]]),
+    'dubois': (
+        [[0.456, 0.500, 0.176], [-0.040, -0.038, -0.016], [-0.015, -0.021, -0.005]],
+        [[-0.043, -0.088, -0.002], [0.378, 0.734, -0.018], [-0.072, -0.113, 1.226]],
+    ),
+}
 
-def _linear(x): return np.where(x <= 0.04045, x/12.92, ((x + 0.055)/1.055)**2.4)
-def _srgb(x): return np.where(x <= 0.0031308, x*12.92, 1.055*np.maximum(x, 1e-9)**(1/2.4) - 0.055)
 
-def anaglyph(left, # (H, W, 3) or (T, H, W, 3), for the left eye
-             right, # the same shape, for the right eye
-             kind="red-cyan", # "red-cyan", "grey", "half-colour" or "dubois"
-            ) -> np.ndarray: # the same shape, uint8
+def _linear(x):
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def _srgb(x):
+    return np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def anaglyph(
+    left,  # (H, W, 3) or (T, H, W, 3), for the left eye
+    right,  # the same shape, for the right eye
+    kind='red-cyan',  # "red-cyan", "grey", "half-colour" or "dubois"
+) -> np.ndarray:  # the same shape, uint8
     "Both views in one picture for red-cyan glasses, red on the left eye."
-    ml, mr = (np.array(m, np.float32) for m in anaglyph_kinds[check_choice("anaglyph", kind, anaglyph_kinds)])
-    l, r = (to_uint8(v, n) for v, n in ((left, "left view"), (right, "right view")))
-    if l.shape != r.shape or l.shape[-1] != 3: raise InputError(f"left view {l.shape} and right view {r.shape} must have the same shape (…, 3).")
-    if kind == "red-cyan": return np.concatenate([l[..., :1], r[..., 1:]], -1)
-    l, r = l.astype(np.float32)/255, r.astype(np.float32)/255
-    if kind != "dubois": return to_uint8(l @ ml.T + r @ mr.T)
+    ml, mr = (
+        np.array(m, np.float32)
+        for m in anaglyph_kinds[check_choice('anaglyph', kind, anaglyph_kinds)]
+    )
+    l, r = (to_uint8(v, n) for v, n in ((left, 'left view'), (right, 'right view')))
+    if l.shape != r.shape or l.shape[-1] != 3:
+        raise InputError(
+            f'left view {l.shape} and right view {r.shape} must have the same shape (…, 3).'
+        )
+    if kind == 'red-cyan':
+        return np.concatenate([l[..., :1], r[..., 1:]], -1)
+    l, r = l.astype(np.float32) / 255, r.astype(np.float32) / 255
+    if kind != 'dubois':
+        return to_uint8(l @ ml.T + r @ mr.T)
     return to_uint8(_srgb(np.clip(_linear(l) @ ml.T + _linear(r) @ mr.T, 0, 1)))
 
 # %% ../../nbs/parts/show.ipynb #show-029
-def difference(left, right, # (…, 3), the same shape
-               gain=1.0, # stretch of the difference
-              ) -> np.ndarray: # the same shape, uint8; 128 where both are equal
+def difference(
+    left,
+    right,  # (…, 3), the same shape
+    gain=1.0,  # stretch of the difference
+) -> np.ndarray:  # the same shape, uint8; 128 where both are equal
     "Right minus left around middle grey."
     l, r = to_uint8(left).astype(np.float32), to_uint8(right).astype(np.float32)
-    if l.shape != r.shape: raise InputError(f"left {l.shape} and right {r.shape} must have the same shape.")
-    return np.clip(np.rint(128 + gain*(r - l)/2), 0, 255).astype(np.uint8)
+    if l.shape != r.shape:
+        raise InputError(f'left {l.shape} and right {r.shape} must have the same shape.')
+    return np.clip(np.rint(128 + gain * (r - l) / 2), 0, 255).astype(np.uint8)
 
-def wiggle(left, right, # (T, H, W, 3), the same shape
-          ) -> np.ndarray: # (2T, H, W, 3) uint8: left 0, right 0, left 1, …
+
+def wiggle(
+    left,
+    right,  # (T, H, W, 3), the same shape
+) -> np.ndarray:  # (2T, H, W, 3) uint8: left 0, right 0, left 1, …
     "Both views in turn; play it at twice the clip's rate."
     l, r = frames_of(left), frames_of(right)
-    if l.shape != r.shape: raise InputError(f"left view {l.shape} and right view {r.shape} must have the same shape.")
+    if l.shape != r.shape:
+        raise InputError(f'left view {l.shape} and right view {r.shape} must have the same shape.')
     return np.stack([l, r], 1).reshape(-1, *l.shape[1:])
 
 # %% ../../nbs/parts/show.ipynb #show-032
 class Html(str):
     "A piece of HTML that a notebook draws."
-    def _repr_html_(self): return str(self)
-    def __repr__(self): return f"Html({len(self)/1000:.0f} KB)"
+
+    def _repr_html_(self):
+        return str(self)
+
+    def __repr__(self):
+        return f'Html({len(self) / 1000:.0f} KB)'
+
 
 def _webp(frames, fps, quality):
     "Frames (T, H, W, 3) as the bytes of an endless animated WebP."
     from PIL import Image
+
     buf = io.BytesIO()
     imgs = [Image.fromarray(f) for f in frames]
-    imgs[0].save(buf, 'webp', save_all=True, append_images=imgs[1:], duration=round(1000/fps), loop=0, quality=quality, method=4)
+    imgs[0].save(
+        buf,
+        'webp',
+        save_all=True,
+        append_images=imgs[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        quality=quality,
+        method=4,
+    )
     return buf.getvalue()
 
-def to_html(frames, # anything that `frames_of` takes
-            fps:float=8, # frames a second
-            height:int=128, # pixels
-            limit:int=70_000, # bytes of the WebP; in HTML it is a third more
-           ) -> Html:
+
+def to_html(
+    frames,  # anything that `frames_of` takes
+    fps: float = 8,  # frames a second
+    height: int = 128,  # pixels
+    limit: int = 70_000,  # bytes of the WebP; in HTML it is a third more
+) -> Html:
     "A small moving picture for a notebook, at most about 100 KB."
     frames = frames_of(frames)
-    for h in (height, height*3//4, height//2, height//3):
+    for h in (height, height * 3 // 4, height // 2, height // 3):
         small = [resized(f, max(8, h)) for f in frames]
         for quality in (80, 60, 40, 20):
             data = _webp(small, fps, quality)
-            if len(data) <= limit: break
-        if len(data) <= limit: break
+            if len(data) <= limit:
+                break
+        if len(data) <= limit:
+            break
     src = base64.b64encode(data).decode()
-    return Html(f'<img height="{height}" alt="{len(frames)} frames" src="data:image/webp;base64,{src}">')
+    return Html(
+        f'<img height="{height}" alt="{len(frames)} frames" src="data:image/webp;base64,{src}">'
+    )
 
 # %% ../../nbs/parts/show.ipynb #show-035
-show_kinds = { # kind: how to draw a stereo video as (frames, rate)
-    "side-by-side": lambda v: (np.concatenate([v.left, v.right], 2), v.fps),
-    "anaglyph": lambda v: (anaglyph(v.left, v.right), v.fps),
-    "wiggle": lambda v: (wiggle(v.left, v.right), 2*v.fps),
-    "left": lambda v: (v.left, v.fps),
-    "right": lambda v: (v.right, v.fps),
-    "disparity": lambda v: (depth_colors(v.disparity), v.fps)}
+show_kinds = {  # kind: how to draw a stereo video as (frames, rate)
+    'side-by-side': lambda v: (np.concatenate([v.left, v.right], 2), v.fps),
+    'anaglyph': lambda v: (anaglyph(v.left, v.right), v.fps),
+    'wiggle': lambda v: (wiggle(v.left, v.right), 2 * v.fps),
+    'left': lambda v: (v.left, v.fps),
+    'right': lambda v: (v.right, v.fps),
+    'disparity': lambda v: (depth_colors(v.disparity), v.fps),
+}
 
-def show_stereo(video, # a StereoVideo
-                kind="side-by-side", # one of `show_kinds`
-                height:int=128, # pixels on the screen
-               ) -> Html:
+
+def show_stereo(
+    video,  # a StereoVideo
+    kind='side-by-side',  # one of `show_kinds`
+    height: int = 128,  # pixels on the screen
+) -> Html:
     "A stereo video as a small moving picture."
-    check_choice("kind of picture", kind, show_kinds)
-    if kind == "disparity" and video.disparity is None: raise InputError("this video has no disparity to show.")
+    check_choice('kind of picture', kind, show_kinds)
+    if kind == 'disparity' and video.disparity is None:
+        raise InputError('this video has no disparity to show.')
     frames, fps = show_kinds[kind](video)
     return to_html(frames, fps, height)
 
 # %% ../../nbs/parts/show.ipynb #show-040
 class Table:
     "A small table of texts that a notebook shows as Markdown."
-    def __init__(self, head, rows): self.head, self.rows = head, rows
-    def _repr_markdown_(self): return str(self)
-    def __str__(self): return '\n'.join('| ' + ' | '.join(r) + ' |' for r in (self.head, ['---']*len(self.head), *self.rows))
+
+    def __init__(self, head, rows):
+        self.head, self.rows = head, rows
+
+    def _repr_markdown_(self):
+        return str(self)
+
+    def __str__(self):
+        return '\n'.join(
+            '| ' + ' | '.join(r) + ' |' for r in (self.head, ['---'] * len(self.head), *self.rows)
+        )
+
     __repr__ = __str__

@@ -8,75 +8,98 @@ Docs: https://scz-nb.github.io/scz_nb/parts/video.html.md"""
 __all__ = ['StereoVideo']
 
 # %% ../../nbs/parts/video.ipynb #video-005
-import math, numbers
+import math
+import numbers
 from dataclasses import dataclass, field
+
 import numpy as np
 from fastcore.basics import patch
+
 from ..core import InputError, to_numpy, to_uint8
 
 # %% ../../nbs/parts/video.ipynb #video-006
 def _views(left, right):
     "Both views as uint8 (T, H, W, 3), or an `InputError`."
-    out = [to_uint8(v, n) for v, n in ((left, "left view"), (right, "right view"))]
-    for v, n in zip(out, ("left", "right")):
+    out = [to_uint8(v, n) for v, n in ((left, 'left view'), (right, 'right view'))]
+    for v, n in zip(out, ('left', 'right')):
         if v.ndim != 4 or v.shape[-1] != 3 or 0 in v.shape:
-            raise InputError(f"the {n} view has shape {v.shape}; a video is (frames, height, width, 3).")
+            raise InputError(
+                f'the {n} view has shape {v.shape}; a video is (frames, height, width, 3).'
+            )
     if out[0].shape != out[1].shape:
-        raise InputError(f"left view {out[0].shape} and right view {out[1].shape} must have the same shape.")
+        raise InputError(
+            f'left view {out[0].shape} and right view {out[1].shape} must have the same shape.'
+        )
     return out
+
 
 def _nearness(disparity, shape):
     "Disparity as float32 of `shape`, in [0, 1], or an `InputError`."
     d = to_numpy(disparity).astype(np.float32)
-    if d.shape != shape: raise InputError(f"disparity has shape {d.shape}; for these views it must be {shape}.")
+    if d.shape != shape:
+        raise InputError(f'disparity has shape {d.shape}; for these views it must be {shape}.')
     if not np.isfinite(d).all() or d.min() < -1e-5 or d.max() > 1 + 1e-5:
-        raise InputError("disparity must be finite and lie in [0, 1], near = 1.")
+        raise InputError('disparity must be finite and lie in [0, 1], near = 1.')
     return d.clip(0, 1)
 
 # %% ../../nbs/parts/video.ipynb #video-007
 @dataclass(eq=False, repr=False)
 class StereoVideo:
     "Two views of one clip, and what is needed to make it again."
-    left:np.ndarray # (T, H, W, 3) uint8
-    right:np.ndarray # (T, H, W, 3) uint8
-    disparity:np.ndarray|None = None # (T, H, W) float32 in [0, 1], near = 1
-    fps:float = 8.0 # frames a second
-    meta:dict = field(default_factory=dict) # settings, seed, versions
+
+    left: np.ndarray  # (T, H, W, 3) uint8
+    right: np.ndarray  # (T, H, W, 3) uint8
+    disparity: np.ndarray | None = None  # (T, H, W) float32 in [0, 1], near = 1
+    fps: float = 8.0  # frames a second
+    meta: dict = field(default_factory=dict)  # settings, seed, versions
 
     def __post_init__(self):
         self.left, self.right = _views(self.left, self.right)
-        if self.disparity is not None: self.disparity = _nearness(self.disparity, self.left.shape[:3])
+        if self.disparity is not None:
+            self.disparity = _nearness(self.disparity, self.left.shape[:3])
         if not (isinstance(self.fps, numbers.Real) and math.isfinite(self.fps) and self.fps > 0):
-            raise InputError(f"fps={self.fps!r} cannot be used; it must be a number above 0.")
+            raise InputError(f'fps={self.fps!r} cannot be used; it must be a number above 0.')
         self.fps = float(self.fps)
 
     def __repr__(self):
         t, h, w, _ = self.left.shape
-        return f"StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{'' if self.disparity is None else ', with disparity'})"
+        return f'StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{"" if self.disparity is None else ", with disparity"})'
 
 # %% ../../nbs/parts/video.ipynb #video-009
 @patch
-def save(self:StereoVideo, path, # where to; the suffix (.mp4, .webp, .gif, .png) is the container
-         layout="side-by-side", # see `scz_nb.media.io.layouts`
-         zoom:int|None=None, # enlarge by this; None: until a view is at least 320 pixels high
-         loops:int=1, # how often the clip is repeated in the file
-        ): # the path that was written, with the layout's mark (`_LR`, `_TB`)
+def save(
+    self: StereoVideo,
+    path,  # where to; the suffix (.mp4, .webp, .gif, .png) is the container
+    layout='side-by-side',  # see `scz_nb.media.io.layouts`
+    zoom: int | None = None,  # enlarge by this; None: until a view is at least 320 pixels high
+    loops: int = 1,  # how often the clip is repeated in the file
+):  # the path that was written, with the layout's mark (`_LR`, `_TB`)
     "Write the video in a layout that players understand; the file appears whole or not at all."
     from scz_nb.media.io import save_stereo
+
     return save_stereo(self, path, layout=layout, zoom=zoom, loops=loops)
 
+
 @patch
-def anaglyph(self:StereoVideo, kind="red-cyan") -> np.ndarray: # (T, H, W, 3) uint8
+def anaglyph(self: StereoVideo, kind='red-cyan') -> np.ndarray:  # (T, H, W, 3) uint8
     "The clip for red-cyan glasses, red on the left eye."
     from scz_nb.media.show import anaglyph as mix
+
     return mix(self.left, self.right, kind=kind)
 
-@patch
-def show(self:StereoVideo, kind="side-by-side", # "side-by-side", "anaglyph", "wiggle", "left", "right" or "disparity"
-         height=128): # pixels on the screen
-    "The clip as a small moving picture for a notebook, without any widget."
-    from scz_nb.media.show import show_stereo
-    return show_stereo(self, kind, height)
 
 @patch
-def _repr_html_(self:StereoVideo): return self.show(height=96)._repr_html_()
+def show(
+    self: StereoVideo,
+    kind='side-by-side',  # "side-by-side", "anaglyph", "wiggle", "left", "right" or "disparity"
+    height=128,
+):  # pixels on the screen
+    "The clip as a small moving picture for a notebook, without any widget."
+    from scz_nb.media.show import show_stereo
+
+    return show_stereo(self, kind, height)
+
+
+@patch
+def _repr_html_(self: StereoVideo):
+    return self.show(height=96)._repr_html_()

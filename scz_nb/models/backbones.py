@@ -9,13 +9,17 @@ __all__ = ['Condition', 'TinyBackbone', 'paper_settings', 'count_flops', 'dynami
            'DynamiCrafterBackbone', 'load_backbone', 'backbone_names']
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-004
-import os, warnings
+import os
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-import numpy as np, torch
-from torch import Tensor
+
+import numpy as np
+import torch
 from fastcore.basics import patch
+from torch import Tensor
+
 from ..config import StereoConfig
 from ..core import InputError, MissingDependency, check_choice, pick_device, to_uint8
 from ..depth.estimators import default_depth, load_depth
@@ -25,67 +29,88 @@ from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, guide, make_schedule
 from .embedded import SIZES, TinyModel, estimate_disparity, shipped_model, to_disparity
 from .hub import fetch, models, stored
-from .offload import choose_level, next_level, place, offload_levels, retry_on_oom
+from .offload import choose_level, next_level, offload_levels, place, retry_on_oom
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-005
 @dataclass(frozen=True)
 class Condition:
     "What a backbone is told besides the noisy latents; batch 1, used for every view."
-    text: Tensor # tokens of the prompt (1, L, D)
-    empty: Tensor # tokens of the empty prompt (1, L, D)
-    frames: Tensor # given frames (1, C+1, T, h, w)
-    stride: int|None # frame stride; None: the model's normal one
+
+    text: Tensor  # tokens of the prompt (1, L, D)
+    empty: Tensor  # tokens of the empty prompt (1, L, D)
+    frames: Tensor  # given frames (1, C+1, T, h, w)
+    stride: int | None  # frame stride; None: the model's normal one
+
 
 class TinyBackbone:
     "The embedded model as the sampler sees it."
+
     def __init__(self, model: TinyModel, name: str = 'tiny', dtype: torch.dtype = torch.float32):
         c = model.config
         self.model, self.name, self.dtype = model.to(dtype), name, dtype
         self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, c.fps
         self.latent_shape = (1, c.channels, c.frames, *c.latent_size)
-        self.defaults = dict(scale=12., guidance=1.)
+        self.defaults = dict(scale=12.0, guidance=1.0)
         self.takes_last, self.strides = True, (1, 2, 3)
         self.unet, self.device = model.unet, model.picture.mean.device
-    def schedule(self, steps: int, eta: float) -> Schedule: return make_schedule(steps, eta)
-    def _video(self, video) -> Tensor: return torch.tensor(to_uint8(video), device=self.device).to(self.dtype)/255
+
+    def schedule(self, steps: int, eta: float) -> Schedule:
+        return make_schedule(steps, eta)
+
+    def _video(self, video) -> Tensor:
+        return torch.tensor(to_uint8(video), device=self.device).to(self.dtype) / 255
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-006
 @patch
-def condition(self: TinyBackbone,
-    prompt: str, # words that the model does not know count as one unknown word
-    first = None, # (H, W, 3) uint8 at the backbone's size, or None: text to video
-    last = None, # (H, W, 3) uint8, the last frame, or None
-    stride: int|None = None, # frame stride
+def condition(
+    self: TinyBackbone,
+    prompt: str,  # words that the model does not know count as one unknown word
+    first=None,  # (H, W, 3) uint8 at the backbone's size, or None: text to video
+    last=None,  # (H, W, 3) uint8, the last frame, or None
+    stride: int | None = None,  # frame stride
 ) -> Condition:
     "Prompt and pictures, encoded; words that do nothing are named in a warning."
     words = self.model.text.split(prompt)
-    lost = [w for i, w in enumerate(words) if w not in self.model.text.index or i >= self.model.text.tokens]
-    if lost: warnings.warn(f"{self.name} does not know or has no room for: {', '.join(lost)}. scz_nb.world.scenes.VOCABULARY has its words.", stacklevel=2)
-    frames = self.model.condition(1, *(None if p is None else self._video(p)[None] for p in (first, last)))
+    lost = [
+        w
+        for i, w in enumerate(words)
+        if w not in self.model.text.index or i >= self.model.text.tokens
+    ]
+    if lost:
+        warnings.warn(
+            f'{self.name} does not know or has no room for: {", ".join(lost)}. scz_nb.world.scenes.VOCABULARY has its words.',
+            stacklevel=2,
+        )
+    frames = self.model.condition(
+        1, *(None if p is None else self._video(p)[None] for p in (first, last))
+    )
     return Condition(self.model.text([prompt]), self.model.text(['']), frames, stride)
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-007
 @patch
-def denoise(self: TinyBackbone,
-    z: Tensor, # (V, C, T, h, w) noisy latents of V views, left views first
-    t: int, # training timestep
+def denoise(
+    self: TinyBackbone,
+    z: Tensor,  # (V, C, T, h, w) noisy latents of V views, left views first
+    t: int,  # training timestep
     cond: Condition,
-    guidance: float = 1., # 1: the prompt's prediction alone
-    rescale: float = 0., # φ of the guidance
-) -> Tensor: # (V, C, T, h, w) velocity
+    guidance: float = 1.0,  # 1: the prompt's prediction alone
+    rescale: float = 0.0,  # φ of the guidance
+) -> Tensor:  # (V, C, T, h, w) velocity
     "The network's guided prediction; guidance runs one branch at a time, so that the batch holds views and nothing else."
     each = lambda x: x.expand(len(z), *x.shape[1:])
     say = lambda text: self.model.predict(z, t, each(text), each(cond.frames), cond.stride)
     out = say(cond.text)
     return out if guidance == 1 else guide(out, say(cond.empty), guidance, rescale)
 
+
 @patch
-def encode(self: TinyBackbone, video) -> Tensor: # uint8 (T, H, W, 3) to (1, C, T, h, w)
+def encode(self: TinyBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, C, T, h, w)
     "Latents of a clip."
     return self.model.picture.encode(self._video(video)[None])
 
+
 @patch
-def decode(self: TinyBackbone, z: Tensor) -> np.ndarray: # (1, C, T, h, w) to uint8 (T, H, W, 3)
+def decode(self: TinyBackbone, z: Tensor) -> np.ndarray:  # (1, C, T, h, w) to uint8 (T, H, W, 3)
     "Pixels from latents."
     return to_uint8(self.model.picture.decode(z)[0])
 
@@ -94,90 +119,141 @@ def decode(self: TinyBackbone, z: Tensor) -> np.ndarray: # (1, C, T, h, w) to ui
 def estimate_depth(self: TinyBackbone, video, noise) -> Tensor:
     "Disparity (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) from the diffusion depth model; `noise` is a `NoiseSource`."
     c = self.model.config
-    eps = noise.normal('depth', (1, c.patch**2, len(video), *c.latent_size), device=self.device, dtype=self.dtype)
+    eps = noise.normal(
+        'depth', (1, c.patch**2, len(video), *c.latent_size), device=self.device, dtype=self.dtype
+    )
     return estimate_disparity(self.model, self._video(video), eps)
+
 
 @patch
 def dissolve_depth(self: TinyBackbone, disparity: Tensor, video, strength: float) -> Tensor:
     "Eq. 5 on a disparity map (T, H, W) of a video, with the depth model's own network."
     pictures = self.encode(video)
     x = self.model.nearness.encode(disparity[None, ..., None].to(self.device, self.dtype))
-    return to_disparity(self.model, dissolve(x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form="released"))[0]
+    return to_disparity(
+        self.model,
+        dissolve(
+            x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form='released'
+        ),
+    )[0]
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-011
 def paper_settings(
-    size: str, # '256' (256×256), '512' (320×512) or '1024' (576×1024)
-) -> dict: # for `StereoConfig.make`
+    size: str,  # '256' (256×256), '512' (320×512) or '1024' (576×1024)
+) -> dict:  # for `StereoConfig.make`
     "The settings of StereoCrafter-Zero for one of DynamiCrafter's sizes."
-    last, dissolve, stride, rescale = {'256': (45, 30, 3, 0.), '512': (44, 30, 24, 0.7), '1024': (39, 0, 10, 0.7)}[check_choice('size', size, ('256', '512', '1024'))]
-    return dict(refine=cut_refine(StereoConfig().refine, last), dissolve=dissolve, frame_stride=stride, guidance_rescale=rescale)
+    last, dissolve, stride, rescale = {
+        '256': (45, 30, 3, 0.0),
+        '512': (44, 30, 24, 0.7),
+        '1024': (39, 0, 10, 0.7),
+    }[check_choice('size', size, ('256', '512', '1024'))]
+    return dict(
+        refine=cut_refine(StereoConfig().refine, last),
+        dissolve=dissolve,
+        frame_stride=stride,
+        guidance_rescale=rescale,
+    )
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-014
 def count_flops(
-    params: dict, # of `DynamiCrafterUNet`
-    z: tuple, # shape (B, in_channels, T, h, w) of its input
-    tokens: int, # of the context
-) -> int: # multiplications and additions
+    params: dict,  # of `DynamiCrafterUNet`
+    z: tuple,  # shape (B, in_channels, T, h, w) of its input
+    tokens: int,  # of the context
+) -> int:  # multiplications and additions
     "Arithmetic of one call of a network, counted on the meta device."
     from torch.utils.flop_counter import FlopCounterMode
+
     from scz_nb.models.unet import DynamiCrafterUNet
+
     with torch.device('meta'):
         unet = DynamiCrafterUNet(**params)
         x = torch.empty(z), torch.empty(z[0]), torch.empty(z[0], tokens, unet.config['context_dim'])
-    with FlopCounterMode(display=False) as counter: unet(*x)
+    with FlopCounterMode(display=False) as counter:
+        unet(*x)
     return counter.get_total_flops()
+
 
 def dynamicrafter_flops() -> int:
     "One call of DynamiCrafter's network for one view of 16 frames at 320×512: 77 tokens of text, 16 a frame of the picture."
-    return count_flops({}, (1, 8, 16, 40, 64), 77 + 16*16)
+    return count_flops({}, (1, 8, 16, 40, 64), 77 + 16 * 16)
+
 
 @patch
 def flops(self: TinyBackbone) -> int:
     "Arithmetic of one call of the network for one view."
     b, c, *thw = self.latent_shape
-    return count_flops(self.unet.config, (b, 2*c + 1, *thw), self.model.config.text_tokens)
+    return count_flops(self.unet.config, (b, 2 * c + 1, *thw), self.model.config.text_tokens)
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-017
 def model_settings(
-    kind: str, # 'dynamicrafter-256', '-512', '-1024', 'dynamicrafter-interp' or 'videocrafter2'
-) -> dict: # for `StereoConfig.make`
+    kind: str,  # 'dynamicrafter-256', '-512', '-1024', 'dynamicrafter-interp' or 'videocrafter2'
+) -> dict:  # for `StereoConfig.make`
     "The paper's settings for a published model that has no depth network beside it."
-    size, more = {'dynamicrafter-interp': ('512', dict(frame_stride=5, scale=8.)),
-                  'videocrafter2': ('512', dict(frame_stride=28, guidance_rescale=0.))}.get(kind, (kind.split('-')[-1], {}))
+    size, more = {
+        'dynamicrafter-interp': ('512', dict(frame_stride=5, scale=8.0)),
+        'videocrafter2': ('512', dict(frame_stride=28, guidance_rescale=0.0)),
+    }.get(kind, (kind.split('-')[-1], {}))
     return {**paper_settings(size), 'dissolve': 0, **more}
+
 
 class DynamiCrafterBackbone:
     "A published model, or any pipeline of its kind, as the sampler sees it."
-    default_depth = default_depth                                          # what 'auto' stands for: these models know no depth
-    def __init__(self, pipe, name: str|None = None, offload: int = 0): # a `DynamiCrafterPipeline`, where it shall compute, and how (part offload)
+
+    default_depth = default_depth  # what 'auto' stands for: these models know no depth
+
+    def __init__(
+        self, pipe, name: str | None = None, offload: int = 0
+    ):  # a `DynamiCrafterPipeline`, where it shall compute, and how (part offload)
         c, self.offload = pipe.config, offload
         self.pipe, self.name, self.unet, self.dtype = pipe, name or c.kind, pipe.unet, torch.float32
-        self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, 8.
-        self.latent_shape = (1, 4, c.frames, c.height//8, c.width//8)
-        self.defaults, self.takes_last, self.strides = model_settings(c.kind), c.takes_last, tuple(range(1, 31))
+        self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, 8.0
+        self.latent_shape = (1, 4, c.frames, c.height // 8, c.width // 8)
+        self.defaults, self.takes_last, self.strides = (
+            model_settings(c.kind),
+            c.takes_last,
+            tuple(range(1, 31)),
+        )
+
     @property
-    def device(self): return self.pipe._execution_device
-    def schedule(self, steps: int, eta: float) -> Schedule: return self.pipe.schedule(steps, eta)
+    def device(self):
+        return self.pipe._execution_device
+
+    def schedule(self, steps: int, eta: float) -> Schedule:
+        return self.pipe.schedule(steps, eta)
+
     def condition(self, prompt, first=None, last=None, stride=None):
         "Prompt, first and last frame (H, W, 3) uint8 and frame stride, encoded once."
         pictures = [None if p is None else self._video(p[None])[:, :, 0] for p in (first, last)]
         return retry_on_oom(self, lambda: self.pipe.condition(prompt, *pictures, stride))
-    def denoise(self, z, t, cond, guidance=7.5, rescale=0.) -> Tensor: return self.pipe.predict(z, t, cond, guidance, rescale)
-    def _video(self, video) -> Tensor: # uint8 (T, H, W, 3) to (1, 3, T, H, W) in [-1, 1]
-        return torch.tensor(to_uint8(video), device=self.device).permute(3, 0, 1, 2)[None].float()/127.5 - 1
+
+    def denoise(self, z, t, cond, guidance=7.5, rescale=0.0) -> Tensor:
+        return self.pipe.predict(z, t, cond, guidance, rescale)
+
+    def _video(self, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 3, T, H, W) in [-1, 1]
+        return (
+            torch.tensor(to_uint8(video), device=self.device).permute(3, 0, 1, 2)[None].float()
+            / 127.5
+            - 1
+        )
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-018
 @patch
 @torch.no_grad()
-def encode(self: DynamiCrafterBackbone, video) -> Tensor: # uint8 (T, H, W, 3) to (1, 4, T, h, w)
+def encode(self: DynamiCrafterBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 4, T, h, w)
     "Latents of a clip."
     return retry_on_oom(self, lambda: self.pipe.encode(self._video(video)))
 
+
 @patch
 @torch.no_grad()
-def decode(self: DynamiCrafterBackbone, z: Tensor) -> np.ndarray: # (1, 4, T, h, w) to uint8 (T, H, W, 3)
+def decode(
+    self: DynamiCrafterBackbone, z: Tensor
+) -> np.ndarray:  # (1, 4, T, h, w) to uint8 (T, H, W, 3)
     "Pixels from latents."
-    return to_uint8((retry_on_oom(self, lambda: self.pipe.decode(z))[0].permute(1, 2, 3, 0) + 1)/2)
+    return to_uint8(
+        (retry_on_oom(self, lambda: self.pipe.decode(z))[0].permute(1, 2, 3, 0) + 1) / 2
+    )
+
 
 @patch
 def step_down(self: DynamiCrafterBackbone):
@@ -188,66 +264,109 @@ def step_down(self: DynamiCrafterBackbone):
 @patch
 def check(self: DynamiCrafterBackbone, first: bool, depth, config: StereoConfig):
     "Raise, before anything is run, when this model cannot do what is wanted."
-    if config.dissolve: self.dissolve_depth(None, None, config.dissolve)
+    if config.dissolve:
+        self.dissolve_depth(None, None, config.dissolve)
     self.pipe.check_given(first, False)
     self.pipe.schedule(config.steps, config.eta)
+
 
 @patch
 def estimate_depth(self: DynamiCrafterBackbone, video, noise):
     "Disparity (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) by `default_depth`."
     return load_depth(self.default_depth, str(self.device))(video)
 
+
 @patch
 def dissolve_depth(self: DynamiCrafterBackbone, disparity, video, strength):
     "These models know no depth."
-    raise InputError(f'dissolve={strength} needs a diffusion depth model, which {self.name} does not have; set dissolve to 0.')
+    raise InputError(
+        f'dissolve={strength} needs a diffusion depth model, which {self.name} does not have; set dissolve to 0.'
+    )
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-021
-def _find(name: str) -> tuple: # kind of model or None, path or None
+def _find(name: str) -> tuple:  # kind of model or None, path or None
     "What a backbone's name stands for: one of `models`, a folder of `save_pretrained`, or NAME=FILE."
-    if name in models and models[name].repo and find_spec('transformers') is None: raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
-    if name in models: return name, fetch(name)
+    if name in models and models[name].repo and find_spec('transformers') is None:
+        raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
+    if name in models:
+        return name, fetch(name)
     kind, _, file = name.partition('=')
-    if file: return check_choice('model', kind, [n for n, m in models.items() if m.repo]), Path(file).expanduser()
+    if file:
+        return check_choice('model', kind, [n for n, m in models.items() if m.repo]), Path(
+            file
+        ).expanduser()
     path = Path(name).expanduser()
-    if (path/'model_index.json').is_file(): return None, path
-    if path.is_dir(): raise InputError(f'{path} holds no pipeline (there is no model_index.json in it); give a folder that save_pretrained wrote, or NAME=FILE.')
-    if path.is_file(): raise InputError(f"{path} may be any model: say which, such as 'dynamicrafter-512={path}'.")
-    if path.suffix in ('.ckpt', '.safetensors', '.pt') or os.sep in name: raise InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
+    if (path / 'model_index.json').is_file():
+        return None, path
+    if path.is_dir():
+        raise InputError(
+            f'{path} holds no pipeline (there is no model_index.json in it); give a folder that save_pretrained wrote, or NAME=FILE.'
+        )
+    if path.is_file():
+        raise InputError(f"{path} may be any model: say which, such as 'dynamicrafter-512={path}'.")
+    if path.suffix in ('.ckpt', '.safetensors', '.pt') or os.sep in name:
+        raise InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
     return check_choice('backbone', name, backbone_names()), None
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-022
 def load_backbone(
-    name = 'tiny', # one of `backbone_names()`, a folder, NAME=FILE, or a backbone, which is returned as it is
-    device: str|None = None, # None: cuda where there is one, else cpu
-    dtype: torch.dtype|None = None, # None: float32 on a CPU and for the embedded model, else float16
-    offload: int|None = None, # how to do with less GPU memory, 0 to 3 (54); None: chosen by what is free
+    name='tiny',  # one of `backbone_names()`, a folder, NAME=FILE, or a backbone, which is returned as it is
+    device: str | None = None,  # None: cuda where there is one, else cpu
+    dtype: torch.dtype
+    | None = None,  # None: float32 on a CPU and for the embedded model, else float16
+    offload: int
+    | None = None,  # how to do with less GPU memory, 0 to 3 (54); None: chosen by what is free
 ):
     "A backbone by name; what is not here is downloaded."
-    if isinstance(name, Backbone) and device is None and dtype is None: return name
-    if not isinstance(name, (str, os.PathLike)): raise InputError(f'backbone must be a name or a backbone, which then has its own device and dtype; got {name!r:.60}.')
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point): raise InputError(f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.')
-    if offload is not None and offload not in range(len(offload_levels)): raise InputError(f'offload={offload} cannot be used; it must be a whole number from 0 (everything on the GPU) to {len(offload_levels) - 1} ({offload_levels[-1]}).')
+    if isinstance(name, Backbone) and device is None and dtype is None:
+        return name
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(
+            f'backbone must be a name or a backbone, which then has its own device and dtype; got {name!r:.60}.'
+        )
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(
+            f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.'
+        )
+    if offload is not None and offload not in range(len(offload_levels)):
+        raise InputError(
+            f'offload={offload} cannot be used; it must be a whole number from 0 (everything on the GPU) to {len(offload_levels) - 1} ({offload_levels[-1]}).'
+        )
     device, (kind, path) = pick_device(device), _find(str(name))
-    if kind in SIZES: return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
+    if kind in SIZES:
+        return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
     dtype = dtype or (torch.float32 if device == 'cpu' else torch.float16)
     pipe = _pipeline(kind, path, dtype)
-    if pipe.unet.dtype != dtype: pipe.to(dtype)
+    if pipe.unet.dtype != dtype:
+        pipe.to(dtype)
     if offload is None and torch.device(device).type == 'cuda':
         offload = choose_level(pipe, torch.cuda.mem_get_info(device)[0])
-        if offload: warnings.warn(f'{name}: {offload_levels[offload]}, because {torch.cuda.mem_get_info(device)[0]/1e9:.1f} GB are free.', stacklevel=2)
+        if offload:
+            warnings.warn(
+                f'{name}: {offload_levels[offload]}, because {torch.cuda.mem_get_info(device)[0] / 1e9:.1f} GB are free.',
+                stacklevel=2,
+            )
     return DynamiCrafterBackbone(place(pipe, offload or 0, device), str(name), offload or 0)
+
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
     return [name for name, m in models.items() if m.repo or stored(name)]
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-023
-def _pipeline(kind: str|None, path: Path, dtype: torch.dtype):
+def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
     "A pipeline from a folder (kind None) or from a file in the original format."
-    from scz_nb.models.pipeline import DynamiCrafterPipeline
     from safetensors import SafetensorError
-    if kind is not None: return DynamiCrafterPipeline.from_original(path, kind, dtype=dtype)
-    try: return DynamiCrafterPipeline.from_pretrained(path, dtype=dtype)
-    except InputError: raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e: raise InputError(f'{path} cannot be loaded as a pipeline ({str(e).splitlines()[0][:160]}); write it again with save_pretrained.') from None
+
+    from scz_nb.models.pipeline import DynamiCrafterPipeline
+
+    if kind is not None:
+        return DynamiCrafterPipeline.from_original(path, kind, dtype=dtype)
+    try:
+        return DynamiCrafterPipeline.from_pretrained(path, dtype=dtype)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+        raise InputError(
+            f'{path} cannot be loaded as a pipeline ({str(e).splitlines()[0][:160]}); write it again with save_pretrained.'
+        ) from None

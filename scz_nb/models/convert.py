@@ -9,222 +9,493 @@ __all__ = ['originals', 'full_size', 'small_size', 'VideoUNet', 'ImageProjector'
            'take_apart', 'fill', 'aligned', 'manifest', 'read_checkpoint', 'write_checkpoint']
 
 # %% ../../nbs/parts/convert.ipynb #convert-005
-import inspect, re, zipfile
+import inspect
+import re
+import zipfile
 from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from fastcore.basics import patch
+
 from ..core import InputError, MissingDependency, check_choice
 from .unet import DynamiCrafterUNet, Resampler, load_strict
 
 # %% ../../nbs/parts/convert.ipynb #convert-006
 def _remembered(net: type):
     "An `__init__` with the signature of `net`'s, whose arguments end up in `config.json`."
-    def init(self, **arguments): net.__init__(self, **arguments)
-    named = [p for p in inspect.signature(net.__init__).parameters.values() if p.kind != p.VAR_KEYWORD]
+
+    def init(self, **arguments):
+        net.__init__(self, **arguments)
+
+    named = [
+        p for p in inspect.signature(net.__init__).parameters.values() if p.kind != p.VAR_KEYWORD
+    ]
     init.__signature__ = inspect.Signature(named)
     return register_to_config(init)
 
+
 class VideoUNet(ModelMixin, DynamiCrafterUNet, ConfigMixin):
     "`DynamiCrafterUNet` that can be saved and loaded as diffusers does it."
+
     __init__, config = _remembered(DynamiCrafterUNet), ConfigMixin.config
+
 
 class ImageProjector(ModelMixin, Resampler, ConfigMixin):
     "`Resampler` that can be saved and loaded as diffusers does it."
+
     __init__, config = _remembered(Resampler), ConfigMixin.config
 
 # %% ../../nbs/parts/convert.ipynb #convert-009
-_usual = dict(prediction='v', spacing='uniform_trailing', zero_snr=True, base_scale=0.7, height=320, width=512, frames=16, frame_stride=24,
-              guidance_rescale=0.7, takes_last=False)
-_plain = dict(prediction='eps', spacing='uniform', zero_snr=False, guidance_rescale=0.)
-originals = { # name: arguments of the UNet that are not the default, facts that are not the usual ones
-    'dynamicrafter-256': (dict(image_cross_attention_scale_learnable=True, default_fs=3), dict(_plain, base_scale=None, height=256, width=256, frame_stride=3)),
+_usual = dict(
+    prediction='v',
+    spacing='uniform_trailing',
+    zero_snr=True,
+    base_scale=0.7,
+    height=320,
+    width=512,
+    frames=16,
+    frame_stride=24,
+    guidance_rescale=0.7,
+    takes_last=False,
+)
+_plain = dict(prediction='eps', spacing='uniform', zero_snr=False, guidance_rescale=0.0)
+originals = {  # name: arguments of the UNet that are not the default, facts that are not the usual ones
+    'dynamicrafter-256': (
+        dict(image_cross_attention_scale_learnable=True, default_fs=3),
+        dict(_plain, base_scale=None, height=256, width=256, frame_stride=3),
+    ),
     'dynamicrafter-512': ({}, {}),
-    'dynamicrafter-1024': (dict(default_fs=10), dict(base_scale=0.3, height=576, width=1024, frame_stride=10)),
+    'dynamicrafter-1024': (
+        dict(default_fs=10),
+        dict(base_scale=0.3, height=576, width=1024, frame_stride=10),
+    ),
     'dynamicrafter-interp': ({}, dict(takes_last=True, frame_stride=5)),
-    'videocrafter2': (dict(in_channels=4, image_cross_attention=False), dict(_plain, frame_stride=28))}
+    'videocrafter2': (
+        dict(in_channels=4, image_cross_attention=False),
+        dict(_plain, frame_stride=28),
+    ),
+}
 
-full_size = dict( # of the published models; the UNet's and the projector's defaults are theirs
-    facts={}, unet={}, image_projector={},
+full_size = dict(  # of the published models; the UNet's and the projector's defaults are theirs
+    facts={},
+    unet={},
+    image_projector={},
     vae=dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=256),
-    text_encoder=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16),
-    image_encoder=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, image_size=224, patch_size=14))
-small_size = dict( # the same in small, for trying things out
-    facts=dict(height=32, width=64, frames=4), image_projector=dict(dim=32, depth=1, dim_head=16, heads=2, embedding_dim=32, output_dim=32, video_length=4),
-    unet=dict(model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2, 1), num_head_channels=16, context_dim=32),
+    text_encoder=dict(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16
+    ),
+    image_encoder=dict(
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=32,
+        num_attention_heads=16,
+        image_size=224,
+        patch_size=14,
+    ),
+)
+small_size = dict(  # the same in small, for trying things out
+    facts=dict(height=32, width=64, frames=4),
+    image_projector=dict(
+        dim=32, depth=1, dim_head=16, heads=2, embedding_dim=32, output_dim=32, video_length=4
+    ),
+    unet=dict(
+        model_channels=32,
+        num_res_blocks=1,
+        channel_mult=(1, 2),
+        attention_resolutions=(2, 1),
+        num_head_channels=16,
+        context_dim=32,
+    ),
     vae=dict(block_out_channels=(32, 32, 32, 32), layers_per_block=1, sample_size=32),
-    text_encoder=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, vocab_size=190, bos_token_id=188, eos_token_id=189),
-    image_encoder=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14))
+    text_encoder=dict(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        vocab_size=190,
+        bos_token_id=188,
+        eos_token_id=189,
+    ),
+    image_encoder=dict(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    ),
+)
 
 # %% ../../nbs/parts/convert.ipynb #convert-011
 def _transformers():
     "The transformers library, or one sentence about it."
-    try: import transformers
-    except ImportError: raise MissingDependency("DynamiCrafter's text and image towers need transformers: pip install 'scz_nb[hub]'.") from None
+    try:
+        import transformers
+    except ImportError:
+        raise MissingDependency(
+            "DynamiCrafter's text and image towers need transformers: pip install 'scz_nb[hub]'."
+        ) from None
     return transformers
 
+
 def build(
-    kind: str, # a name in `originals`
-    size: dict = full_size, # or `small_size`
-) -> dict: # component → network on the meta device
+    kind: str,  # a name in `originals`
+    size: dict = full_size,  # or `small_size`
+) -> dict:  # component → network on the meta device
     "The networks of a model: names and shapes, no memory."
-    tf, unet = _transformers(), {**size['unet'], **originals[check_choice('model', kind, originals)][0]}
-    text, image = (tf.CLIPTextConfig(**{**size['text_encoder'], 'num_hidden_layers': size['text_encoder']['num_hidden_layers'] - 1}, hidden_act='gelu'),
-                   tf.CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu'))
+    tf, unet = (
+        _transformers(),
+        {**size['unet'], **originals[check_choice('model', kind, originals)][0]},
+    )
+    text, image = (
+        tf.CLIPTextConfig(
+            **{
+                **size['text_encoder'],
+                'num_hidden_layers': size['text_encoder']['num_hidden_layers'] - 1,
+            },
+            hidden_act='gelu',
+        ),
+        tf.CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu'),
+    )
     n = len(size['vae']['block_out_channels'])
     with torch.device('meta'):
-        nets = dict(unet=VideoUNet(**unet), text_encoder=tf.CLIPTextModel(text),
-                    vae=AutoencoderKL(**size['vae'], latent_channels=4, down_block_types=('DownEncoderBlock2D',)*n, up_block_types=('UpDecoderBlock2D',)*n))
+        nets = dict(
+            unet=VideoUNet(**unet),
+            text_encoder=tf.CLIPTextModel(text),
+            vae=AutoencoderKL(
+                **size['vae'],
+                latent_channels=4,
+                down_block_types=('DownEncoderBlock2D',) * n,
+                up_block_types=('UpDecoderBlock2D',) * n,
+            ),
+        )
         if nets['unet'].config['image_cross_attention']:
-            nets.update(image_encoder=tf.CLIPVisionModel(image), image_projector=ImageProjector(**size['image_projector']))
+            nets.update(
+                image_encoder=tf.CLIPVisionModel(image),
+                image_projector=ImageProjector(**size['image_projector']),
+            )
     return {k: net.eval() for k, net in nets.items()}
 
 # %% ../../nbs/parts/convert.ipynb #convert-014
-_clip_spelling = {'transformer.resblocks.': 'encoder.layers.', 'attn.': 'self_attn.', 'ln_1': 'layer_norm1', 'ln_2': 'layer_norm2', 'mlp.c_fc': 'mlp.fc1',
-                  'mlp.c_proj': 'mlp.fc2', 'token_embedding': 'embeddings.token_embedding', 'positional_embedding': 'embeddings.position_embedding.weight',
-                  'class_embedding': 'embeddings.class_embedding', 'conv1.': 'embeddings.patch_embedding.', 'ln_final': 'final_layer_norm',
-                  'ln_pre': 'pre_layrnorm', 'ln_post': 'post_layernorm'}          # the misspelling is transformers' own
+_clip_spelling = {
+    'transformer.resblocks.': 'encoder.layers.',
+    'attn.': 'self_attn.',
+    'ln_1': 'layer_norm1',
+    'ln_2': 'layer_norm2',
+    'mlp.c_fc': 'mlp.fc1',
+    'mlp.c_proj': 'mlp.fc2',
+    'token_embedding': 'embeddings.token_embedding',
+    'positional_embedding': 'embeddings.position_embedding.weight',
+    'class_embedding': 'embeddings.class_embedding',
+    'conv1.': 'embeddings.patch_embedding.',
+    'ln_final': 'final_layer_norm',
+    'ln_pre': 'pre_layrnorm',
+    'ln_post': 'post_layernorm',
+}  # the misspelling is transformers' own
 
-def clip_names(named: dict) -> dict: # name → tensor, for both
+
+def clip_names(named: dict) -> dict:  # name → tensor, for both
     "The tensors of an OpenCLIP tower as transformers calls them."
     out = {}
     for name, t in named.items():
-        for theirs, ours in _clip_spelling.items(): name = name.replace(theirs, ours)
-        if 'in_proj_' in name: out.update({name.replace('in_proj_', f'{p}_proj.'): part for p, part in zip('qkv', t.chunk(3))})
-        else: out[name] = t
+        for theirs, ours in _clip_spelling.items():
+            name = name.replace(theirs, ours)
+        if 'in_proj_' in name:
+            out.update(
+                {name.replace('in_proj_', f'{p}_proj.'): part for p, part in zip('qkv', t.chunk(3))}
+            )
+        else:
+            out[name] = t
     return out
 
 # %% ../../nbs/parts/convert.ipynb #convert-018
-_vae_spelling = {'.block_1.': '.resnets.0.', '.block_2.': '.resnets.1.', '.attn_1.': '.attentions.0.', '.mid.': '.mid_block.', '.down.': '.down_blocks.',
-                 '.block.': '.resnets.', '.downsample.': '.downsamplers.0.', '.upsample.': '.upsamplers.0.', 'nin_shortcut': 'conv_shortcut',
-                 'norm_out': 'conv_norm_out', '.norm.': '.group_norm.', '.proj_out.': '.to_out.0.', **{f'.{p}.': f'.to_{p}.' for p in 'qkv'}}
+_vae_spelling = {
+    '.block_1.': '.resnets.0.',
+    '.block_2.': '.resnets.1.',
+    '.attn_1.': '.attentions.0.',
+    '.mid.': '.mid_block.',
+    '.down.': '.down_blocks.',
+    '.block.': '.resnets.',
+    '.downsample.': '.downsamplers.0.',
+    '.upsample.': '.upsamplers.0.',
+    'nin_shortcut': 'conv_shortcut',
+    'norm_out': 'conv_norm_out',
+    '.norm.': '.group_norm.',
+    '.proj_out.': '.to_out.0.',
+    **{f'.{p}.': f'.to_{p}.' for p in 'qkv'},
+}
 
-def vae_names(named: dict) -> dict: # name → tensor, for both
+
+def vae_names(named: dict) -> dict:  # name → tensor, for both
     "The tensors of a latent diffusion autoencoder as diffusers calls them."
-    levels, out = 1 + max((int(k.split('.')[2]) for k in named if k.startswith('decoder.up.')), default=0), {}
+    levels, out = (
+        1 + max((int(k.split('.')[2]) for k in named if k.startswith('decoder.up.')), default=0),
+        {},
+    )
     for name, t in named.items():
-        for theirs, ours in _vae_spelling.items(): name = name.replace(theirs, ours)
+        for theirs, ours in _vae_spelling.items():
+            name = name.replace(theirs, ours)
         name = re.sub(r'\.up\.(\d+)', lambda m: f'.up_blocks.{levels - 1 - int(m[1])}', name)
         out[name] = t[:, :, 0, 0] if '.to_' in name and t.ndim == 4 else t
     return out
 
 # %% ../../nbs/parts/convert.ipynb #convert-021
-_begins = dict(unet='model.diffusion_model.', vae='first_stage_model.', text_encoder='cond_stage_model.model.', image_encoder='embedder.model.visual.',
-               image_projector='image_proj_model.')
-_unused = re.compile(r"""embedder\.(mean|std)|embedder\.model\.(token_embedding\.weight|positional_embedding|ln_final\.\w+|text_projection|logit_scale|attn_mask)
+_begins = dict(
+    unet='model.diffusion_model.',
+    vae='first_stage_model.',
+    text_encoder='cond_stage_model.model.',
+    image_encoder='embedder.model.visual.',
+    image_projector='image_proj_model.',
+)
+_unused = re.compile(
+    r"""embedder\.(mean|std)|embedder\.model\.(token_embedding\.weight|positional_embedding|ln_final\.\w+|text_projection|logit_scale|attn_mask)
     |embedder\.model\.visual\.proj|cond_stage_model\.model\.(text_projection|logit_scale|attn_mask)
-    |betas|logvar|lvlb_weights|scale_factor|scale_arr\w*|(sqrt_|log_)?(one_minus_|recipm?1?_)?alphas_cumprod(_prev)?|posterior_\w+""", re.X)
+    |betas|logvar|lvlb_weights|scale_factor|scale_arr\w*|(sqrt_|log_)?(one_minus_|recipm?1?_)?alphas_cumprod(_prev)?|posterior_\w+""",
+    re.X,
+)
+
 
 def take_apart(
-    state: dict, # name → tensor, as in the file
-    text_layers: int = 24, # of the file's text tower; the last is not used
-) -> tuple: # component → name → tensor, and the names that were dropped
+    state: dict,  # name → tensor, as in the file
+    text_layers: int = 24,  # of the file's text tower; the last is not used
+) -> tuple:  # component → name → tensor, and the names that were dropped
     "The tensors of each network, under its own names without the beginning."
-    parts, dropped, unknown, last = {k: {} for k in _begins}, [], [], f'cond_stage_model.model.transformer.resblocks.{text_layers - 1}.'
+    parts, dropped, unknown, last = (
+        {k: {} for k in _begins},
+        [],
+        [],
+        f'cond_stage_model.model.transformer.resblocks.{text_layers - 1}.',
+    )
     for name, t in state.items():
         part = next((k for k, begin in _begins.items() if name.startswith(begin)), None)
-        if _unused.fullmatch(name) or name.startswith(last): dropped.append(name)
-        elif part is None: unknown.append(name)
-        else: parts[part][name.removeprefix(_begins[part])] = t
-    if not parts['unet']: raise InputError(f"this is no checkpoint of DynamiCrafter: no name begins with {_begins['unet']!r}, the first is {next(iter(state), 'missing')!r}.")
-    if unknown: raise InputError(f"the checkpoint has {len(unknown)} unknown tensor{'s' if unknown[1:] else ''}, the first is {unknown[0]!r}; is it for another model?")
+        if _unused.fullmatch(name) or name.startswith(last):
+            dropped.append(name)
+        elif part is None:
+            unknown.append(name)
+        else:
+            parts[part][name.removeprefix(_begins[part])] = t
+    if not parts['unet']:
+        raise InputError(
+            f'this is no checkpoint of DynamiCrafter: no name begins with {_begins["unet"]!r}, the first is {next(iter(state), "missing")!r}.'
+        )
+    if unknown:
+        raise InputError(
+            f'the checkpoint has {len(unknown)} unknown tensor{"s" if unknown[1:] else ""}, the first is {unknown[0]!r}; is it for another model?'
+        )
     return parts, dropped
 
 # %% ../../nbs/parts/convert.ipynb #convert-022
 def fill(
-    nets: dict, # component → network on the meta device, from `build`
-    parts: dict, # component → name → tensor, from `take_apart`
-    dtype: torch.dtype|None = None, # None: as in the file
+    nets: dict,  # component → network on the meta device, from `build`
+    parts: dict,  # component → name → tensor, from `take_apart`
+    dtype: torch.dtype | None = None,  # None: as in the file
 ):
     "Give the networks the tensors themselves, strictly: no copy is made unless `dtype` needs one."
     for part in parts:
-        if parts[part] and part not in nets: raise InputError(f'the checkpoint has {len(parts[part])} tensors of {part}, which this model does not have; is it for another model?')
+        if parts[part] and part not in nets:
+            raise InputError(
+                f'the checkpoint has {len(parts[part])} tensors of {part}, which this model does not have; is it for another model?'
+            )
     for part, net in nets.items():
         named = {k: t if dtype is None else t.to(dtype) for k, t in parts[part].items()}
-        if part == 'unet': net.load_original_state_dict(named, prefix='', assign=True)
-        elif part == 'image_projector': load_strict(net, named, True, 'image projector')
-        elif part == 'vae': load_strict(net, vae_names(named), True, 'autoencoder')
-        else: load_strict(getattr(net, 'text_model', getattr(net, 'vision_model', net)), clip_names(named), True, part.replace('_', ' '))
-        for m in net.modules():                                                   # a table that is in no file
-            if hasattr(m, 'position_ids') and next(iter(named.values())).device.type != 'meta': m.position_ids = torch.arange(m.position_ids.shape[-1])[None]
+        if part == 'unet':
+            net.load_original_state_dict(named, prefix='', assign=True)
+        elif part == 'image_projector':
+            load_strict(net, named, True, 'image projector')
+        elif part == 'vae':
+            load_strict(net, vae_names(named), True, 'autoencoder')
+        else:
+            load_strict(
+                getattr(net, 'text_model', getattr(net, 'vision_model', net)),
+                clip_names(named),
+                True,
+                part.replace('_', ' '),
+            )
+        for m in net.modules():  # a table that is in no file
+            if hasattr(m, 'position_ids') and next(iter(named.values())).device.type != 'meta':
+                m.position_ids = torch.arange(m.position_ids.shape[-1])[None]
         aligned(net)
+
 
 def aligned(net: torch.nn.Module) -> torch.nn.Module:
     "The network with every parameter at a multiple of 64 bytes: where a file left it elsewhere, CPU kernels add up in another order."
     for p in net.parameters():
-        if p.data_ptr() % 64: p.data = p.data.clone()
+        if p.data_ptr() % 64:
+            p.data = p.data.clone()
     return net
 
 # %% ../../nbs/parts/convert.ipynb #convert-024
-def _linear(name, i, o): return {f'{name}.weight': (o, i), f'{name}.bias': (o,)}
-def _norm(name, n): return {f'{name}.weight': (n,), f'{name}.bias': (n,)}
-def _conv(name, i, o, k=3): return {f'{name}.weight': (o, i, k, k), f'{name}.bias': (o,)}
-def _res(name, i, o): return {**_norm(f'{name}.norm1', i), **_conv(f'{name}.conv1', i, o), **_norm(f'{name}.norm2', o), **_conv(f'{name}.conv2', o, o),
-                              **(_conv(f'{name}.nin_shortcut', i, o, 1) if i != o else {})}
-def _mid(name, c): return {**_res(f'{name}.block_1', c, c), **_res(f'{name}.block_2', c, c), **_norm(f'{name}.attn_1.norm', c),
-                           **{k: v for p in ('q', 'k', 'v', 'proj_out') for k, v in _conv(f'{name}.attn_1.{p}', c, c, 1).items()}}
+def _linear(name, i, o):
+    return {f'{name}.weight': (o, i), f'{name}.bias': (o,)}
+
+
+def _norm(name, n):
+    return {f'{name}.weight': (n,), f'{name}.bias': (n,)}
+
+
+def _conv(name, i, o, k=3):
+    return {f'{name}.weight': (o, i, k, k), f'{name}.bias': (o,)}
+
+
+def _res(name, i, o):
+    return {
+        **_norm(f'{name}.norm1', i),
+        **_conv(f'{name}.conv1', i, o),
+        **_norm(f'{name}.norm2', o),
+        **_conv(f'{name}.conv2', o, o),
+        **(_conv(f'{name}.nin_shortcut', i, o, 1) if i != o else {}),
+    }
+
+
+def _mid(name, c):
+    return {
+        **_res(f'{name}.block_1', c, c),
+        **_res(f'{name}.block_2', c, c),
+        **_norm(f'{name}.attn_1.norm', c),
+        **{
+            k: v
+            for p in ('q', 'k', 'v', 'proj_out')
+            for k, v in _conv(f'{name}.attn_1.{p}', c, c, 1).items()
+        },
+    }
+
 
 def _vae_manifest(widths: tuple, n: int) -> dict:
     "Names and shapes of an autoencoder with `n` blocks a level, as latent diffusion has them."
     c, deep, out = widths[0], widths[-1], {}
     out.update(_conv('encoder.conv_in', 3, c))
     for i, o in enumerate(widths):
-        for j in range(n): out.update(_res(f'encoder.down.{i}.block.{j}', c, o)); c = o
-        if i < len(widths) - 1: out.update(_conv(f'encoder.down.{i}.downsample.conv', c, c))
-    out.update({**_mid('encoder.mid', c), **_norm('encoder.norm_out', c), **_conv('encoder.conv_out', c, 8)})
+        for j in range(n):
+            out.update(_res(f'encoder.down.{i}.block.{j}', c, o))
+            c = o
+        if i < len(widths) - 1:
+            out.update(_conv(f'encoder.down.{i}.downsample.conv', c, c))
+    out.update(
+        {
+            **_mid('encoder.mid', c),
+            **_norm('encoder.norm_out', c),
+            **_conv('encoder.conv_out', c, 8),
+        }
+    )
     out.update({**_conv('decoder.conv_in', 4, deep), **_mid('decoder.mid', deep)})
     for i, o in reversed(list(enumerate(widths))):
-        for j in range(n + 1): out.update(_res(f'decoder.up.{i}.block.{j}', c, o)); c = o
-        if i: out.update(_conv(f'decoder.up.{i}.upsample.conv', c, c))
-    return {**out, **_norm('decoder.norm_out', c), **_conv('decoder.conv_out', c, 3), **_conv('quant_conv', 8, 8, 1), **_conv('post_quant_conv', 4, 4, 1)}
+        for j in range(n + 1):
+            out.update(_res(f'decoder.up.{i}.block.{j}', c, o))
+            c = o
+        if i:
+            out.update(_conv(f'decoder.up.{i}.upsample.conv', c, c))
+    return {
+        **out,
+        **_norm('decoder.norm_out', c),
+        **_conv('decoder.conv_out', c, 3),
+        **_conv('quant_conv', 8, 8, 1),
+        **_conv('post_quant_conv', 4, 4, 1),
+    }
 
 # %% ../../nbs/parts/convert.ipynb #convert-025
 def _blocks_manifest(d: int, inner: int, layers: int) -> dict:
     "Names and shapes of a CLIP tower's layers, as OpenCLIP has them."
-    block = {**_norm('ln_1', d), **_norm('ln_2', d), 'attn.in_proj_weight': (3*d, d), 'attn.in_proj_bias': (3*d,), **_linear('attn.out_proj', d, d),
-             **_linear('mlp.c_fc', d, inner), **_linear('mlp.c_proj', inner, d)}
+    block = {
+        **_norm('ln_1', d),
+        **_norm('ln_2', d),
+        'attn.in_proj_weight': (3 * d, d),
+        'attn.in_proj_bias': (3 * d,),
+        **_linear('attn.out_proj', d, d),
+        **_linear('mlp.c_fc', d, inner),
+        **_linear('mlp.c_proj', inner, d),
+    }
     return {f'transformer.resblocks.{i}.{k}': v for i in range(layers) for k, v in block.items()}
+
 
 def _clip_manifest(text: dict, image: dict) -> tuple:
     "Names and shapes of OpenCLIP's text tower, of what the image tower carries along from it, and of the image tower."
     shape = lambda c: (c['hidden_size'], c['intermediate_size'], c['num_hidden_layers'])
     d, w, patch = text['hidden_size'], image['hidden_size'], image['patch_size']
-    around = {'token_embedding.weight': (text.get('vocab_size', 49408), d), 'positional_embedding': (77, d), **_norm('ln_final', d), 'text_projection': (d, d), 'logit_scale': ()}
-    seen = {'class_embedding': (w,), 'positional_embedding': ((image['image_size']//patch)**2 + 1, w), 'conv1.weight': (w, 3, patch, patch), **_norm('ln_pre', w),
-            **_norm('ln_post', w), 'proj': (w, d)}
-    return {**around, **_blocks_manifest(*shape(text))}, around, {**seen, **_blocks_manifest(*shape(image))}
+    around = {
+        'token_embedding.weight': (text.get('vocab_size', 49408), d),
+        'positional_embedding': (77, d),
+        **_norm('ln_final', d),
+        'text_projection': (d, d),
+        'logit_scale': (),
+    }
+    seen = {
+        'class_embedding': (w,),
+        'positional_embedding': ((image['image_size'] // patch) ** 2 + 1, w),
+        'conv1.weight': (w, 3, patch, patch),
+        **_norm('ln_pre', w),
+        **_norm('ln_post', w),
+        'proj': (w, d),
+    }
+    return (
+        {**around, **_blocks_manifest(*shape(text))},
+        around,
+        {**seen, **_blocks_manifest(*shape(image))},
+    )
+
 
 def manifest(
-    kind: str, # a name in `originals`
+    kind: str,  # a name in `originals`
     size: dict = full_size,
-) -> dict: # name → shape
+) -> dict:  # name → shape
     "Every tensor of an original checkpoint."
     nets = build(kind, size)
     text, around, image = _clip_manifest(size['text_encoder'], size['image_encoder'])
-    unet = {k.replace('temporal_conv', 'temopral_conv'): (*v.shape, 1) if k.startswith('init_attn.0.proj') and v.ndim == 2 else tuple(v.shape) for k, v in nets['unet'].state_dict().items()}
-    parts = {'model.diffusion_model.': unet, 'first_stage_model.': _vae_manifest(size['vae']['block_out_channels'], size['vae']['layers_per_block']), 'cond_stage_model.model.': text}
+    unet = {
+        k.replace('temporal_conv', 'temopral_conv'): (*v.shape, 1)
+        if k.startswith('init_attn.0.proj') and v.ndim == 2
+        else tuple(v.shape)
+        for k, v in nets['unet'].state_dict().items()
+    }
+    parts = {
+        'model.diffusion_model.': unet,
+        'first_stage_model.': _vae_manifest(
+            size['vae']['block_out_channels'], size['vae']['layers_per_block']
+        ),
+        'cond_stage_model.model.': text,
+    }
     if 'image_encoder' in nets:
-        parts.update({'embedder.model.': around, 'embedder.model.visual.': image, 'image_proj_model.': {k: tuple(v.shape) for k, v in nets['image_projector'].state_dict().items()}})
+        parts.update(
+            {
+                'embedder.model.': around,
+                'embedder.model.visual.': image,
+                'image_proj_model.': {
+                    k: tuple(v.shape) for k, v in nets['image_projector'].state_dict().items()
+                },
+            }
+        )
     return {begin + k: v for begin, part in parts.items() for k, v in part.items()}
 
 # %% ../../nbs/parts/convert.ipynb #convert-028
 def read_checkpoint(
-    path, # .ckpt, .pt, .bin or .safetensors
-) -> dict: # name → tensor, mapped from the file
+    path,  # .ckpt, .pt, .bin or .safetensors
+) -> dict:  # name → tensor, mapped from the file
     "The tensors of a checkpoint; nothing in it is run, and nothing is copied into memory."
     path = Path(path).expanduser()
-    if not path.is_file(): raise InputError(f'{path} is not there; give the path of a checkpoint file.')
+    if not path.is_file():
+        raise InputError(f'{path} is not there; give the path of a checkpoint file.')
     try:
         if path.suffix == '.safetensors':
             from safetensors import safe_open
-            with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}
-        state = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as e: raise InputError(f'{path} cannot be read as a checkpoint ({_first_line(e)}); it may be cut off or of another kind: download it again.') from None
-    if isinstance(state, dict) and isinstance(state.get('module'), dict): state = {k.removeprefix('_forward_module.'): t for k, t in state['module'].items()}
+
+            with safe_open(path, 'pt') as f:
+                return {k: f.get_tensor(k) for k in f.keys()}
+        state = torch.load(
+            path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except Exception as e:
+        raise InputError(
+            f'{path} cannot be read as a checkpoint ({_first_line(e)}); it may be cut off or of another kind: download it again.'
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get('module'), dict):
+        state = {k.removeprefix('_forward_module.'): t for k, t in state['module'].items()}
     state = state.get('state_dict', state) if isinstance(state, dict) else {}
-    if not state or not all(torch.is_tensor(t) for t in state.values()): raise InputError(f'{path} holds no table of named tensors; give the checkpoint of DynamiCrafter itself.')
+    if not state or not all(torch.is_tensor(t) for t in state.values()):
+        raise InputError(
+            f'{path} holds no table of named tensors; give the checkpoint of DynamiCrafter itself.'
+        )
     return state
+
 
 def _first_line(e: Exception) -> str:
     "The first sentence of an error."
@@ -232,8 +503,8 @@ def _first_line(e: Exception) -> str:
 
 # %% ../../nbs/parts/convert.ipynb #convert-029
 def write_checkpoint(
-    path, # .ckpt or .safetensors
-    kind: str, # a name in `originals`
+    path,  # .ckpt or .safetensors
+    kind: str,  # a name in `originals`
     size: dict = small_size,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -241,12 +512,16 @@ def write_checkpoint(
     "A checkpoint in the original format with random weights, to try the machinery without 10 GB."
     g, state = torch.Generator().manual_seed(seed), {}
     for name, shape in manifest(kind, size).items():
-        x = torch.randn(shape, generator=g) * (0.02 if len(shape) < 2 else torch.Size(shape[1:]).numel()**-0.5)
+        x = torch.randn(shape, generator=g) * (
+            0.02 if len(shape) < 2 else torch.Size(shape[1:]).numel() ** -0.5
+        )
         state[name] = (x + 1 if len(shape) == 1 and name.endswith('.weight') else x).to(dtype)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.safetensors':
         from safetensors.torch import save_file
+
         save_file(state, path)
-    else: torch.save({'state_dict': state}, path)
+    else:
+        torch.save({'state_dict': state}, path)
     return path

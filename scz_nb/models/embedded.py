@@ -10,14 +10,16 @@ __all__ = ['SIZES', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'given
            'held_out_scenes', 'held_out', 'generate', 'adopt', 'merge']
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-004
-import json, re
+import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
 import torch
-from torch import nn, Tensor
 from fastcore.basics import patch
+from torch import Tensor, nn
+
 import scz_nb
-import json
 from ..core import InputError, MissingDependency, atomic_write
 from ..diffusion.schedule import ddim_step, make_schedule
 from .unet import DynamiCrafterUNet, TransformerBlock
@@ -28,13 +30,14 @@ from ..world.scenes import VOCABULARY, WorldConfig, sample_scene
 @dataclass(frozen=True)
 class TinyConfig:
     "Every size of an embedded model; `width` and `height` in pixels, the rest in latents, channels and tokens."
+
     width: int = 64
     height: int = 40
     frames: int = 8
     fps: int = 8
-    stride: int = 2 # frame stride that counts as normal speed; 1 is half of it, 3 one and a half
-    patch: int = 2 # pixels a latent, each way
-    channels: int = 6 # latent channels
+    stride: int = 2  # frame stride that counts as normal speed; 1 is half of it, 3 one and a half
+    patch: int = 2  # pixels a latent, each way
+    channels: int = 6  # latent channels
     model_channels: int = 32
     channel_mult: tuple = (1, 2, 3)
     num_res_blocks: int = 1
@@ -44,104 +47,178 @@ class TinyConfig:
     text_dim: int = 64
     depth_channel_mult: tuple = (1, 2, 2)
     depth_attention_resolutions: tuple = (4,)
+
     @property
-    def latent_size(self): return self.height//self.patch, self.width//self.patch
+    def latent_size(self):
+        return self.height // self.patch, self.width // self.patch
+
     @property
-    def world(self): return WorldConfig(width=self.width, height=self.height, frames=self.frames, complexity='any')
+    def world(self):
+        return WorldConfig(
+            width=self.width, height=self.height, frames=self.frames, complexity='any'
+        )
+
 
 SIZES = {'tiny': TinyConfig(), 'small': TinyConfig(width=128, height=80)}
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-010
 class PatchPCA(nn.Module):
     "A linear autoencoder: principal components of p×p patches, the strongest kept, scaled to a mean variance of 1."
+
     def __init__(self, patch: int, colours: int, channels: int):
         super().__init__()
-        n = patch*patch*colours
+        n = patch * patch * colours
         self.patch = patch
-        for name, shape in (('mean', (n,)), ('basis', (channels, n)), ('scale', (channels,))): self.register_buffer(name, torch.zeros(shape))
+        for name, shape in (('mean', (n,)), ('basis', (channels, n)), ('scale', (channels,))):
+            self.register_buffer(name, torch.zeros(shape))
 
-    def patches(self, video: Tensor) -> Tensor: # (B, T, H, W, C) to (B, T, h, w, p·p·C)
+    def patches(self, video: Tensor) -> Tensor:  # (B, T, H, W, C) to (B, T, h, w, p·p·C)
         p = self.patch
         return video.unflatten(3, (-1, p)).unflatten(2, (-1, p)).transpose(3, 4).flatten(4)
 
-    def fit(self, video: Tensor) -> 'PatchPCA': # (B, T, H, W, C)
+    def fit(self, video: Tensor) -> 'PatchPCA':  # (B, T, H, W, C)
         "Find mean, components and scales from example videos."
         x = self.patches(video).flatten(0, 3).double()
         mean = x.mean(0)
         var, vec = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-        basis, std = vec.flip(1).T[:len(self.basis)], var.flip(0)[:len(self.basis)].clamp(min=1e-12).sqrt()
+        basis, std = (
+            vec.flip(1).T[: len(self.basis)],
+            var.flip(0)[: len(self.basis)].clamp(min=1e-12).sqrt(),
+        )
         basis = basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
-        for b, v in ((self.mean, mean), (self.basis, basis), (self.scale, (std*std.mean()).sqrt())): b.copy_(v)
+        for b, v in (
+            (self.mean, mean),
+            (self.basis, basis),
+            (self.scale, (std * std.mean()).sqrt()),
+        ):
+            b.copy_(v)
         return self
 
-    def encode(self, video: Tensor) -> Tensor: # (B, T, H, W, C) in [0, 1] to (B, channels, T, h, w)
-        return ((self.patches(video) - self.mean) @ self.basis.T / self.scale).permute(0, 4, 1, 2, 3)
+    def encode(
+        self, video: Tensor
+    ) -> Tensor:  # (B, T, H, W, C) in [0, 1] to (B, channels, T, h, w)
+        return ((self.patches(video) - self.mean) @ self.basis.T / self.scale).permute(
+            0, 4, 1, 2, 3
+        )
 
-    def decode(self, z: Tensor) -> Tensor: # (B, channels, T, h, w) to (B, T, H, W, C) in [0, 1]
+    def decode(self, z: Tensor) -> Tensor:  # (B, channels, T, h, w) to (B, T, H, W, C) in [0, 1]
         x = (z.permute(0, 2, 3, 4, 1) * self.scale) @ self.basis + self.mean
-        return x.unflatten(4, (self.patch, self.patch, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3).clamp(0, 1)
+        return (
+            x.unflatten(4, (self.patch, self.patch, -1))
+            .transpose(3, 4)
+            .flatten(4, 5)
+            .flatten(2, 3)
+            .clamp(0, 1)
+        )
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-013
 class WordEncoder(nn.Module):
     "Text tokens from words: a table, positions, two transformer blocks. Words that it does not know count as one."
+
     def __init__(self, tokens: int, dim: int):
         super().__init__()
-        self.index = {w: i + 2 for i, w in enumerate(VOCABULARY)}      # 0: padding, 1: unknown
+        self.index = {w: i + 2 for i, w in enumerate(VOCABULARY)}  # 0: padding, 1: unknown
         self.tokens = tokens
-        self.words, self.place = nn.Embedding(len(VOCABULARY) + 2, dim), nn.Parameter(0.02*torch.randn(tokens, dim))
-        self.blocks = nn.ModuleList(TransformerBlock(dim, dim//16, 16) for _ in range(2))
+        self.words, self.place = (
+            nn.Embedding(len(VOCABULARY) + 2, dim),
+            nn.Parameter(0.02 * torch.randn(tokens, dim)),
+        )
+        self.blocks = nn.ModuleList(TransformerBlock(dim, dim // 16, 16) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
-    def split(self, prompt: str) -> list: return re.findall(r"\w+(?:'\w+)*", prompt.lower())
-    def ids(self, prompts: list) -> Tensor: # (B, tokens)
+
+    def split(self, prompt: str) -> list:
+        return re.findall(r"\w+(?:'\w+)*", prompt.lower())
+
+    def ids(self, prompts: list) -> Tensor:  # (B, tokens)
         "Word numbers of prompts, cut or padded to the number of tokens."
-        rows = [[self.index.get(w, 1) for w in self.split(p)][:self.tokens] for p in prompts]
-        return torch.tensor([r + [0]*(self.tokens - len(r)) for r in rows], device=self.place.device)
-    def forward(self, prompts: list) -> Tensor: # (B, tokens, dim)
+        rows = [[self.index.get(w, 1) for w in self.split(p)][: self.tokens] for p in prompts]
+        return torch.tensor(
+            [r + [0] * (self.tokens - len(r)) for r in rows], device=self.place.device
+        )
+
+    def forward(self, prompts: list) -> Tensor:  # (B, tokens, dim)
         h = self.words(self.ids(prompts)) + self.place
-        for b in self.blocks: h = b(h)
+        for b in self.blocks:
+            h = b(h)
         return self.norm(h)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-016
 class TinyModel(nn.Module):
     "Autoencoder, text encoder, video UNet and depth UNet of one embedded model."
+
     def __init__(self, config: TinyConfig = TinyConfig()):
         super().__init__()
         c = self.config = config
-        common = dict(model_channels=c.model_channels, num_res_blocks=c.num_res_blocks, num_head_channels=c.num_head_channels,
-                      addition_attention=False, image_cross_attention=False)
-        self.picture, self.nearness = PatchPCA(c.patch, 3, c.channels), PatchPCA(c.patch, 1, c.patch**2)
+        common = dict(
+            model_channels=c.model_channels,
+            num_res_blocks=c.num_res_blocks,
+            num_head_channels=c.num_head_channels,
+            addition_attention=False,
+            image_cross_attention=False,
+        )
+        self.picture, self.nearness = (
+            PatchPCA(c.patch, 3, c.channels),
+            PatchPCA(c.patch, 1, c.patch**2),
+        )
         self.text = WordEncoder(c.text_tokens, c.text_dim)
-        self.unet = DynamiCrafterUNet(in_channels=2*c.channels + 1, out_channels=c.channels, context_dim=c.text_dim,
-            channel_mult=c.channel_mult, attention_resolutions=c.attention_resolutions, text_tokens=c.text_tokens,
-            fs_condition=True, default_fs=c.stride, **common)
-        self.depth = DynamiCrafterUNet(in_channels=c.patch**2 + c.channels, out_channels=c.patch**2, context_dim=8,
-            channel_mult=c.depth_channel_mult, attention_resolutions=c.depth_attention_resolutions, text_tokens=1,
-            fs_condition=False, **common)
-    def depth_context(self, z): return z.new_zeros(len(z), 1, 8)
+        self.unet = DynamiCrafterUNet(
+            in_channels=2 * c.channels + 1,
+            out_channels=c.channels,
+            context_dim=c.text_dim,
+            channel_mult=c.channel_mult,
+            attention_resolutions=c.attention_resolutions,
+            text_tokens=c.text_tokens,
+            fs_condition=True,
+            default_fs=c.stride,
+            **common,
+        )
+        self.depth = DynamiCrafterUNet(
+            in_channels=c.patch**2 + c.channels,
+            out_channels=c.patch**2,
+            context_dim=8,
+            channel_mult=c.depth_channel_mult,
+            attention_resolutions=c.depth_attention_resolutions,
+            text_tokens=1,
+            fs_condition=False,
+            **common,
+        )
+
+    def depth_context(self, z):
+        return z.new_zeros(len(z), 1, 8)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-017
 def given_frames(
-    z: Tensor, # (B, C, T, h, w) latents
-    given: Tensor, # (B, T) bool: which frames the model may see
-) -> Tensor: # (B, C+1, T, h, w)
+    z: Tensor,  # (B, C, T, h, w) latents
+    given: Tensor,  # (B, T) bool: which frames the model may see
+) -> Tensor:  # (B, C+1, T, h, w)
     "At every frame the nearest given one (the earlier of two), and a channel that is 1 where a frame is given as it is; zeros where none is."
     t = torch.arange(z.shape[2], device=z.device)
-    apart = (t[:, None] - t).abs() + 0.5*(t > t[:, None])                      # (frame, candidate)
-    nearest = (apart + 1e4*~given[:, None]).argmin(-1)                         # (B, T)
-    shown = z.gather(2, nearest[:, None, :, None, None].expand_as(z)) * given.any(1).view(-1, 1, 1, 1, 1)
-    return torch.cat([shown, given[:, None, :, None, None].to(z).expand(-1, -1, -1, *z.shape[3:])], 1)
+    apart = (t[:, None] - t).abs() + 0.5 * (t > t[:, None])  # (frame, candidate)
+    nearest = (apart + 1e4 * ~given[:, None]).argmin(-1)  # (B, T)
+    shown = z.gather(2, nearest[:, None, :, None, None].expand_as(z)) * given.any(1).view(
+        -1, 1, 1, 1, 1
+    )
+    return torch.cat(
+        [shown, given[:, None, :, None, None].to(z).expand(-1, -1, -1, *z.shape[3:])], 1
+    )
+
 
 @patch
-def condition(self: TinyModel,
-    n: int, # clips
-    first: Tensor|None = None, # (n, H, W, 3) in [0, 1]
-    last: Tensor|None = None, # (n, H, W, 3) in [0, 1]
-) -> Tensor: # (n, C+1, T, h, w)
+def condition(
+    self: TinyModel,
+    n: int,  # clips
+    first: Tensor | None = None,  # (n, H, W, 3) in [0, 1]
+    last: Tensor | None = None,  # (n, H, W, 3) in [0, 1]
+) -> Tensor:  # (n, C+1, T, h, w)
     "Condition of clips that begin with `first` and end with `last`; None: not given."
     c, mean = self.config, self.picture.mean
-    z, given = mean.new_zeros(n, c.channels, c.frames, *c.latent_size), torch.zeros(n, c.frames, dtype=torch.bool, device=mean.device)
+    z, given = (
+        mean.new_zeros(n, c.channels, c.frames, *c.latent_size),
+        torch.zeros(n, c.frames, dtype=torch.bool, device=mean.device),
+    )
     for t, picture in ((0, first), (c.frames - 1, last)):
-        if picture is not None: z[:, :, t], given[:, t] = self.picture.encode(picture[:, None])[:, :, 0], True
+        if picture is not None:
+            z[:, :, t], given[:, t] = self.picture.encode(picture[:, None])[:, :, 0], True
     return given_frames(z, given)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-018
@@ -149,7 +226,10 @@ def condition(self: TinyModel,
 def predict(self: TinyModel, z: Tensor, t, context: Tensor, cond: Tensor, stride=None) -> Tensor:
     "Velocity of noisy latents `z` (B, C, T, h, w) at timesteps `t`, given text tokens, given frames and frame stride (None: the normal one)."
     each = lambda v: torch.as_tensor(v, device=z.device).expand(len(z))
-    return self.unet(torch.cat([z, cond], 1), each(t), context, None if stride is None else each(stride))
+    return self.unet(
+        torch.cat([z, cond], 1), each(t), context, None if stride is None else each(stride)
+    )
+
 
 @patch
 def predict_depth(self: TinyModel, x: Tensor, t, pictures: Tensor) -> Tensor:
@@ -161,42 +241,66 @@ def predict_depth(self: TinyModel, x: Tensor, t, pictures: Tensor) -> Tensor:
 def save_weights(
     model: TinyModel,
     path,
-    instead: dict|None = None, # tensors that take the place of the model's own, by name
-    **facts, # where the weights come from; strings
+    instead: dict | None = None,  # tensors that take the place of the model's own, by name
+    **facts,  # where the weights come from; strings
 ):
     "Half-precision safetensors with configuration and words in the header; the file appears whole or not at all."
     from safetensors.torch import save
-    exact = ('picture', 'nearness') # the autoencoders
-    half = {k: (v if k.startswith(exact) else v.half()).contiguous() for k, v in {**model.state_dict(), **(instead or {})}.items()}
-    header = {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY), **facts}
-    with atomic_write(path) as tmp: tmp.write_bytes(save(half, header))
 
-def read_weights(path) -> tuple: # tensors by name, in float32; header
+    exact = ('picture', 'nearness')  # the autoencoders
+    half = {
+        k: (v if k.startswith(exact) else v.half()).contiguous()
+        for k, v in {**model.state_dict(), **(instead or {})}.items()
+    }
+    header = {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY), **facts}
+    with atomic_write(path) as tmp:
+        tmp.write_bytes(save(half, header))
+
+
+def read_weights(path) -> tuple:  # tensors by name, in float32; header
     "What a file written by `save_weights` holds."
     from safetensors import SafetensorError, safe_open
-    if not Path(path).is_file(): raise MissingDependency(f'no weights at {path}; train some with `scz-nb train-tiny`, or reinstall the package.')
+
+    if not Path(path).is_file():
+        raise MissingDependency(
+            f'no weights at {path}; train some with `scz-nb train-tiny`, or reinstall the package.'
+        )
     try:
-        with safe_open(path, 'pt') as f: tensors, facts = {k: f.get_tensor(k).float() for k in f.keys()}, f.metadata() or {}
-    except SafetensorError as e: raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
-    if not {'config', 'words'} <= facts.keys(): raise InputError(f'{path} does not hold weights of an embedded model: its header has no configuration or no words.')
+        with safe_open(path, 'pt') as f:
+            tensors, facts = {k: f.get_tensor(k).float() for k in f.keys()}, f.metadata() or {}
+    except SafetensorError as e:
+        raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
+    if not {'config', 'words'} <= facts.keys():
+        raise InputError(
+            f'{path} does not hold weights of an embedded model: its header has no configuration or no words.'
+        )
     return tensors, facts
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-023
 def load_weights(path, device='cpu') -> TinyModel:
     "An embedded model from a file written by `save_weights`, in float32."
     tensors, facts = read_weights(path)
-    if facts['words'] != ' '.join(VOCABULARY): raise InputError(f'{path} was trained with other words than TinyWorld has now; train it anew.')
+    if facts['words'] != ' '.join(VOCABULARY):
+        raise InputError(
+            f'{path} was trained with other words than TinyWorld has now; train it anew.'
+        )
     try:
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(facts['config']).items()}
-        with torch.device('meta'): model = TinyModel(TinyConfig(**config))
+        config = {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in json.loads(facts['config']).items()
+        }
+        with torch.device('meta'):
+            model = TinyModel(TinyConfig(**config))
         model.load_state_dict(tensors, assign=True)
-    except (TypeError, ValueError, RuntimeError) as e: raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
     return model.to(device).eval().requires_grad_(False)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-024
 def shipped_weights(size: str = 'tiny') -> Path:
     "Where the weights of an embedded model lie in the package."
-    return Path(scz_nb.__file__).parent/'weights'/f'{size}.safetensors'
+    return Path(scz_nb.__file__).parent / 'weights' / f'{size}.safetensors'
+
 
 def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
@@ -206,33 +310,39 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
 @torch.no_grad()
 def depth_latent(
     model: TinyModel,
-    videos: Tensor, # (B, T, H, W, 3) in [0, 1]
-    noise: Tensor, # (B, p², T, h, w) standard normal
-    steps: int = 2, # DDIM steps
-) -> Tensor: # (B, p², T, h, w)
+    videos: Tensor,  # (B, T, H, W, 3) in [0, 1]
+    noise: Tensor,  # (B, p², T, h, w) standard normal
+    steps: int = 2,  # DDIM steps
+) -> Tensor:  # (B, p², T, h, w)
     "The depth latents of videos: deterministic DDIM steps of the depth model."
-    s, z, x = make_schedule(steps, eta=0.), model.picture.encode(videos), noise
-    for i, t in enumerate(s.timesteps): x, _ = ddim_step(x, model.predict_depth(x, t, z), i, s)
+    s, z, x = make_schedule(steps, eta=0.0), model.picture.encode(videos), noise
+    for i, t in enumerate(s.timesteps):
+        x, _ = ddim_step(x, model.predict_depth(x, t, z), i, s)
     return x
 
-def to_disparity(model: TinyModel, x: Tensor) -> Tensor: # (B, p², T, h, w) to (B, T, H, W) in [0, 1]
+
+def to_disparity(
+    model: TinyModel, x: Tensor
+) -> Tensor:  # (B, p², T, h, w) to (B, T, H, W) in [0, 1]
     "Disparity of every pixel from depth latents."
     return model.nearness.decode(x)[..., 0]
 
+
 def estimate_disparity(
     model: TinyModel,
-    video: Tensor, # (T, H, W, 3) in [0, 1]
-    noise: Tensor, # (1, p², T, h, w) standard normal
-) -> Tensor: # (T, H, W) in [0, 1]
+    video: Tensor,  # (T, H, W, 3) in [0, 1]
+    noise: Tensor,  # (1, p², T, h, w) standard normal
+) -> Tensor:  # (T, H, W) in [0, 1]
     "Disparity of every pixel of a video: the mean of what the depth model makes of it and of its mirror image."
     both = torch.stack([video, video.flip(2)])
     seen, mirrored = to_disparity(model, depth_latent(model, both, noise.expand(2, -1, -1, -1, -1)))
-    return (seen + mirrored.flip(2))/2
+    return (seen + mirrored.flip(2)) / 2
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-028
 def held_out_scenes(config: TinyConfig, n: int) -> list:
     "Scenes that training never sees: seeds from 10,000 on; training draws from its own generators."
     return [sample_scene(10_000 + i, config.world) for i in range(n)]
+
 
 def held_out(config: TinyConfig, n: int, device='cpu') -> list:
     "Their clips, with right views."
@@ -242,18 +352,22 @@ def held_out(config: TinyConfig, n: int, device='cpu') -> list:
 @torch.no_grad()
 def generate(
     model: TinyModel,
-    prompts: list, # of str, one a clip
-    generator: torch.Generator, # on the CPU
-    first: Tensor|None = None, # (n, H, W, 3) in [0, 1], the clips' first frames; None: text to video
-    last: Tensor|None = None, # (n, H, W, 3), their last frames
-    stride: int|None = None, # frame stride; None: the normal one
+    prompts: list,  # of str, one a clip
+    generator: torch.Generator,  # on the CPU
+    first: Tensor
+    | None = None,  # (n, H, W, 3) in [0, 1], the clips' first frames; None: text to video
+    last: Tensor | None = None,  # (n, H, W, 3), their last frames
+    stride: int | None = None,  # frame stride; None: the normal one
     steps: int = 30,
-) -> Tensor: # (n, T, H, W, 3) in [0, 1]
+) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
     "Clips of the plain video model, no stereo."
     s, c, device = make_schedule(steps), model.config, model.picture.mean.device
-    draw = lambda: torch.randn(len(prompts), c.channels, c.frames, *c.latent_size, generator=generator).to(device)
+    draw = lambda: torch.randn(
+        len(prompts), c.channels, c.frames, *c.latent_size, generator=generator
+    ).to(device)
     cond, text, x = model.condition(len(prompts), first, last), model.text(prompts), draw()
-    for i, t in enumerate(s.timesteps): x, _ = ddim_step(x, model.predict(x, t, text, cond, stride), i, s, draw())
+    for i, t in enumerate(s.timesteps):
+        x, _ = ddim_step(x, model.predict(x, t, text, cond, stride), i, s, draw())
     return model.picture.decode(x)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-056
@@ -262,11 +376,17 @@ def adopt(model: TinyModel, path) -> TinyModel:
     tensors, facts = read_weights(path)
     old = {w: i + 2 for i, w in enumerate(facts['words'].split())}
     state, table = model.state_dict(), 'text.words.weight'
-    known = {k: v for k, v in tensors.items() if k in state and v.shape == state[k].shape and k != table}
-    if len(known) < 0.9*len(state): raise InputError(f'{path} holds another network; it fits {len(known)} of {len(state)} tensors.')
+    known = {
+        k: v for k, v in tensors.items() if k in state and v.shape == state[k].shape and k != table
+    }
+    if len(known) < 0.9 * len(state):
+        raise InputError(
+            f'{path} holds another network; it fits {len(known)} of {len(state)} tensors.'
+        )
     state[table][:2] = tensors[table][:2]
     for i, w in enumerate(VOCABULARY):
-        if w in old: state[table][i + 2] = tensors[table][old[w]]
+        if w in old:
+            state[table][i + 2] = tensors[table][old[w]]
     model.load_state_dict({**state, **known})
     return model
 
@@ -275,6 +395,9 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
     for name in ('picture', 'disparity'):
         a, b = (getattr(m, name).state_dict() for m in (video, depth))
-        if not all(torch.allclose(a[k], b[k], atol=1e-4) for k in a): raise InputError('the two networks were trained with different autoencoders and cannot be joined.')
+        if not all(torch.allclose(a[k], b[k], atol=1e-4) for k in a):
+            raise InputError(
+                'the two networks were trained with different autoencoders and cannot be joined.'
+            )
     video.depth.load_state_dict(depth.depth.state_dict())
     return video

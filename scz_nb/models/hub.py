@@ -8,70 +8,124 @@ Docs: https://scz-nb.github.io/scz_nb/parts/hub.html.md"""
 __all__ = ['hub_revisions', 'tokenizer_repo', 'models', 'hub', 'from_hub', 'Model', 'stored', 'storage', 'file_size', 'fetch']
 
 # %% ../../nbs/parts/hub.ipynb #hub-004
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-import shutil
-from diffusers import ModelMixin
-from ..core import MissingDependency, check_choice, OutputError
+
+from ..core import MissingDependency, OutputError, check_choice
 from .embedded import shipped_weights
 
 # %% ../../nbs/parts/hub.ipynb #hub-005
-hub_revisions = { # repository on the hub → the commit that this version was written with
+hub_revisions = {  # repository on the hub → the commit that this version was written with
     'laion/CLIP-ViT-H-14-laion2B-s32B-b79K': '1c2b8495b28150b8a4922ee1c8edee224c284c0c',
     'openai/clip-vit-base-patch32': '3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268',
-    'facebook/dinov2-small': 'ed25f3a31f01632728cabb09d1542f84ab7b0056'}
+    'facebook/dinov2-small': 'ed25f3a31f01632728cabb09d1542f84ab7b0056',
+}
 
 # %% ../../nbs/parts/hub.ipynb #hub-006
 def from_hub(
-    kind: str, # class of transformers, such as 'CLIPModel'
-    name, # name on the hub, or a local folder
+    kind: str,  # class of transformers, such as 'CLIPModel'
+    name,  # name on the hub, or a local folder
 ):
     "A model or tokenizer of transformers; if it cannot be had, a `MissingDependency` that says what to do."
-    try: import transformers
-    except ImportError: raise MissingDependency('this measure needs the package transformers: pip install transformers.') from None
-    try: return getattr(transformers, kind).from_pretrained(name, revision=hub_revisions.get(str(name), 'main'))
+    try:
+        import transformers
+    except ImportError:
+        raise MissingDependency(
+            'this measure needs the package transformers: pip install transformers.'
+        ) from None
+    try:
+        return getattr(transformers, kind).from_pretrained(
+            name, revision=hub_revisions.get(str(name), 'main')
+        )
     except (OSError, ValueError) as e:
-        raise MissingDependency(f'{kind} {str(name)!r} could not be loaded ({str(e).splitlines()[0]}); give a name on the hub and a network, or a local folder.') from None
+        raise MissingDependency(
+            f'{kind} {str(name)!r} could not be loaded ({str(e).splitlines()[0]}); give a name on the hub and a network, or a local folder.'
+        ) from None
 
 # %% ../../nbs/parts/hub.ipynb #hub-008
 @dataclass(frozen=True)
 class Model:
     "A model that has a name here."
-    task: str
-    size: int # bytes of its file; 0: what is shipped
-    licence: str
-    repo: str = '' # on the hub; empty: shipped with the package
-    revision: str = 'main' # commit of `repo`
-    file: str = 'model.ckpt'
-    @property
-    def url(self) -> str: return f'https://huggingface.co/{self.repo}'
 
-tokenizer_repo = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K' # no checkpoint has its tokenizer in it
+    task: str
+    size: int  # bytes of its file; 0: what is shipped
+    licence: str
+    repo: str = ''  # on the hub; empty: shipped with the package
+    revision: str = 'main'  # commit of `repo`
+    file: str = 'model.ckpt'
+
+    @property
+    def url(self) -> str:
+        return f'https://huggingface.co/{self.repo}'
+
+
+tokenizer_repo = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K'  # no checkpoint has its tokenizer in it
 _tencent = 'research only (see its page)'
 models = {
     'tiny': Model('picture, two pictures or text to video, 64×40', 0, 'Apache-2.0'),
     'small': Model('the same at 128×80', 0, 'Apache-2.0'),
-    'dynamicrafter-256': Model('picture to video, 256×256', 10_436_516_084, _tencent, 'Doubiiu/DynamiCrafter', '42f16af4614cd6b8ea37e2347ad9bf7012d5ef7f'),
-    'dynamicrafter-512': Model('picture to video, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512', '9eb874455b7903c0244fe7bf53ca21cb979cd05a'),
-    'dynamicrafter-1024': Model('picture to video, 1024×576', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_1024', 'f7976a1ee2d962aae35d21702994052be0152896'),
-    'dynamicrafter-interp': Model('two pictures to video, loops, 512×320', 10_436_516_020, _tencent, 'Doubiiu/DynamiCrafter_512_Interp', 'be54aaf61ddab427c4100395308fe31fe87a5734'),
-    'videocrafter2': Model('text to video, 512×320', 7_403_883_696, 'Apache-2.0', 'VideoCrafter/VideoCrafter2', '7b4079838622fcba3fc2c9575210df3ed1cb8d69')}
+    'dynamicrafter-256': Model(
+        'picture to video, 256×256',
+        10_436_516_084,
+        _tencent,
+        'Doubiiu/DynamiCrafter',
+        '42f16af4614cd6b8ea37e2347ad9bf7012d5ef7f',
+    ),
+    'dynamicrafter-512': Model(
+        'picture to video, 512×320',
+        10_436_516_020,
+        _tencent,
+        'Doubiiu/DynamiCrafter_512',
+        '9eb874455b7903c0244fe7bf53ca21cb979cd05a',
+    ),
+    'dynamicrafter-1024': Model(
+        'picture to video, 1024×576',
+        10_436_516_020,
+        _tencent,
+        'Doubiiu/DynamiCrafter_1024',
+        'f7976a1ee2d962aae35d21702994052be0152896',
+    ),
+    'dynamicrafter-interp': Model(
+        'two pictures to video, loops, 512×320',
+        10_436_516_020,
+        _tencent,
+        'Doubiiu/DynamiCrafter_512_Interp',
+        'be54aaf61ddab427c4100395308fe31fe87a5734',
+    ),
+    'videocrafter2': Model(
+        'text to video, 512×320',
+        7_403_883_696,
+        'Apache-2.0',
+        'VideoCrafter/VideoCrafter2',
+        '7b4079838622fcba3fc2c9575210df3ed1cb8d69',
+    ),
+}
 
 # %% ../../nbs/parts/hub.ipynb #hub-009
-def stored(name: str) -> Path|None: # None: it is not here
+def stored(name: str) -> Path | None:  # None: it is not here
     "Where the file of a model lies."
     m = models[check_choice('model', name, models)]
-    if not m.repo: return shipped_weights(name) if shipped_weights(name).is_file() else None
+    if not m.repo:
+        return shipped_weights(name) if shipped_weights(name).is_file() else None
     from huggingface_hub import try_to_load_from_cache
+
     path = try_to_load_from_cache(m.repo, m.file, revision=m.revision)
     return Path(path) if isinstance(path, str) else None
+
 
 def storage(name: str) -> Path:
     "The folder in which a model is, or would be, stored."
     from huggingface_hub.constants import HF_HUB_CACHE
-    return Path(HF_HUB_CACHE)/f"models--{models[name].repo.replace('/', '--')}" if models[name].repo else shipped_weights(name).parent
 
-def file_size(name: str) -> int: # bytes
+    return (
+        Path(HF_HUB_CACHE) / f'models--{models[name].repo.replace("/", "--")}'
+        if models[name].repo
+        else shipped_weights(name).parent
+    )
+
+
+def file_size(name: str) -> int:  # bytes
     "How large the file of a model is."
     return models[name].size or (stored(name).stat().st_size if stored(name) else 0)
 
@@ -79,14 +133,29 @@ def file_size(name: str) -> int: # bytes
 def fetch(name: str) -> Path:
     "The file of a model, downloaded if it is not here; what was cut off goes on."
     m, path = models[check_choice('model', name, models)], stored(name)
-    if path: return path
-    if not m.repo: raise MissingDependency(f'the weights of {name!r} are not in the package; reinstall it, or scz-nb train-tiny --size {name} --scratch makes some.')
+    if path:
+        return path
+    if not m.repo:
+        raise MissingDependency(
+            f'the weights of {name!r} are not in the package; reinstall it, or scz-nb train-tiny --size {name} --scratch makes some.'
+        )
     _check_room(name)
     import huggingface_hub as hub
+
     try:
-        hub.snapshot_download(tokenizer_repo, revision=hub_revisions[tokenizer_repo], allow_patterns=['vocab.json', 'merges.txt', 'tokenizer*.json', 'special_tokens_map.json'])
+        hub.snapshot_download(
+            tokenizer_repo,
+            revision=hub_revisions[tokenizer_repo],
+            allow_patterns=[
+                'vocab.json',
+                'merges.txt',
+                'tokenizer*.json',
+                'special_tokens_map.json',
+            ],
+        )
         return Path(hub.hf_hub_download(m.repo, m.file, revision=m.revision))
-    except Exception as e: raise _hub_error(name, e) from None
+    except Exception as e:
+        raise _hub_error(name, e) from None
 
 # %% ../../nbs/parts/hub.ipynb #hub-011
 def _check_room(name: str):
@@ -95,20 +164,55 @@ def _check_room(name: str):
     there = next(p for p in (folder, *folder.parents) if p.exists())
     done = sum(p.stat().st_size for p in folder.glob('blobs/*.incomplete'))
     need, free = models[name].size - done, shutil.disk_usage(there).free
-    if need > free: raise OutputError(f'{name} needs {need/1e9:.1f} GB in {folder}, where {free/1e9:.1f} GB are free; make room, or set HF_HOME to a folder on another disk.')
+    if need > free:
+        raise OutputError(
+            f'{name} needs {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; make room, or set HF_HOME to a folder on another disk.'
+        )
+
 
 def _hub_error(name: str, e: Exception) -> Exception:
     "What went wrong with a download, in one sentence."
     from huggingface_hub import errors
-    m, what = models[name], str(e).strip().splitlines()[0][:160].rstrip('.:') if str(e).strip() else type(e).__name__
+
+    m, what = (
+        models[name],
+        str(e).strip().splitlines()[0][:160].rstrip('.:') if str(e).strip() else type(e).__name__,
+    )
     elsewhere = f"or download {m.file} from {m.url} by other means and pass '{name}=PATH'"
-    if isinstance(e, OSError) and e.errno == 28: return OutputError(f'the disk is full in {storage(name)}; make room and try again, the download goes on where it stopped.')
-    if isinstance(e, errors.GatedRepoError): return MissingDependency(f'{name} is gated: accept its terms at {m.url} and log in with: hf auth login.')
-    if isinstance(e, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)) or type(e) is getattr(errors, 'RemoteEntryNotFoundError', errors.EntryNotFoundError):
-        return MissingDependency(f'{name} is no longer at {m.url} (revision {m.revision}): {what}; pass a file that you have as {name}=PATH.')
-    return MissingDependency(f'{name} cannot be downloaded ({what}); check the connection and try again, {elsewhere}.')
+    if isinstance(e, OSError) and e.errno == 28:
+        return OutputError(
+            f'the disk is full in {storage(name)}; make room and try again, the download goes on where it stopped.'
+        )
+    if isinstance(e, errors.GatedRepoError):
+        return MissingDependency(
+            f'{name} is gated: accept its terms at {m.url} and log in with: hf auth login.'
+        )
+    if isinstance(e, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)) or type(
+        e
+    ) is getattr(errors, 'RemoteEntryNotFoundError', errors.EntryNotFoundError):
+        return MissingDependency(
+            f'{name} is no longer at {m.url} (revision {m.revision}): {what}; pass a file that you have as {name}=PATH.'
+        )
+    return MissingDependency(
+        f'{name} cannot be downloaded ({what}); check the connection and try again, {elsewhere}.'
+    )
 
 # %% ../../nbs/parts/hub.ipynb #hub-013
 hub = {
-    'unet': Model('the UNet', 3_049_246_164, 'Tencent: academic, research and educational use only (see its page)', 'tencent/DepthCrafter', 'c1a22b53f8abf80cd0b025adf29e637773229eca', 'diffusion_pytorch_model.safetensors'),
-    'svd': Model('autoencoder, image tower, scheduler', 1_459_639_294, "Stability AI's own, commercial use on its terms (see its page)", 'stabilityai/stable-video-diffusion-img2vid-xt', '9e43909513c6714f1bc78bcb44d96e733cd242aa', 'vae, image_encoder, scheduler')}
+    'unet': Model(
+        'the UNet',
+        3_049_246_164,
+        'Tencent: academic, research and educational use only (see its page)',
+        'tencent/DepthCrafter',
+        'c1a22b53f8abf80cd0b025adf29e637773229eca',
+        'diffusion_pytorch_model.safetensors',
+    ),
+    'svd': Model(
+        'autoencoder, image tower, scheduler',
+        1_459_639_294,
+        "Stability AI's own, commercial use on its terms (see its page)",
+        'stabilityai/stable-video-diffusion-img2vid-xt',
+        '9e43909513c6714f1bc78bcb44d96e733cd242aa',
+        'vae, image_encoder, scheduler',
+    ),
+}

@@ -8,84 +8,134 @@ Docs: https://scz-nb.github.io/scz_nb/parts/offload.html.md"""
 __all__ = ['offload_levels', 'LiveBytes', 'weight_bytes', 'needs', 'choose_level', 'place', 'retry_on_oom', 'next_level']
 
 # %% ../../nbs/parts/offload.ipynb #offload-004
-import gc, warnings, weakref
+import gc
+import warnings
+import weakref
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
 from ..core import InputError, check_choice
 
 # %% ../../nbs/parts/offload.ipynb #offload-005
 class LiveBytes(TorchDispatchMode):
     "While open, watches tensors being made and freed: `peak` is the largest number of bytes that were alive at once."
-    def __init__(self, *nets): # networks whose weights do not count
+
+    def __init__(self, *nets):  # networks whose weights do not count
         super().__init__()
         self.live = self.peak = 0
-        self.known = {p.untyped_storage()._cdata for net in nets for p in [*net.parameters(), *net.buffers()]}
+        self.known = {
+            p.untyped_storage()._cdata for net in nets for p in [*net.parameters(), *net.buffers()]
+        }
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for t in tree_leaves(out):
-            if not isinstance(t, torch.Tensor) or (s := t.untyped_storage())._cdata in self.known: continue
+            if not isinstance(t, torch.Tensor) or (s := t.untyped_storage())._cdata in self.known:
+                continue
             self.known.add(s._cdata)
             self.live += (n := s.nbytes())
             self.peak = max(self.peak, self.live)
             weakref.finalize(s, self._freed, s._cdata, n)
         return out
+
     def _freed(self, key, n):
         self.known.discard(key)
         self.live -= n
 
 # %% ../../nbs/parts/offload.ipynb #offload-013
-offload_levels = 'everything on the GPU', 'decoding in tiles', 'one network on the GPU at a time', 'one layer on the GPU at a time'
+offload_levels = (
+    'everything on the GPU',
+    'decoding in tiles',
+    'one network on the GPU at a time',
+    'one layer on the GPU at a time',
+)
+
 
 def weight_bytes(net: torch.nn.Module) -> int:
     "Bytes of a network's parameters."
     return sum(p.nbytes for p in net.parameters())
 
-def needs(pipe # a `DynamiCrafterPipeline`
-         ) -> list: # bytes for each offload, computed
+
+def needs(
+    pipe,  # a `DynamiCrafterPipeline`
+) -> list:  # bytes for each offload, computed
     "What a run needs on the GPU, without what kernels take for themselves."
-    c, size, nets = pipe.config, pipe.unet.dtype.itemsize, [n for n in pipe.components.values() if isinstance(n, torch.nn.Module)]
-    call = 32*c.frames*(c.height//8)*(c.width//8)*pipe.unet.config['model_channels']*size
-    frame, tile = (6*a*pipe.vae.config.block_out_channels[0]*size for a in (c.height*c.width, min(c.height*c.width, pipe.vae.config.sample_size**2)))
-    weights, layer = [weight_bytes(n) for n in nets], max(p.nbytes for n in nets for p in n.parameters())
-    return [sum(weights) + max(call, frame), sum(weights) + max(call, tile), max(weights) + max(call, tile), 4*layer + max(call, tile)]
+    c, size, nets = (
+        pipe.config,
+        pipe.unet.dtype.itemsize,
+        [n for n in pipe.components.values() if isinstance(n, torch.nn.Module)],
+    )
+    call = (
+        32 * c.frames * (c.height // 8) * (c.width // 8) * pipe.unet.config['model_channels'] * size
+    )
+    frame, tile = (
+        6 * a * pipe.vae.config.block_out_channels[0] * size
+        for a in (c.height * c.width, min(c.height * c.width, pipe.vae.config.sample_size**2))
+    )
+    weights, layer = (
+        [weight_bytes(n) for n in nets],
+        max(p.nbytes for n in nets for p in n.parameters()),
+    )
+    return [
+        sum(weights) + max(call, frame),
+        sum(weights) + max(call, tile),
+        max(weights) + max(call, tile),
+        4 * layer + max(call, tile),
+    ]
 
 # %% ../../nbs/parts/offload.ipynb #offload-014
 def choose_level(
-    pipe, # a `DynamiCrafterPipeline`
-    free: int, # bytes that are free on the GPU
-) -> int: # 0 to 3
+    pipe,  # a `DynamiCrafterPipeline`
+    free: int,  # bytes that are free on the GPU
+) -> int:  # 0 to 3
     "The first offload that fits, with a fifth to spare for kernels and the questions that are kept; an `InputError` if none does."
     need = needs(pipe)
     for i, n in enumerate(need):
-        if 1.25*n <= free: return i
-    raise InputError(f'{pipe.config.kind} at {pipe.config.width}×{pipe.config.height} needs about {1.25*need[-1]/1e9:.1f} GB of GPU memory at the least; {free/1e9:.1f} GB are free. Use a smaller model or device="cpu".')
+        if 1.25 * n <= free:
+            return i
+    raise InputError(
+        f'{pipe.config.kind} at {pipe.config.width}×{pipe.config.height} needs about {1.25 * need[-1] / 1e9:.1f} GB of GPU memory at the least; {free / 1e9:.1f} GB are free. Use a smaller model or device="cpu".'
+    )
+
 
 def place(pipe, offload: int, device: str):
     "Put a pipeline on a device as the offload says."
     check_choice('offload', offload, range(len(offload_levels)))
     (pipe.vae.enable_tiling if offload else pipe.vae.disable_tiling)()
-    if offload < 2: pipe.to(device)
-    else: (pipe.enable_model_cpu_offload if offload == 2 else pipe.enable_sequential_cpu_offload)(device=device)
+    if offload < 2:
+        pipe.to(device)
+    else:
+        (pipe.enable_model_cpu_offload if offload == 2 else pipe.enable_sequential_cpu_offload)(
+            device=device
+        )
     return pipe
 
 # %% ../../nbs/parts/offload.ipynb #offload-015
 def retry_on_oom(
-    backbone, # one with a method `step_down`, or any other, for which this is just `f()`
-    f, # what to do
+    backbone,  # one with a method `step_down`, or any other, for which this is just `f()`
+    f,  # what to do
 ):
     "The result of `f()`; when the memory runs out, the backbone goes down one offload and it is done again."
     while True:
-        try: return f()
+        try:
+            return f()
         except torch.OutOfMemoryError:
-            if not hasattr(backbone, 'step_down'): raise
-        gc.collect()                      # out here the error, and with it everything that it held, is gone
+            if not hasattr(backbone, 'step_down'):
+                raise
+        gc.collect()  # out here the error, and with it everything that it held, is gone
         backbone.step_down()
 
-def next_level(pipe, offload: int, device: str) -> int: # the new offload
+
+def next_level(pipe, offload: int, device: str) -> int:  # the new offload
     "One offload down, said in one line; an `InputError` on the last one."
-    if offload + 1 == len(offload_levels): raise InputError(f'the memory is too small for {pipe.config.kind} at {pipe.config.width}×{pipe.config.height} even with {offload_levels[offload]}; use a smaller model.')
-    if torch.cuda.is_available(): torch.cuda.empty_cache()
+    if offload + 1 == len(offload_levels):
+        raise InputError(
+            f'the memory is too small for {pipe.config.kind} at {pipe.config.width}×{pipe.config.height} even with {offload_levels[offload]}; use a smaller model.'
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     place(pipe, offload + 1, device)
     warnings.warn(f'out of memory: going on with {offload_levels[offload + 1]}.', stacklevel=3)
     return offload + 1

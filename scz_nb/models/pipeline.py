@@ -10,40 +10,82 @@ __all__ = ['DynamiCrafterPipeline', 'letter_tokenizer', 'clip_pixels', 'GivenCli
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-004
 from dataclasses import dataclass
 from pathlib import Path
-import torch, torch.nn.functional as F
-from diffusers import DiffusionPipeline, ModelMixin
-from fastcore.basics import patch
-from torch import Tensor
+
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
+from fastcore.basics import patch
+from torch import Tensor
+
 from ..core import InputError, MissingDependency, check_choice
 from ..diffusion.schedule import Schedule, ddim_step, guide, make_schedule
-from .convert import _first_line, _transformers, _usual, aligned, build, fill, full_size, originals, read_checkpoint, take_apart
+from scz_nb.models.convert import (
+    _first_line,
+    _transformers,
+    _usual,
+    aligned,
+    build,
+    fill,
+    full_size,
+    originals,
+    read_checkpoint,
+    take_apart,
+)
 from .hub import hub_revisions
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-007
 class DynamiCrafterPipeline(DiffusionPipeline):
     "Image to video with DynamiCrafter, text to video with VideoCrafter2."
+
     model_cpu_offload_seq = 'text_encoder->image_encoder->image_projector->unet->vae'
     _optional_components = ['image_encoder', 'image_projector']
     _callback_tensor_inputs = ['latents']
-    def __init__(self,
-        unet, vae, text_encoder, tokenizer, image_encoder=None, image_projector=None,
-        kind: str = 'dynamicrafter-512', # name of the model
-        prediction: str = 'v', # 'eps' or 'v'
-        spacing: str = 'uniform_trailing', # or 'uniform'
-        zero_snr: bool = True, # no signal is left at the last timestep
-        base_scale: float|None = 0.7, # end of the dynamic rescale; None: none
-        height: int = 320, width: int = 512, frames: int = 16, # of a clip
-        frame_stride: int = 24, # default of the stride (256) or rate (others) that the UNet is told
-        guidance_rescale: float = 0.7, # default φ
-        takes_last: bool = False, # trained with a last frame
+
+    def __init__(
+        self,
+        unet,
+        vae,
+        text_encoder,
+        tokenizer,
+        image_encoder=None,
+        image_projector=None,
+        kind: str = 'dynamicrafter-512',  # name of the model
+        prediction: str = 'v',  # 'eps' or 'v'
+        spacing: str = 'uniform_trailing',  # or 'uniform'
+        zero_snr: bool = True,  # no signal is left at the last timestep
+        base_scale: float | None = 0.7,  # end of the dynamic rescale; None: none
+        height: int = 320,
+        width: int = 512,
+        frames: int = 16,  # of a clip
+        frame_stride: int = 24,  # default of the stride (256) or rate (others) that the UNet is told
+        guidance_rescale: float = 0.7,  # default φ
+        takes_last: bool = False,  # trained with a last frame
     ):
         super().__init__()
-        self.register_modules(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, image_encoder=image_encoder, image_projector=image_projector)
-        self.register_to_config(kind=kind, prediction=prediction, spacing=spacing, zero_snr=zero_snr, base_scale=base_scale, height=height, width=width,
-                                frames=frames, frame_stride=frame_stride, guidance_rescale=guidance_rescale, takes_last=takes_last)
+        self.register_modules(
+            unet=unet,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            image_encoder=image_encoder,
+            image_projector=image_projector,
+        )
+        self.register_to_config(
+            kind=kind,
+            prediction=prediction,
+            spacing=spacing,
+            zero_snr=zero_snr,
+            base_scale=base_scale,
+            height=height,
+            width=width,
+            frames=frames,
+            frame_stride=frame_stride,
+            guidance_rescale=guidance_rescale,
+            takes_last=takes_last,
+        )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-009
 @patch(cls_method=True)
@@ -51,157 +93,260 @@ def from_pretrained(cls: DynamiCrafterPipeline, path, **kw) -> DynamiCrafterPipe
     "A pipeline from a folder of `save_pretrained`, or a name on the hub; the options are those of every pipeline of diffusers."
     pipe = DiffusionPipeline.from_pretrained.__func__(cls, path, **kw)
     for part, o in pipe.components.items():
-        if Path(path).is_dir() and o is not None and not (Path(path)/part).is_dir(): raise InputError(f'{path} has no folder {part!r}; write it again with save_pretrained.')
-        if not isinstance(o, torch.nn.Module): continue
+        if Path(path).is_dir() and o is not None and not (Path(path) / part).is_dir():
+            raise InputError(f'{path} has no folder {part!r}; write it again with save_pretrained.')
+        if not isinstance(o, torch.nn.Module):
+            continue
         lost = [k for k, p in o.named_parameters() if p.is_meta]
-        if lost: raise InputError(f'{path} lacks {len(lost)} tensors of the {part}, the first is {lost[0]!r}; write it again with save_pretrained.')
+        if lost:
+            raise InputError(
+                f'{path} lacks {len(lost)} tensors of the {part}, the first is {lost[0]!r}; write it again with save_pretrained.'
+            )
         aligned(o)
     return pipe
 
+
 @patch
-def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.) -> Schedule:
+def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.0) -> Schedule:
     "The model's schedule."
     c = self.config
-    return make_schedule(steps, eta, prediction=c.prediction, spacing=c.spacing, zero_snr=c.zero_snr, base_scale=c.base_scale)
+    return make_schedule(
+        steps,
+        eta,
+        prediction=c.prediction,
+        spacing=c.spacing,
+        zero_snr=c.zero_snr,
+        base_scale=c.base_scale,
+    )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-010
 def _clip_part(part: str, clip: str, layers: int):
     "A CLIP tower or the tokenizer from a folder or a name on the hub."
-    tf, cls = _transformers(), dict(text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer')[part]
-    try: return getattr(tf, cls).from_pretrained(clip, revision=hub_revisions.get(str(clip), 'main'), **(dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}))
+    tf, cls = (
+        _transformers(),
+        dict(
+            text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer'
+        )[part],
+    )
+    try:
+        return getattr(tf, cls).from_pretrained(
+            clip,
+            revision=hub_revisions.get(str(clip), 'main'),
+            **(dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}),
+        )
     except (OSError, ValueError, TypeError) as e:
-        raise MissingDependency(f"the {part.replace('_', ' ')} cannot be loaded from {clip!r} ({_first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.") from None
+        raise MissingDependency(
+            f'the {part.replace("_", " ")} cannot be loaded from {clip!r} ({_first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.'
+        ) from None
+
 
 @patch(cls_method=True)
-def from_original(cls: DynamiCrafterPipeline,
-    path, # checkpoint file
-    kind: str, # which model it is: a name in `originals`
-    clip: str = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K', # folder or name on the hub: the tokenizer, and towers that the file lacks
-    tokenizer = None, # a tokenizer, instead of `clip`'s
-    dtype: torch.dtype|None = None, # None: as in the file
+def from_original(
+    cls: DynamiCrafterPipeline,
+    path,  # checkpoint file
+    kind: str,  # which model it is: a name in `originals`
+    clip: str = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K',  # folder or name on the hub: the tokenizer, and towers that the file lacks
+    tokenizer=None,  # a tokenizer, instead of `clip`'s
+    dtype: torch.dtype | None = None,  # None: as in the file
     size: dict = full_size,
 ) -> DynamiCrafterPipeline:
     "A pipeline from a checkpoint in the original format."
     nets, layers = build(kind, size), size['text_encoder']['num_hidden_layers']
     parts, _ = take_apart(read_checkpoint(path), layers)
     tokenizer = tokenizer or _clip_part('tokenizer', clip, layers)
-    lacking = {k: _clip_part(k, clip, layers) for k in ('text_encoder', 'image_encoder') if k in nets and not parts[k]}
+    lacking = {
+        k: _clip_part(k, clip, layers)
+        for k in ('text_encoder', 'image_encoder')
+        if k in nets and not parts[k]
+    }
     fill({k: n for k, n in nets.items() if k not in lacking}, parts, dtype)
     facts = {**_usual, **originals[kind][1], **size['facts']}
-    return cls(**{**nets, **{k: n.eval().to(dtype or next(nets['unet'].parameters()).dtype) for k, n in lacking.items()}}, tokenizer=tokenizer, kind=kind, **facts)
+    return cls(
+        **{
+            **nets,
+            **{
+                k: n.eval().to(dtype or next(nets['unet'].parameters()).dtype)
+                for k, n in lacking.items()
+            },
+        },
+        tokenizer=tokenizer,
+        kind=kind,
+        **facts,
+    )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-012
 def letter_tokenizer():
     "A CLIP tokenizer that knows single letters and nothing else, for `small_size`."
     letters = [chr(i) for i in range(33, 127)]
     words = [*letters, *(c + '</w>' for c in letters), '<|startoftext|>', '<|endoftext|>']
-    return _transformers().CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77)
+    return _transformers().CLIPTokenizer(
+        vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77
+    )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-015
 _clip_mean, _clip_std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
+
 def _blur(x: Tensor, sigma: float, dim: int) -> Tensor:
     "Gaussian blur of pictures (B, C, H, W) along one axis, mirrored at the border."
-    n = max(int(4*sigma), 3) | 1
-    g = torch.exp(-(torch.arange(n, device=x.device, dtype=x.dtype) - n//2)**2 / (2*sigma**2))
-    pad, shape = ((0, 0, n//2, n//2), (n, 1)) if dim == 2 else ((n//2, n//2, 0, 0), (1, n))
-    return F.conv2d(F.pad(x, pad, mode='reflect').flatten(0, 1)[:, None], (g/g.sum()).view(1, 1, *shape))[:, 0].unflatten(0, x.shape[:2])
+    n = max(int(4 * sigma), 3) | 1
+    g = torch.exp(
+        -((torch.arange(n, device=x.device, dtype=x.dtype) - n // 2) ** 2) / (2 * sigma**2)
+    )
+    pad, shape = ((0, 0, n // 2, n // 2), (n, 1)) if dim == 2 else ((n // 2, n // 2, 0, 0), (1, n))
+    return F.conv2d(
+        F.pad(x, pad, mode='reflect').flatten(0, 1)[:, None], (g / g.sum()).view(1, 1, *shape)
+    )[:, 0].unflatten(0, x.shape[:2])
+
 
 def clip_pixels(
-    x: Tensor, # (B, 3, H, W) in [-1, 1]
+    x: Tensor,  # (B, 3, H, W) in [-1, 1]
     side: int = 224,
-) -> Tensor: # (B, 3, side, side), normalised
+) -> Tensor:  # (B, 3, side, side), normalised
     "A picture as CLIP wants it."
     for dim in (2, 3):
-        f = x.shape[dim]/side
-        if max(x.shape[2:]) > side: x = _blur(x, max((f - 1)/2, 0.001), dim)
+        f = x.shape[dim] / side
+        if max(x.shape[2:]) > side:
+            x = _blur(x, max((f - 1) / 2, 0.001), dim)
     x = F.interpolate(x, (side, side), mode='bicubic', align_corners=True)
-    mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(3, 1, 1) for v in (_clip_mean, _clip_std))
-    return ((x + 1)/2 - mean)/std
+    mean, std = (
+        torch.tensor(v, device=x.device, dtype=x.dtype).view(3, 1, 1)
+        for v in (_clip_mean, _clip_std)
+    )
+    return ((x + 1) / 2 - mean) / std
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-017
 @dataclass(frozen=True)
 class GivenClip:
     "What the pipeline's UNet is told besides the noisy latents; batch 1, used for every view."
-    context: Tensor # (1, tokens, D) text, then picture
-    empty: Tensor # (1, tokens, D) empty prompt, then zero picture
-    frames: Tensor|None # (1, 4, T, h, w) latents of the given frames; None: text to video
-    stride: int # frame stride or rate
+
+    context: Tensor  # (1, tokens, D) text, then picture
+    empty: Tensor  # (1, tokens, D) empty prompt, then zero picture
+    frames: Tensor | None  # (1, 4, T, h, w) latents of the given frames; None: text to video
+    stride: int  # frame stride or rate
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-018
 @patch
-def encode_prompt(self: DynamiCrafterPipeline, prompt: str) -> Tensor: # (1, 77, D)
+def encode_prompt(self: DynamiCrafterPipeline, prompt: str) -> Tensor:  # (1, 77, D)
     "Text tokens."
     n = self.text_encoder.config.max_position_embeddings
     ids = self.tokenizer(prompt, truncation=True, max_length=n)['input_ids']
-    return self.text_encoder(torch.tensor([ids + [0]*(n - len(ids))], device=self._execution_device)).last_hidden_state
+    return self.text_encoder(
+        torch.tensor([ids + [0] * (n - len(ids))], device=self._execution_device)
+    ).last_hidden_state
+
 
 @patch
-def encode_image(self: DynamiCrafterPipeline, x: Tensor) -> Tensor: # (1, 3, H, W) in [-1, 1] to (1, 16·T, D)
+def encode_image(
+    self: DynamiCrafterPipeline, x: Tensor
+) -> Tensor:  # (1, 3, H, W) in [-1, 1] to (1, 16·T, D)
     "Picture tokens: all of the image tower's last layer, through the projector."
-    seen = self.image_encoder(clip_pixels(x, self.image_encoder.config.image_size).to(self.image_encoder.dtype))
+    seen = self.image_encoder(
+        clip_pixels(x, self.image_encoder.config.image_size).to(self.image_encoder.dtype)
+    )
     return self.image_projector(seen.last_hidden_state)
 
-@patch
-def encode(self: DynamiCrafterPipeline, video: Tensor) -> Tensor: # (1, 3, T, H, W) in [-1, 1] to (1, 4, T, h, w) float32
-    "Latents of a clip, frame by frame."
-    z = [self.vae.encode(f[None].to(self._execution_device, self.vae.dtype)).latent_dist.mode() for f in video[0].unbind(1)]
-    return torch.stack([o[0] for o in z], 1)[None].float() * self.vae.config.scaling_factor
 
 @patch
-def decode(self: DynamiCrafterPipeline, z: Tensor) -> Tensor: # (1, 4, T, h, w) to (1, 3, T, H, W) in [-1, 1], float32
+def encode(
+    self: DynamiCrafterPipeline, video: Tensor
+) -> Tensor:  # (1, 3, T, H, W) in [-1, 1] to (1, 4, T, h, w) float32
+    "Latents of a clip, frame by frame."
+    z = [
+        self.vae.encode(f[None].to(self._execution_device, self.vae.dtype)).latent_dist.mode()
+        for f in video[0].unbind(1)
+    ]
+    return torch.stack([o[0] for o in z], 1)[None].float() * self.vae.config.scaling_factor
+
+
+@patch
+def decode(
+    self: DynamiCrafterPipeline, z: Tensor
+) -> Tensor:  # (1, 4, T, h, w) to (1, 3, T, H, W) in [-1, 1], float32
     "Pixels from latents, frame by frame."
     z = (z / self.vae.config.scaling_factor).to(self.vae.dtype)
-    return torch.stack([self.vae.decode(f[None]).sample[0].float() for f in z[0].unbind(1)], 1)[None].clamp(-1, 1)
+    return torch.stack([self.vae.decode(f[None]).sample[0].float() for f in z[0].unbind(1)], 1)[
+        None
+    ].clamp(-1, 1)
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-019
 @patch
-def given_frames(self: DynamiCrafterPipeline, first: Tensor, last: Tensor|None) -> Tensor: # pictures (1, 3, H, W) to (1, 4, T, h, w)
+def given_frames(
+    self: DynamiCrafterPipeline, first: Tensor, last: Tensor | None
+) -> Tensor:  # pictures (1, 3, H, W) to (1, 4, T, h, w)
     "Latents of the given frames, as they are laid beside the noisy ones."
     z, frames = self.encode(first[:, :, None]), self.config.frames
-    if last is None: return z.repeat(1, 1, frames, 1, 1)
-    return torch.cat([z, torch.zeros_like(z).repeat(1, 1, frames - 2, 1, 1), self.encode(last[:, :, None])], 2)
+    if last is None:
+        return z.repeat(1, 1, frames, 1, 1)
+    return torch.cat(
+        [z, torch.zeros_like(z).repeat(1, 1, frames - 2, 1, 1), self.encode(last[:, :, None])], 2
+    )
+
 
 @patch
 @torch.no_grad()
-def condition(self: DynamiCrafterPipeline,
+def condition(
+    self: DynamiCrafterPipeline,
     prompt: str,
-    first: Tensor|None = None, # (1, 3, H, W) in [-1, 1]; None: text to video
-    last: Tensor|None = None, # the last frame
-    stride: int|None = None, # frame stride or rate; None: the model's
+    first: Tensor | None = None,  # (1, 3, H, W) in [-1, 1]; None: text to video
+    last: Tensor | None = None,  # the last frame
+    stride: int | None = None,  # frame stride or rate; None: the model's
 ) -> GivenClip:
     "Everything that the UNet is told, encoded once for all steps."
     self.check_given(first is not None, last is not None)
-    pictures = [o if o is None else o.to(self._execution_device, torch.float32) for o in (first, last)]
+    pictures = [
+        o if o is None else o.to(self._execution_device, torch.float32) for o in (first, last)
+    ]
     text, empty, frames = self.encode_prompt(prompt), self.encode_prompt(''), None
     if first is not None:
-        text, empty = (torch.cat([t, self.encode_image(x)], 1) for t, x in ((text, pictures[0]), (empty, torch.zeros_like(pictures[0]))))
+        text, empty = (
+            torch.cat([t, self.encode_image(x)], 1)
+            for t, x in ((text, pictures[0]), (empty, torch.zeros_like(pictures[0])))
+        )
         frames = self.given_frames(*pictures)
-    return GivenClip(text, empty, frames, self.config.frame_stride if stride is None else int(stride))
+    return GivenClip(
+        text, empty, frames, self.config.frame_stride if stride is None else int(stride)
+    )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-020
 @patch
 def check_given(self: DynamiCrafterPipeline, first: bool, last: bool):
     "Raise when pictures are given that this model cannot use, or lacking."
     kind = self.config.kind
-    if self.image_encoder is None and (first or last): raise InputError(f'{kind} makes videos from text alone; leave out the picture, or use a DynamiCrafter model.')
-    if self.image_encoder is not None and not first: raise InputError(f'{kind} needs a picture as the first frame; videocrafter2 makes videos from text alone.')
-    if last and not self.config.takes_last: raise InputError(f'{kind} was not trained with a last frame; leave it out, or use dynamicrafter-interp.')
+    if self.image_encoder is None and (first or last):
+        raise InputError(
+            f'{kind} makes videos from text alone; leave out the picture, or use a DynamiCrafter model.'
+        )
+    if self.image_encoder is not None and not first:
+        raise InputError(
+            f'{kind} needs a picture as the first frame; videocrafter2 makes videos from text alone.'
+        )
+    if last and not self.config.takes_last:
+        raise InputError(
+            f'{kind} was not trained with a last frame; leave it out, or use dynamicrafter-interp.'
+        )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-022
 @patch
 @torch.no_grad()
-def predict(self: DynamiCrafterPipeline,
-    z: Tensor, # (V, 4, T, h, w) noisy latents
-    t: int, # training timestep
+def predict(
+    self: DynamiCrafterPipeline,
+    z: Tensor,  # (V, 4, T, h, w) noisy latents
+    t: int,  # training timestep
     given: GivenClip,
-    guidance: float = 7.5, # 1: the prompt's prediction alone
-    rescale: float = 0., # φ of the guidance
-) -> Tensor: # (V, 4, T, h, w) noise or velocity
+    guidance: float = 7.5,  # 1: the prompt's prediction alone
+    rescale: float = 0.0,  # φ of the guidance
+) -> Tensor:  # (V, 4, T, h, w) noise or velocity
     "The guided prediction for any number of views of one clip."
     v, dtype, number = len(z), self.unet.dtype, lambda o: torch.full((len(z),), o, device=z.device)
-    x = z if given.frames is None else torch.cat([z, given.frames.expand(v, -1, -1, -1, -1).to(z)], 1)
-    say = lambda context: self.unet(x.to(dtype), number(t), context.expand(v, -1, -1).to(dtype), number(given.stride)).to(z.dtype)
+    x = (
+        z
+        if given.frames is None
+        else torch.cat([z, given.frames.expand(v, -1, -1, -1, -1).to(z)], 1)
+    )
+    say = lambda context: self.unet(
+        x.to(dtype), number(t), context.expand(v, -1, -1).to(dtype), number(given.stride)
+    ).to(z.dtype)
     out = say(given.context)
     return out if guidance == 1 else guide(out, say(given.empty), guidance, rescale)
 
@@ -209,15 +354,20 @@ def predict(self: DynamiCrafterPipeline,
 @dataclass
 class DynamiCrafterOutput(BaseOutput):
     "The pipeline's result."
-    frames: object # (1, T, H, W, 3) in [0, 1] for 'np', (1, T, 3, H, W) for 'pt', a list of lists for 'pil', (1, 4, T, h, w) for 'latent'
+
+    frames: object  # (1, T, H, W, 3) in [0, 1] for 'np', (1, T, 3, H, W) for 'pt', a list of lists for 'pil', (1, 4, T, h, w) for 'latent'
+
 
 @patch
-def _picture(self: DynamiCrafterPipeline, image) -> Tensor|None: # (1, 3, H, W) in [-1, 1]
+def _picture(self: DynamiCrafterPipeline, image) -> Tensor | None:  # (1, 3, H, W) in [-1, 1]
     "A picture of any kind, cut and resized to the model's size."
-    if image is None: return None
+    if image is None:
+        return None
     from scz_nb.media.io import fit_image, read_image
+
     x = fit_image(read_image(image), self.config.width, self.config.height)
-    return torch.tensor(x).permute(2, 0, 1)[None].float()/127.5 - 1
+    return torch.tensor(x).permute(2, 0, 1)[None].float() / 127.5 - 1
+
 
 @patch
 def _loop(self: DynamiCrafterPipeline, z, s, given, guidance, rescale, draw, callback):
@@ -225,50 +375,82 @@ def _loop(self: DynamiCrafterPipeline, z, s, given, guidance, rescale, draw, cal
     for i, t in enumerate(self.progress_bar(s.timesteps)):
         out = self.predict(z, t, given, guidance, rescale)
         z, _ = ddim_step(z, out, i, s, draw() if s.sigma[i] else None)
-        if callback is not None: z = callback(self, i, t, {'latents': z}).get('latents', z)
+        if callback is not None:
+            z = callback(self, i, t, {'latents': z}).get('latents', z)
     return z
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-025
 @patch
 @torch.no_grad()
-def __call__(self: DynamiCrafterPipeline,
-    image=None, # path, PIL picture or array: the first frame; None: text to video
+def __call__(
+    self: DynamiCrafterPipeline,
+    image=None,  # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '',
-    last_image=None, # the last frame, for a model that takes one
-    loop: bool = False, # the last frame is the first one
+    last_image=None,  # the last frame, for a model that takes one
+    loop: bool = False,  # the last frame is the first one
     num_inference_steps: int = 50,
-    guidance_scale: float = 7.5, # 1: none
-    guidance_rescale: float|None = None, # φ; None: the model's
-    frame_stride: int|None = None, # stride (256) or rate (others); None: the model's
-    eta: float = 1., # fresh noise of a step, 0 to 1
-    generator: torch.Generator|None = None, # source of all noise
-    latents: Tensor|None = None, # (1, 4, T, h, w) to begin with; None: noise
-    output_type: str = 'np', # 'np', 'pt', 'pil' or 'latent'
-    callback_on_step_end=None, # called with the pipeline, the step, its timestep and {'latents': …}; gives back such a dict
+    guidance_scale: float = 7.5,  # 1: none
+    guidance_rescale: float | None = None,  # φ; None: the model's
+    frame_stride: int | None = None,  # stride (256) or rate (others); None: the model's
+    eta: float = 1.0,  # fresh noise of a step, 0 to 1
+    generator: torch.Generator | None = None,  # source of all noise
+    latents: Tensor | None = None,  # (1, 4, T, h, w) to begin with; None: noise
+    output_type: str = 'np',  # 'np', 'pt', 'pil' or 'latent'
+    callback_on_step_end=None,  # called with the pipeline, the step, its timestep and {'latents': …}; gives back such a dict
     return_dict: bool = True,
 ):
     "A clip from a picture, a prompt or both."
     check_choice('output_type', output_type, ('np', 'pt', 'pil', 'latent'))
-    last_image, s, c = image if loop else last_image, self.schedule(num_inference_steps, eta), self.config
+    last_image, s, c = (
+        image if loop else last_image,
+        self.schedule(num_inference_steps, eta),
+        self.config,
+    )
     self.check_given(image is not None, last_image is not None)
     given = self.condition(prompt, self._picture(image), self._picture(last_image), frame_stride)
-    shape = (1, 4, c.frames, c.height//8, c.width//8)
-    draw = lambda: randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+    shape = (1, 4, c.frames, c.height // 8, c.width // 8)
+    draw = lambda: randn_tensor(
+        shape, generator=generator, device=self._execution_device, dtype=torch.float32
+    )
     rescale = c.guidance_rescale if guidance_rescale is None else guidance_rescale
-    z = self._loop(draw() if latents is None else latents.to(self._execution_device), s, given, guidance_scale, rescale, draw, callback_on_step_end)
-    return self._finish(z, output_type, slice(1 if last_image is not None else 0, -1 if last_image is not None and not loop else None), return_dict)
+    z = self._loop(
+        draw() if latents is None else latents.to(self._execution_device),
+        s,
+        given,
+        guidance_scale,
+        rescale,
+        draw,
+        callback_on_step_end,
+    )
+    return self._finish(
+        z,
+        output_type,
+        slice(
+            1 if last_image is not None else 0, -1 if last_image is not None and not loop else None
+        ),
+        return_dict,
+    )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-026
 @patch
-def _finish(self: DynamiCrafterPipeline, z: Tensor, output_type: str, free: slice, return_dict: bool):
+def _finish(
+    self: DynamiCrafterPipeline, z: Tensor, output_type: str, free: slice, return_dict: bool
+):
     "Latents as what was asked for, without the given frames."
-    out = z if output_type == 'latent' else VideoProcessor(vae_scale_factor=8).postprocess_video(self.decode(z[:, :, free]), output_type=output_type)
+    out = (
+        z
+        if output_type == 'latent'
+        else VideoProcessor(vae_scale_factor=8).postprocess_video(
+            self.decode(z[:, :, free]), output_type=output_type
+        )
+    )
     self.maybe_free_model_hooks()
     return DynamiCrafterOutput(out) if return_dict else (out,)
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-034
-def model_card(pipe # a `DynamiCrafterPipeline`
-              ) -> str: # markdown, for the README.md of a folder that `save_pretrained` wrote
+def model_card(
+    pipe,  # a `DynamiCrafterPipeline`
+) -> str:  # markdown, for the README.md of a folder that `save_pretrained` wrote
     "What a saved pipeline is, and how it is used."
     c, text = pipe.config, pipe.image_encoder is None
     origin = 'VideoCrafter2 (Chen et al. 2024)' if text else 'DynamiCrafter (Xing et al. 2023)'

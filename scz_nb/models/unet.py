@@ -11,33 +11,48 @@ __all__ = ['Attention', 'GEGLU', 'FeedForward', 'TransformerBlock', 'SpatialTran
 
 # %% ../../nbs/parts/unet.ipynb #unet-003
 import math
-import torch, torch.nn.functional as F
-from torch import nn, Tensor
+
+import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
+from torch import Tensor, nn
+
 from ..core import InputError
 
 # %% ../../nbs/parts/unet.ipynb #unet-008
 class Attention(nn.Module):
     "Multi-head attention; self-attention when `context_dim` is None, else cross-attention to text and image tokens."
-    def __init__(self,
-        dim: int, # channels of the tokens that ask
-        context_dim: int|None = None, # channels of the tokens that answer; None: the same tokens
-        heads: int = 8, dim_head: int = 64,
-        image: bool = False, # a second key/value pair for image tokens
-        learn_scale: bool = False, # learn α of the image part's weight
+
+    def __init__(
+        self,
+        dim: int,  # channels of the tokens that ask
+        context_dim: int | None = None,  # channels of the tokens that answer; None: the same tokens
+        heads: int = 8,
+        dim_head: int = 64,
+        image: bool = False,  # a second key/value pair for image tokens
+        learn_scale: bool = False,  # learn α of the image part's weight
     ):
         super().__init__()
-        inner, kv = heads*dim_head, context_dim or dim
+        inner, kv = heads * dim_head, context_dim or dim
         self.heads, self.is_self = heads, context_dim is None
         self.to_q = nn.Linear(dim, inner, bias=False)
         self.to_k, self.to_v = nn.Linear(kv, inner, bias=False), nn.Linear(kv, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, dim), nn.Identity())
-        if image: self.to_k_ip, self.to_v_ip = nn.Linear(kv, inner, bias=False), nn.Linear(kv, inner, bias=False)
-        if image and learn_scale: self.alpha = nn.Parameter(torch.zeros(()))
+        if image:
+            self.to_k_ip, self.to_v_ip = (
+                nn.Linear(kv, inner, bias=False),
+                nn.Linear(kv, inner, bias=False),
+            )
+        if image and learn_scale:
+            self.alpha = nn.Parameter(torch.zeros(()))
+
     def attend(self, q, k, v):
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    def forward(self, x: Tensor, context: Tensor|None = None, image_context: Tensor|None = None) -> Tensor:
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, image_context: Tensor | None = None
+    ) -> Tensor:
         q, kv = self.to_q(x), x if context is None else context
         out = self.attend(q, self.to_k(kv), self.to_v(kv))
         if image_context is not None:
@@ -48,28 +63,39 @@ class Attention(nn.Module):
 # %% ../../nbs/parts/unet.ipynb #unet-010
 class GEGLU(nn.Module):
     "Gated linear unit with GELU gate: half of the projection times the gelu of the other half."
+
     def __init__(self, dim: int, inner: int):
         super().__init__()
-        self.proj = nn.Linear(dim, 2*inner)
+        self.proj = nn.Linear(dim, 2 * inner)
+
     def forward(self, x):
         a, gate = self.proj(x).chunk(2, -1)
         return a * F.gelu(gate)
 
+
 class FeedForward(nn.Module):
     "The feed-forward part of a transformer block, four times as wide inside."
+
     def __init__(self, dim: int):
         super().__init__()
-        self.net = nn.Sequential(GEGLU(dim, 4*dim), nn.Identity(), nn.Linear(4*dim, dim))
-    def forward(self, x): return self.net(x)
+        self.net = nn.Sequential(GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x):
+        return self.net(x)
+
 
 class TransformerBlock(nn.Module):
     "Self-attention, cross-attention (or again self-attention if `context_dim` is None), feed-forward."
-    def __init__(self, dim: int, heads: int, dim_head: int, context_dim: int|None = None, **image):
+
+    def __init__(
+        self, dim: int, heads: int, dim_head: int, context_dim: int | None = None, **image
+    ):
         super().__init__()
         self.attn1 = Attention(dim, None, heads, dim_head)
         self.attn2 = Attention(dim, context_dim, heads, dim_head, **image)
         self.ff = FeedForward(dim)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+
     def forward(self, x, context=None, image_context=None):
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context, image_context)
@@ -78,153 +104,245 @@ class TransformerBlock(nn.Module):
 # %% ../../nbs/parts/unet.ipynb #unet-012
 class SpatialTransformer(nn.Module):
     "Attention among the positions of each frame, and from them to the text and image tokens."
-    def __init__(self, channels: int, heads: int, dim_head: int, depth: int, context_dim: int, **image):
+
+    def __init__(
+        self, channels: int, heads: int, dim_head: int, depth: int, context_dim: int, **image
+    ):
         super().__init__()
-        inner = heads*dim_head
+        inner = heads * dim_head
         self.norm = nn.GroupNorm(32, channels, eps=1e-6)
         self.proj_in, self.proj_out = nn.Linear(channels, inner), nn.Linear(inner, channels)
         self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(inner, heads, dim_head, context_dim, **image) for _ in range(depth))
-    def forward(self,
-        x: Tensor, # (B·T, C, H, W)
-        context: Tensor, # (B·T, text tokens, D)
-        image_context: Tensor|None = None, # (B·T, image tokens, D)
-    ) -> Tensor: # (B·T, C, H, W)
+            TransformerBlock(inner, heads, dim_head, context_dim, **image) for _ in range(depth)
+        )
+
+    def forward(
+        self,
+        x: Tensor,  # (B·T, C, H, W)
+        context: Tensor,  # (B·T, text tokens, D)
+        image_context: Tensor | None = None,  # (B·T, image tokens, D)
+    ) -> Tensor:  # (B·T, C, H, W)
         h = self.proj_in(self.norm(x).permute(0, 2, 3, 1).flatten(1, 2))
-        for block in self.transformer_blocks: h = block(h, context, image_context)
+        for block in self.transformer_blocks:
+            h = block(h, context, image_context)
         return x + self.proj_out(h).unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
 # %% ../../nbs/parts/unet.ipynb #unet-013
 class TemporalTransformer(nn.Module):
     "Attention among the frames at each position."
+
     def __init__(self, channels: int, heads: int, dim_head: int, depth: int):
         super().__init__()
-        inner = heads*dim_head
+        inner = heads * dim_head
         self.norm = nn.GroupNorm(32, channels, eps=1e-6)
         self.proj_in, self.proj_out = nn.Linear(channels, inner), nn.Linear(inner, channels)
-        self.transformer_blocks = nn.ModuleList(TransformerBlock(inner, heads, dim_head) for _ in range(depth))
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(inner, heads, dim_head) for _ in range(depth)
+        )
+
     def forward(self, x: Tensor, frames: int) -> Tensor:
         (n, c, hh, w), t = x.shape, frames
-        h = x.unflatten(0, (-1, t)).transpose(1, 2)                    # b c t h w: statistics over the whole clip
-        h = self.norm(h).permute(0, 3, 4, 2, 1).reshape(-1, t, c)      # one sequence for each position
+        h = x.unflatten(0, (-1, t)).transpose(1, 2)  # b c t h w: statistics over the whole clip
+        h = self.norm(h).permute(0, 3, 4, 2, 1).reshape(-1, t, c)  # one sequence for each position
         h = self.proj_in(h)
-        for block in self.transformer_blocks: h = block(h)
-        h = self.proj_out(h).reshape(n//t, hh, w, t, c).permute(0, 3, 4, 1, 2).reshape(n, c, hh, w)
+        for block in self.transformer_blocks:
+            h = block(h)
+        h = (
+            self.proj_out(h)
+            .reshape(n // t, hh, w, t, c)
+            .permute(0, 3, 4, 1, 2)
+            .reshape(n, c, hh, w)
+        )
         return x + h
 
 # %% ../../nbs/parts/unet.ipynb #unet-015
 class TemporalConv(nn.Conv3d):
     "Convolution over three neighbouring frames, weights shaped as `Conv3d` has them, computed as a 2-D one."
-    def __init__(self, cin: int, cout: int): super().__init__(cin, cout, (3, 1, 1), padding=(1, 0, 0))
-    def forward(self, x: Tensor) -> Tensor: # (B, C, T, H, W) to the same
+
+    def __init__(self, cin: int, cout: int):
+        super().__init__(cin, cout, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, T, H, W) to the same
         y = F.conv2d(x.flatten(3), self.weight.squeeze(-1), self.bias, padding=(1, 0))
         return y.unflatten(3, x.shape[-2:])
 
 # %% ../../nbs/parts/unet.ipynb #unet-018
 def zeroed(m: nn.Module) -> nn.Module:
     "`m` with all its parameters set to zero, so that a residual branch starts as nothing."
-    for p in m.parameters(): nn.init.zeros_(p)
+    for p in m.parameters():
+        nn.init.zeros_(p)
     return m
+
 
 class TemporalConvBlock(nn.Module):
     "Four convolutions in time around a skip connection."
+
     def __init__(self, c: int):
         super().__init__()
         self.conv1 = nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), TemporalConv(c, c))
         for i in (2, 3, 4):
             conv = TemporalConv(c, c)
-            setattr(self, f'conv{i}', nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), nn.Identity(), zeroed(conv) if i == 4 else conv))
-    def forward(self, x): return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+            setattr(
+                self,
+                f'conv{i}',
+                nn.Sequential(
+                    nn.GroupNorm(32, c), nn.SiLU(), nn.Identity(), zeroed(conv) if i == 4 else conv
+                ),
+            )
+
+    def forward(self, x):
+        return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
 
 # %% ../../nbs/parts/unet.ipynb #unet-019
 class ResBlock(nn.Module):
     "Two 3×3 convolutions around a skip connection, told the timestep; then, if asked for, convolutions in time."
-    def __init__(self, cin: int, cout: int, emb: int, dropout: float = 0., temporal: bool = True):
+
+    def __init__(self, cin: int, cout: int, emb: int, dropout: float = 0.0, temporal: bool = True):
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(32, cin), nn.SiLU(), nn.Conv2d(cin, cout, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(32, cin), nn.SiLU(), nn.Conv2d(cin, cout, 3, padding=1)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb, cout))
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, cout), nn.SiLU(), nn.Dropout(dropout),
-                                        zeroed(nn.Conv2d(cout, cout, 3, padding=1)))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, cout),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zeroed(nn.Conv2d(cout, cout, 3, padding=1)),
+        )
         self.skip_connection = nn.Identity() if cin == cout else nn.Conv2d(cin, cout, 1)
-        if temporal: self.temporal_conv = TemporalConvBlock(cout)
-    def forward(self, x: Tensor, emb: Tensor, frames: int) -> Tensor: # x (B·T, C, H, W), emb (B·T, E)
+        if temporal:
+            self.temporal_conv = TemporalConvBlock(cout)
+
+    def forward(
+        self, x: Tensor, emb: Tensor, frames: int
+    ) -> Tensor:  # x (B·T, C, H, W), emb (B·T, E)
         h = self.out_layers(self.in_layers(x) + self.emb_layers(emb)[:, :, None, None])
         h = self.skip_connection(x) + h
-        if not hasattr(self, 'temporal_conv'): return h
-        return self.temporal_conv(h.unflatten(0, (-1, frames)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+        if not hasattr(self, 'temporal_conv'):
+            return h
+        return (
+            self.temporal_conv(h.unflatten(0, (-1, frames)).transpose(1, 2))
+            .transpose(1, 2)
+            .flatten(0, 1)
+        )
 
 # %% ../../nbs/parts/unet.ipynb #unet-021
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     "Sinusoidal embedding (B, dim) of timesteps `t` (B,): cosines, then sines (Vaswani et al. 2017)."
-    freq = torch.exp(-math.log(10000) * torch.arange(dim//2, device=t.device, dtype=torch.float32) / (dim//2))
+    freq = torch.exp(
+        -math.log(10000) * torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2)
+    )
     arg = t.float()[:, None] * freq
     return torch.cat([arg.cos(), arg.sin()], -1)
 
 # %% ../../nbs/parts/unet.ipynb #unet-024
 class Downsample(nn.Module):
     "Half the height and width, by a strided convolution."
+
     def __init__(self, c: int):
         super().__init__()
         self.op = nn.Conv2d(c, c, 3, stride=2, padding=1)
-    def forward(self, x): return self.op(x)
+
+    def forward(self, x):
+        return self.op(x)
+
 
 class Upsample(nn.Module):
     "Twice the height and width: nearest neighbour, then a convolution."
+
     def __init__(self, c: int):
         super().__init__()
         self.conv = nn.Conv2d(c, c, 3, padding=1)
-    def forward(self, x): return self.conv(F.interpolate(x, scale_factor=2., mode='nearest'))
 
-_unsupported = dict(use_relative_position=False, use_causal_attention=False, temporal_selfatt_only=True, use_linear=True,
-                    use_scale_shift_norm=False, resblock_updown=False, conv_resample=True, dims=2, tempspatial_aware=False)
-_ignored = {'use_checkpoint', 'temporal_length', 'use_image_attention'}    # they change memory or nothing, never a number
+    def forward(self, x):
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode='nearest'))
+
+
+_unsupported = dict(
+    use_relative_position=False,
+    use_causal_attention=False,
+    temporal_selfatt_only=True,
+    use_linear=True,
+    use_scale_shift_norm=False,
+    resblock_updown=False,
+    conv_resample=True,
+    dims=2,
+    tempspatial_aware=False,
+)
+_ignored = {
+    'use_checkpoint',
+    'temporal_length',
+    'use_image_attention',
+}  # they change memory or nothing, never a number
+
 
 def _check_original(extra: dict):
     for name, value in extra.items():
-        if name in _ignored: continue
-        if name not in _unsupported: raise InputError(f'DynamiCrafterUNet knows no argument {name!r}; see its signature.')
+        if name in _ignored:
+            continue
+        if name not in _unsupported:
+            raise InputError(f'DynamiCrafterUNet knows no argument {name!r}; see its signature.')
         if value != _unsupported[name]:
-            raise InputError(f'DynamiCrafterUNet supports only {name}={_unsupported[name]!r}, as in all published models; got {value!r}.')
+            raise InputError(
+                f'DynamiCrafterUNet supports only {name}={_unsupported[name]!r}, as in all published models; got {value!r}.'
+            )
 
 # %% ../../nbs/parts/unet.ipynb #unet-025
 class DynamiCrafterUNet(nn.Module):
     "The video diffusion UNet of DynamiCrafter and VideoCrafter (Xing et al. 2023), with the original argument names."
-    def __init__(self,
-        in_channels: int = 8, # latent channels of the noisy video and, beside them, of the conditioning picture
+
+    def __init__(
+        self,
+        in_channels: int = 8,  # latent channels of the noisy video and, beside them, of the conditioning picture
         out_channels: int = 4,
-        model_channels: int = 320, # width of the first level
-        attention_resolutions: tuple = (4, 2, 1), # downsampling factors at which there are transformers
+        model_channels: int = 320,  # width of the first level
+        attention_resolutions: tuple = (
+            4,
+            2,
+            1,
+        ),  # downsampling factors at which there are transformers
         num_res_blocks: int = 2,
         channel_mult: tuple = (1, 2, 4, 4),
-        dropout: float = 0.,
+        dropout: float = 0.0,
         num_head_channels: int = 64,
         transformer_depth: int = 1,
-        context_dim: int = 1024, # channels of text and image tokens
+        context_dim: int = 1024,  # channels of text and image tokens
         temporal_conv: bool = True,
         temporal_attention: bool = True,
-        addition_attention: bool = True, # a temporal transformer right after the first convolution
-        image_cross_attention: bool = True, # image tokens have keys and values of their own
+        addition_attention: bool = True,  # a temporal transformer right after the first convolution
+        image_cross_attention: bool = True,  # image tokens have keys and values of their own
         image_cross_attention_scale_learnable: bool = False,
-        fs_condition: bool = True, # told the frame stride (or the frame rate)
+        fs_condition: bool = True,  # told the frame stride (or the frame rate)
         default_fs: int = 24,
-        text_tokens: int = 77, # tokens of the context that are text; the others are the image's
-        **original, # further original arguments, checked
+        text_tokens: int = 77,  # tokens of the context that are text; the others are the image's
+        **original,  # further original arguments, checked
     ):
         super().__init__()
         _check_original(original)
-        self.arguments = {k: v for k, v in locals().items() if k not in ('self', 'original', '__class__')}
+        self.arguments = {
+            k: v for k, v in locals().items() if k not in ('self', 'original', '__class__')
+        }
         self._build()
+
     @property
-    def config(self) -> dict: return self.arguments
+    def config(self) -> dict:
+        return self.arguments
 
 # %% ../../nbs/parts/unet.ipynb #unet-026
 @patch
 def _attention(self: DynamiCrafterUNet, c: int) -> list:
     "The spatial and the temporal transformer of a block with `c` channels."
     cf, d = self.arguments, self.arguments['num_head_channels']
-    image = dict(image=cf['image_cross_attention'], learn_scale=cf['image_cross_attention_scale_learnable'])
-    spatial = [SpatialTransformer(c, c//d, d, cf['transformer_depth'], cf['context_dim'], **image)]
-    return spatial + [TemporalTransformer(c, c//d, d, cf['transformer_depth'])] * cf['temporal_attention']
+    image = dict(
+        image=cf['image_cross_attention'], learn_scale=cf['image_cross_attention_scale_learnable']
+    )
+    spatial = [
+        SpatialTransformer(c, c // d, d, cf['transformer_depth'], cf['context_dim'], **image)
+    ]
+    return (
+        spatial
+        + [TemporalTransformer(c, c // d, d, cf['transformer_depth'])] * cf['temporal_attention']
+    )
 
 # %% ../../nbs/parts/unet.ipynb #unet-027
 @patch
@@ -232,25 +350,40 @@ def _build(self: DynamiCrafterUNet):
     "Make the layers, under the names that the published checkpoints use."
     cf = self.arguments
     m, mults, n = cf['model_channels'], cf['channel_mult'], cf['num_res_blocks']
-    mlp = lambda: nn.Sequential(nn.Linear(m, 4*m), nn.SiLU(), nn.Linear(4*m, 4*m))
-    res = lambda cin, cout: ResBlock(cin, cout, 4*m, cf['dropout'], cf['temporal_conv'])
+    mlp = lambda: nn.Sequential(nn.Linear(m, 4 * m), nn.SiLU(), nn.Linear(4 * m, 4 * m))
+    res = lambda cin, cout: ResBlock(cin, cout, 4 * m, cf['dropout'], cf['temporal_conv'])
     attn = lambda c, ds: self._attention(c) if ds in cf['attention_resolutions'] else []
     self.time_embed = mlp()
-    if cf['fs_condition']: self.fps_embedding = mlp(); zeroed(self.fps_embedding[-1])
+    if cf['fs_condition']:
+        self.fps_embedding = mlp()
+        zeroed(self.fps_embedding[-1])
     if cf['addition_attention']:
-        self.init_attn = nn.ModuleList([TemporalTransformer(m, 8, cf['num_head_channels'], cf['transformer_depth'])])
+        self.init_attn = nn.ModuleList(
+            [TemporalTransformer(m, 8, cf['num_head_channels'], cf['transformer_depth'])]
+        )
     down, chans, c, ds = [[nn.Conv2d(cf['in_channels'], m, 3, padding=1)]], [m], m, 1
     for level, mult in enumerate(mults):
-        for _ in range(n): down.append([res(c, c := mult*m), *attn(c, ds)]); chans.append(c)
-        if level < len(mults) - 1: down.append([Downsample(c)]); chans.append(c); ds *= 2
+        for _ in range(n):
+            down.append([res(c, c := mult * m), *attn(c, ds)])
+            chans.append(c)
+        if level < len(mults) - 1:
+            down.append([Downsample(c)])
+            chans.append(c)
+            ds *= 2
     self.middle_block = nn.ModuleList([res(c, c), *self._attention(c), res(c, c)])
     up = []
     for level, mult in reversed(list(enumerate(mults))):
         for i in range(n + 1):
-            up.append([res(c + chans.pop(), c := mult*m), *attn(c, ds)])
-            if level and i == n: up[-1].append(Upsample(c)); ds //= 2
-    self.input_blocks, self.output_blocks = (nn.ModuleList(map(nn.ModuleList, bs)) for bs in (down, up))
-    self.out = nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), zeroed(nn.Conv2d(c, cf['out_channels'], 3, padding=1)))
+            up.append([res(c + chans.pop(), c := mult * m), *attn(c, ds)])
+            if level and i == n:
+                up[-1].append(Upsample(c))
+                ds //= 2
+    self.input_blocks, self.output_blocks = (
+        nn.ModuleList(map(nn.ModuleList, bs)) for bs in (down, up)
+    )
+    self.out = nn.Sequential(
+        nn.GroupNorm(32, c), nn.SiLU(), zeroed(nn.Conv2d(c, cf['out_channels'], 3, padding=1))
+    )
 
 # %% ../../nbs/parts/unet.ipynb #unet-029
 @patch
@@ -258,56 +391,76 @@ def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int):
     "Text tokens (B·T, n, D) and image tokens (B·T, m, D) or None, for every frame."
     each = lambda c: c.repeat_interleave(frames, 0)
     n = self.arguments['text_tokens']
-    if not self.arguments['image_cross_attention']: return each(context), None
+    if not self.arguments['image_cross_attention']:
+        return each(context), None
     text, image = context[:, :n], context[:, n:]
-    if not image.shape[1]: raise InputError(f'the context has {context.shape[1]} tokens, no more than the {n} of the text: image tokens are missing.')
-    per_frame = image.shape[1] == 16*frames
+    if not image.shape[1]:
+        raise InputError(
+            f'the context has {context.shape[1]} tokens, no more than the {n} of the text: image tokens are missing.'
+        )
+    per_frame = image.shape[1] == 16 * frames
     return each(text), image.unflatten(1, (frames, 16)).flatten(0, 1) if per_frame else each(image)
 
+
 @patch
-def _embed(self: DynamiCrafterUNet, t: Tensor, fs: Tensor|None, dtype) -> Tensor:
+def _embed(self: DynamiCrafterUNet, t: Tensor, fs: Tensor | None, dtype) -> Tensor:
     "The embedding (B, E) of timestep and frame stride."
     sin = lambda v: timestep_embedding(v, self.arguments['model_channels']).to(dtype)
     emb = self.time_embed(sin(t))
-    if not self.arguments['fs_condition']: return emb
-    if fs is None: fs = torch.full_like(t, self.arguments['default_fs'])
+    if not self.arguments['fs_condition']:
+        return emb
+    if fs is None:
+        fs = torch.full_like(t, self.arguments['default_fs'])
     return emb + self.fps_embedding(sin(fs))
+
 
 @patch
 def _check(self: DynamiCrafterUNet, x: Tensor):
     "Raise before anything is computed when `x` cannot be this network's input."
-    want, by = self.arguments['in_channels'], 2**(len(self.arguments['channel_mult']) - 1)
-    if x.ndim != 5 or x.shape[1] != want: raise InputError(f'x must be (B, {want}, T, H, W); got {tuple(x.shape)}.')
+    want, by = self.arguments['in_channels'], 2 ** (len(self.arguments['channel_mult']) - 1)
+    if x.ndim != 5 or x.shape[1] != want:
+        raise InputError(f'x must be (B, {want}, T, H, W); got {tuple(x.shape)}.')
     if x.shape[-1] % by or x.shape[-2] % by:
-        raise InputError(f'latent height and width must be multiples of {by}; got {x.shape[-2]}×{x.shape[-1]}. Resize or pad the picture.')
+        raise InputError(
+            f'latent height and width must be multiples of {by}; got {x.shape[-2]}×{x.shape[-1]}. Resize or pad the picture.'
+        )
 
 # %% ../../nbs/parts/unet.ipynb #unet-030
 @patch
-def forward(self: DynamiCrafterUNet,
-    x: Tensor, # (B, in_channels, T, H, W) noisy latents with the condition beside them
-    timesteps: Tensor, # (B,) training timesteps, 0 … 999
-    context: Tensor, # (B, tokens, context_dim) text tokens, then image tokens
-    fs: Tensor|None = None, # (B,) frame stride or rate; None: the model's default
-) -> Tensor: # (B, out_channels, T, H, W): predicted noise or velocity
+def forward(
+    self: DynamiCrafterUNet,
+    x: Tensor,  # (B, in_channels, T, H, W) noisy latents with the condition beside them
+    timesteps: Tensor,  # (B,) training timesteps, 0 … 999
+    context: Tensor,  # (B, tokens, context_dim) text tokens, then image tokens
+    fs: Tensor | None = None,  # (B,) frame stride or rate; None: the model's default
+) -> Tensor:  # (B, out_channels, T, H, W): predicted noise or velocity
     "One evaluation of the network."
     self._check(x)
     b, _, frames, *_ = x.shape
     text, image = self._contexts(context, frames)
     emb = self._embed(timesteps, fs, x.dtype).repeat_interleave(frames, 0)
+
     def apply(block, h):
         for layer in block:
-            if isinstance(layer, ResBlock): h = layer(h, emb, frames)
-            elif isinstance(layer, SpatialTransformer): h = layer(h, text, image)
-            elif isinstance(layer, TemporalTransformer): h = layer(h, frames)
-            else: h = layer(h)
+            if isinstance(layer, ResBlock):
+                h = layer(h, emb, frames)
+            elif isinstance(layer, SpatialTransformer):
+                h = layer(h, text, image)
+            elif isinstance(layer, TemporalTransformer):
+                h = layer(h, frames)
+            else:
+                h = layer(h)
         return h
+
     h, skips = x.transpose(1, 2).flatten(0, 1).contiguous(), []
     for i, block in enumerate(self.input_blocks):
         h = apply(block, h)
-        if i == 0 and hasattr(self, 'init_attn'): h = apply(self.init_attn, h)
+        if i == 0 and hasattr(self, 'init_attn'):
+            h = apply(self.init_attn, h)
         skips.append(h)
     h = apply(self.middle_block, h)
-    for block in self.output_blocks: h = apply(block, torch.cat([h, skips.pop()], 1))
+    for block in self.output_blocks:
+        h = apply(block, torch.cat([h, skips.pop()], 1))
     return self.out(h).unflatten(0, (b, frames)).transpose(1, 2)
 
 # %% ../../nbs/parts/unet.ipynb #unet-032
@@ -316,37 +469,59 @@ def load_strict(module: nn.Module, named: dict, assign: bool, what: str):
     ours = module.state_dict()
     missing, extra = sorted(ours.keys() - named.keys()), sorted(named.keys() - ours.keys())
     shapes = [k for k in ours.keys() & named.keys() if ours[k].shape != named[k].shape]
-    for kind, names in (('lacks', missing), ('has unknown', extra), ('has another shape for', shapes)):
-        if names: raise InputError(f"the {what} checkpoint {kind} {len(names)} tensor{'s' if names[1:] else ''}, the first is {names[0]!r}; is it for another model or size?")
+    for kind, names in (
+        ('lacks', missing),
+        ('has unknown', extra),
+        ('has another shape for', shapes),
+    ):
+        if names:
+            raise InputError(
+                f'the {what} checkpoint {kind} {len(names)} tensor{"s" if names[1:] else ""}, the first is {names[0]!r}; is it for another model or size?'
+            )
     module.load_state_dict(named, assign=assign)
+
 
 @patch(cls_method=True)
 def from_original_config(cls: DynamiCrafterUNet, params: dict) -> DynamiCrafterUNet:
     "A network, weights not loaded, from the original configuration's `unet_config.params`."
     return cls(**params)
 
+
 @patch
-def load_original_state_dict(self: DynamiCrafterUNet,
-    state_dict: dict, # name → tensor, as in the published file; tensors of other parts are left alone
-    prefix: str = 'model.diffusion_model.', # what stands before this network's names
-    assign: bool = False, # take the tensors themselves (for the meta device and memory-mapped files)
+def load_original_state_dict(
+    self: DynamiCrafterUNet,
+    state_dict: dict,  # name → tensor, as in the published file; tensors of other parts are left alone
+    prefix: str = 'model.diffusion_model.',  # what stands before this network's names
+    assign: bool = False,  # take the tensors themselves (for the meta device and memory-mapped files)
 ):
     "Load weights under their original names, strictly."
     ours = self.state_dict()
-    def fit(name, t): return t.squeeze(-1) if name in ours and t.ndim == 3 and ours[name].ndim == 2 else t
-    ours_for = lambda k: k.removeprefix(prefix).replace('temopral_conv', 'temporal_conv').replace('framestride_embed', 'fps_embedding')
+
+    def fit(name, t):
+        return t.squeeze(-1) if name in ours and t.ndim == 3 and ours[name].ndim == 2 else t
+
+    ours_for = lambda k: (
+        k.removeprefix(prefix)
+        .replace('temopral_conv', 'temporal_conv')
+        .replace('framestride_embed', 'fps_embedding')
+    )
     renamed = {ours_for(k): v for k, v in state_dict.items() if k.startswith(prefix)}
     load_strict(self, {k: fit(k, v) for k, v in renamed.items()}, assign, 'UNet')
 
 # %% ../../nbs/parts/unet.ipynb #unet-034
 class PerceiverAttention(nn.Module):
     "Learned queries attend to the picture's tokens and to themselves."
+
     def __init__(self, dim: int, dim_head: int, heads: int):
         super().__init__()
-        inner, self.heads = heads*dim_head, heads
+        inner, self.heads = heads * dim_head, heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.to_q, self.to_kv = nn.Linear(dim, inner, bias=False), nn.Linear(dim, 2*inner, bias=False)
+        self.to_q, self.to_kv = (
+            nn.Linear(dim, inner, bias=False),
+            nn.Linear(dim, 2 * inner, bias=False),
+        )
         self.to_out = nn.Linear(inner, dim, bias=False)
+
     def forward(self, x, queries):
         x, queries = self.norm1(x), self.norm2(queries)
         qkv = (self.to_q(queries), *self.to_kv(torch.cat([x, queries], 1)).chunk(2, -1))
@@ -356,15 +531,33 @@ class PerceiverAttention(nn.Module):
 # %% ../../nbs/parts/unet.ipynb #unet-035
 class Resampler(nn.Module):
     "DynamiCrafter's image projector: CLIP tokens (B, N, embedding_dim) → (B, num_queries·video_length, output_dim)."
-    def __init__(self, dim: int = 1024, depth: int = 4, dim_head: int = 64, heads: int = 12, num_queries: int = 16,
-                 embedding_dim: int = 1280, output_dim: int = 1024, ff_mult: int = 4, video_length: int = 16):
+
+    def __init__(
+        self,
+        dim: int = 1024,
+        depth: int = 4,
+        dim_head: int = 64,
+        heads: int = 12,
+        num_queries: int = 16,
+        embedding_dim: int = 1280,
+        output_dim: int = 1024,
+        ff_mult: int = 4,
+        video_length: int = 16,
+    ):
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(1, num_queries*video_length, dim) / dim**0.5)
+        self.latents = nn.Parameter(torch.randn(1, num_queries * video_length, dim) / dim**0.5)
         self.proj_in, self.proj_out = nn.Linear(embedding_dim, dim), nn.Linear(dim, output_dim)
         self.norm_out = nn.LayerNorm(output_dim)
-        ff = lambda: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, ff_mult*dim, bias=False), nn.GELU(),
-                                   nn.Linear(ff_mult*dim, dim, bias=False))
-        self.layers = nn.ModuleList(nn.ModuleList([PerceiverAttention(dim, dim_head, heads), ff()]) for _ in range(depth))
+        ff = lambda: nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, ff_mult * dim, bias=False),
+            nn.GELU(),
+            nn.Linear(ff_mult * dim, dim, bias=False),
+        )
+        self.layers = nn.ModuleList(
+            nn.ModuleList([PerceiverAttention(dim, dim_head, heads), ff()]) for _ in range(depth)
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         x, q = self.proj_in(x), self.latents.expand(len(x), -1, -1)
         for attn, ff in self.layers:
@@ -374,6 +567,13 @@ class Resampler(nn.Module):
 
 # %% ../../nbs/parts/unet.ipynb #unet-036
 @patch
-def load_original_state_dict(self: Resampler, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False):
+def load_original_state_dict(
+    self: Resampler, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False
+):
     "Load weights under their original names, strictly."
-    load_strict(self, {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}, assign, 'image projector')
+    load_strict(
+        self,
+        {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)},
+        assign,
+        'image projector',
+    )

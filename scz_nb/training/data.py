@@ -9,8 +9,10 @@ __all__ = ['RECIPES', 'Recipe', 'clip_numbers', 'Clips', 'ping_pong', 'draw_give
 
 # %% ../../nbs/parts/data.ipynb #data-005
 from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
+
 from ..core import NoiseSource
 from ..models.embedded import TinyConfig
 from ..world.render import render
@@ -20,80 +22,123 @@ from ..world.scenes import Scene, WorldConfig, sample_scene, twin
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained."
-    batch: int = 16 # clips a step, in each process; an even number
-    fresh: float = 1. # share of a step's clips that were not seen before, in (0, 1]
-    easy_share: float = 0.2 # the run up to here: small pictures of one moving thing under much noise
-    small_share: float = 0.55 # and up to here: small pictures of all scenes; then whole ones
-    rate: float = 4e-3 # highest learning rate
-    keep: float = 0.99 # of the running mean of the weights, a step
-    save_every: float = 60. # seconds between checkpoints
+
+    batch: int = 16  # clips a step, in each process; an even number
+    fresh: float = 1.0  # share of a step's clips that were not seen before, in (0, 1]
+    easy_share: float = (
+        0.2  # the run up to here: small pictures of one moving thing under much noise
+    )
+    small_share: float = 0.55  # and up to here: small pictures of all scenes; then whole ones
+    rate: float = 4e-3  # highest learning rate
+    keep: float = 0.99  # of the running mean of the weights, a step
+    save_every: float = 60.0  # seconds between checkpoints
+
 
 RECIPES = dict(cpu=Recipe(), cuda=Recipe(batch=64, fresh=0.1, keep=0.998))
 
-def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple: # first, numbers
+
+def clip_numbers(step: int, recipe: Recipe, generator: torch.Generator) -> tuple:  # first, numbers
     "The numbers of a step's clips, in pairs, and the first that it or a later step may ask for."
-    pairs = recipe.batch//2
-    first, among = 2*step*max(1, round(pairs*recipe.fresh)), round(pairs/recipe.fresh)
-    return first, [first + 2*i + j for i in torch.randperm(among, generator=generator)[:pairs].tolist() for j in (0, 1)]
+    pairs = recipe.batch // 2
+    first, among = 2 * step * max(1, round(pairs * recipe.fresh)), round(pairs / recipe.fresh)
+    return first, [
+        first + 2 * i + j
+        for i in torch.randperm(among, generator=generator)[:pairs].tolist()
+        for j in (0, 1)
+    ]
 
 # %% ../../nbs/parts/data.ipynb #data-009
 class Clips:
     "Training clips by number, rendered on `device` when first asked for; `easy`: of one thing, which moves left or right."
-    def __init__(self, config: TinyConfig, source: NoiseSource, name: str, device, easy: bool = False):
-        self.config, self.source, self.name, self.device, self.easy, self.kept = config, source, name, device, easy, {}
+
+    def __init__(
+        self, config: TinyConfig, source: NoiseSource, name: str, device, easy: bool = False
+    ):
+        self.config, self.source, self.name, self.device, self.easy, self.kept = (
+            config,
+            source,
+            name,
+            device,
+            easy,
+            {},
+        )
+
     def draw(self, g: torch.Generator, world: WorldConfig) -> Scene:
         "A fresh scene."
-        if not self.easy: return sample_scene(g, world)
+        if not self.easy:
+            return sample_scene(g, world)
         world = replace(world, n_objects=(1, 1), complexity='simple')
         return next(s for s in iter(lambda: sample_scene(g, world), None) if s.things[0].direction)
-    def render(self, i: int) -> tuple: # uint8 (T, H, W, 3), disparity (T, H, W, 1), caption, stride
+
+    def render(
+        self, i: int
+    ) -> tuple:  # uint8 (T, H, W, 3), disparity (T, H, W, 1), caption, stride
         "Clip i: an even number's scene is new, the next one's is its twin."
-        g, c = self.source.generator(f'{self.name} {i//2}'), self.config
+        g, c = self.source.generator(f'{self.name} {i // 2}'), self.config
         stride = (1, 2, 2, 2, 3)[int(torch.randint(5, (), generator=g))]
-        world = replace(c.world, pace=stride/c.stride)
+        world = replace(c.world, pace=stride / c.stride)
         scene = self.draw(g, world)
-        if i % 2: scene = twin(scene) or self.draw(g, world)
+        if i % 2:
+            scene = twin(scene) or self.draw(g, world)
         clip = render(scene, world, device=self.device, right=False)
-        return (clip.left*255).round().byte(), clip.disparity[..., None], clip.caption, stride
+        return (clip.left * 255).round().byte(), clip.disparity[..., None], clip.caption, stride
+
     def take(self, first: int, numbers: list) -> list:
         "Those of the numbers; forget all before `first`."
         self.kept = {i: c for i, c in self.kept.items() if i >= first}
         for i in numbers:
-            if i not in self.kept: self.kept[i] = self.render(i)
+            if i not in self.kept:
+                self.kept[i] = self.render(i)
         return [self.kept[i] for i in numbers]
 
 # %% ../../nbs/parts/data.ipynb #data-010
 def ping_pong(video: Tensor, disparity: Tensor, caption: str) -> tuple:
     "A clip (T, …) that ends where it began: every second frame to the end, then home."
     i = torch.arange(len(video), device=video.device)
-    order = 2*torch.minimum(i, len(video) - 1 - i)
+    order = 2 * torch.minimum(i, len(video) - 1 - i)
     return video[order], disparity[order], f'{caption} and back'
 
 # %% ../../nbs/parts/data.ipynb #data-014
-def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor: # (n, frames) bool
+def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor:  # (n, frames) bool
     "Which frames a clip's model may see: the first (65 %), none (20 %), first and last (10 %), a random half (5 %)."
-    kind = torch.multinomial(torch.tensor([0.65, 0.1, 0.05, 0.2]), n, replacement=True, generator=generator)[:, None]
+    kind = torch.multinomial(
+        torch.tensor([0.65, 0.1, 0.05, 0.2]), n, replacement=True, generator=generator
+    )[:, None]
     some, t = torch.rand(n, frames, generator=generator) < 0.5, torch.arange(frames)
-    return (kind == 0) & (t == 0) | (kind == 1) & ((t == 0) | (t == frames - 1)) | (kind == 2) & some
+    return (
+        (kind == 0) & (t == 0) | (kind == 1) & ((t == 0) | (t == frames - 1)) | (kind == 2) & some
+    )
+
 
 @dataclass(frozen=True)
 class Batch:
     "What one step learns from."
-    video: Tensor # (B, T, H, W, 3) in [0, 1]
-    disparity: Tensor # (B, T, H, W, 1) in [0, 1]
-    captions: list # of str; '' where the caption was left out
-    stride: Tensor # (B,)
-    given: Tensor # (B, T) bool
-    easy: bool # whether it shall be learnt under much noise alone
+
+    video: Tensor  # (B, T, H, W, 3) in [0, 1]
+    disparity: Tensor  # (B, T, H, W, 1) in [0, 1]
+    captions: list  # of str; '' where the caption was left out
+    stride: Tensor  # (B,)
+    given: Tensor  # (B, T) bool
+    easy: bool  # whether it shall be learnt under much noise alone
+
 
 def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generator) -> Batch:
     "The clips of a step, a tenth of them there and back, and a seventh without caption."
     rows, given = [], draw_given(recipe.batch, clips.config.frames, generator)
     back, mute = torch.rand(2, recipe.batch, generator=generator)
-    for j, (video, near, caption, stride) in enumerate(clips.take(*clip_numbers(step, recipe, generator))):
+    for j, (video, near, caption, stride) in enumerate(
+        clips.take(*clip_numbers(step, recipe, generator))
+    ):
         if back[j] < 0.1:
             video, near, caption = ping_pong(video, near, caption)
             given[j] = (torch.arange(len(video)) % (len(video) - 1)) == 0
         rows.append((video, near, '' if mute[j] < 0.15 else caption, stride))
     video, near, captions, stride = zip(*rows)
-    return Batch(torch.stack(video).float()/255, torch.stack(near), list(captions), torch.tensor(stride, device=clips.device), given.to(clips.device), clips.easy)
+    return Batch(
+        torch.stack(video).float() / 255,
+        torch.stack(near),
+        list(captions),
+        torch.tensor(stride, device=clips.device),
+        given.to(clips.device),
+        clips.easy,
+    )

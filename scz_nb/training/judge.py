@@ -10,40 +10,68 @@ __all__ = ['HEADS', 'SUBJECTS', 'CORRUPTIONS', 'WEIGHTS', 'labels', 'true_clips'
            'subject_mask', 'flow_direction', 'first_frame_psnr', 'motion_error']
 
 # %% ../../nbs/parts/judge.ipynb #judge-004
-import json, math, time
+import json
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, torch, torch.nn.functional as F
-from torch import nn, Tensor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
+from torch import Tensor, nn
+
 import scz_nb
-from ..core import InputError, MissingDependency, NoiseSource, check_choice, to_numpy, atomic_write
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    NoiseSource,
+    atomic_write,
+    check_choice,
+    to_numpy,
+)
 from ..geometry.flow import video_flow
 from ..stats import wilson
 from ..world.render import render
 from ..world.scenes import COLOURS, KINDS, PLACES, TIMES, Scene, WorldConfig, sample_scene
 
 # %% ../../nbs/parts/judge.ipynb #judge-007
-HEADS = dict(time=tuple(TIMES), colour=tuple(COLOURS), direction=('left', 'none', 'right'),
-             camera=('', 'left', 'right', 'closer'), place=tuple(PLACES)) # question: answers
-SUBJECTS = ('', *KINDS) # what the judge is told to look at; '': not told
+HEADS = dict(
+    time=tuple(TIMES),
+    colour=tuple(COLOURS),
+    direction=('left', 'none', 'right'),
+    camera=('', 'left', 'right', 'closer'),
+    place=tuple(PLACES),
+)  # question: answers
+SUBJECTS = ('', *KINDS)  # what the judge is told to look at; '': not told
+
 
 def labels(
-    scenes: list, # of Scene
-) -> dict: # question → (B,) numbers of the true answers in HEADS; 'kind' → (B,) numbers of the subjects in SUBJECTS
+    scenes: list,  # of Scene
+) -> dict:  # question → (B,) numbers of the true answers in HEADS; 'kind' → (B,) numbers of the subjects in SUBJECTS
     "What is true of scenes: time and place, colour and sideways motion of the subject, motion of the camera."
     things = [s.things[s.subject] for s in scenes]
-    true = dict(time=[s.time for s in scenes], colour=[t.colour for t in things], direction=[HEADS['direction'][t.direction + 1] for t in things],
-                camera=[s.camera for s in scenes], place=[s.place for s in scenes])
-    out = {q: torch.tensor([HEADS[q].index(a) for a in answers], dtype=torch.long) for q, answers in true.items()}
+    true = dict(
+        time=[s.time for s in scenes],
+        colour=[t.colour for t in things],
+        direction=[HEADS['direction'][t.direction + 1] for t in things],
+        camera=[s.camera for s in scenes],
+        place=[s.place for s in scenes],
+    )
+    out = {
+        q: torch.tensor([HEADS[q].index(a) for a in answers], dtype=torch.long)
+        for q, answers in true.items()
+    }
     return {**out, 'kind': torch.tensor([SUBJECTS.index(t.kind) for t in things], dtype=torch.long)}
 
+
 def true_clips(
-    n: int, # how many
-    first: int = 10_000, # seed of the first; held-out scenes are those from 10,000 on
+    n: int,  # how many
+    first: int = 10_000,  # seed of the first; held-out scenes are those from 10,000 on
     world: WorldConfig = WorldConfig(complexity='any'),
-    device = 'cpu',
-) -> tuple: # videos (n, T, H, W, 3) in [0, 1], list of n scenes
+    device='cpu',
+) -> tuple:  # videos (n, T, H, W, 3) in [0, 1], list of n scenes
     "Left views of true scenes with seeds `first`, `first + 1`, …"
     scenes = [sample_scene(torch.Generator().manual_seed(first + i), world) for i in range(n)]
     return torch.stack([render(s, world, device, right=False).left for s in scenes]), scenes
@@ -51,50 +79,76 @@ def true_clips(
 # %% ../../nbs/parts/judge.ipynb #judge-010
 CORRUPTIONS = ('blurred', 'noisy', 'frozen', 'reversed')
 
+
 def corrupt(
-    videos: Tensor, # (B, T, H, W, 3) in [0, 1]
-    how: str, # one of CORRUPTIONS
-    generator: torch.Generator|None = None, # only noise is drawn; None: seed 0
-) -> Tensor: # the same shape
+    videos: Tensor,  # (B, T, H, W, 3) in [0, 1]
+    how: str,  # one of CORRUPTIONS
+    generator: torch.Generator | None = None,  # only noise is drawn; None: seed 0
+) -> Tensor:  # the same shape
     "Break one thing: detail (box blur 3×3, twice), smoothness (noise of deviation 0.1), motion (first frame repeated), or the arrow of time."
     check_choice('way to spoil', how, CORRUPTIONS)
-    if how == 'frozen': return videos[:, :1].expand_as(videos).clone()
-    if how == 'reversed': return videos.flip(1)
+    if how == 'frozen':
+        return videos[:, :1].expand_as(videos).clone()
+    if how == 'reversed':
+        return videos.flip(1)
     if how == 'noisy':
         noise = torch.randn(videos.shape, generator=generator or torch.Generator().manual_seed(0))
-        return (videos + 0.1*noise.to(videos)).clamp(0, 1)
+        return (videos + 0.1 * noise.to(videos)).clamp(0, 1)
     x = videos.flatten(0, 1).permute(0, 3, 1, 2)
-    for _ in range(2): x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, 1)
+    for _ in range(2):
+        x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, 1)
     return x.permute(0, 2, 3, 1).reshape(videos.shape)
 
 # %% ../../nbs/parts/judge.ipynb #judge-013
-def _conv(i, o, k=3, s=1): return nn.Sequential(nn.Conv2d(i, o, k, s, (k - 1)//2, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+def _conv(i, o, k=3, s=1):
+    return nn.Sequential(
+        nn.Conv2d(i, o, k, s, (k - 1) // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU()
+    )
+
 
 class Judge(nn.Module):
     "A small video classifier: which time, colour, direction, camera motion and place a clip shows."
+
     def __init__(self, width=64, height=40, frames=8, channels=(40, 72, 96), maps=3, features=96):
         super().__init__()
-        self.config = dict(width=width, height=height, frames=frames, channels=tuple(channels), maps=maps, features=features)
+        self.config = dict(
+            width=width,
+            height=height,
+            frames=frames,
+            channels=tuple(channels),
+            maps=maps,
+            features=features,
+        )
         a, b, c = channels
-        self.stem = nn.Sequential(_conv(3*len(range(0, frames, 2)) + frames - 1, a, 4, 2), _conv(a, b, 3, 2))
+        self.stem = nn.Sequential(
+            _conv(3 * len(range(0, frames, 2)) + frames - 1, a, 4, 2), _conv(a, b, 3, 2)
+        )
         self.middle, self.down, self.top = _conv(b, b), _conv(b, c, 3, 2), _conv(c, c)
         self.back, self.fine = nn.Conv2d(c, b, 1), _conv(b, b)
         self.where = nn.Conv2d(b, maps, 1)
-        self.join = nn.Sequential(nn.Linear(maps*b + c, features), nn.SiLU())
+        self.join = nn.Sequential(nn.Linear(maps * b + c, features), nn.SiLU())
         self.key, self.query = nn.Conv2d(b, b, 1), nn.Embedding(len(SUBJECTS), b)
         self.told = nn.Sequential(nn.Linear(b + features, features), nn.SiLU())
         self.heads = nn.ModuleDict({q: nn.Linear(features, len(a)) for q, a in HEADS.items()})
 
-    def prepare(self, video: Tensor) -> Tensor: # (B, T, H, W, 3) in [0, 1] to (B, channels, height, width)
+    def prepare(
+        self, video: Tensor
+    ) -> Tensor:  # (B, T, H, W, 3) in [0, 1] to (B, channels, height, width)
         "Scale, pick frames, lay time into channels."
-        if video.ndim != 5 or video.shape[-1] != 3 or 0 in video.shape: raise InputError(f'the judge takes videos (B, T, H, W, 3), not {tuple(video.shape)}.')
+        if video.ndim != 5 or video.shape[-1] != 3 or 0 in video.shape:
+            raise InputError(f'the judge takes videos (B, T, H, W, 3), not {tuple(video.shape)}.')
         c, T = self.config, video.shape[1]
-        if T != c['frames']: video = video[:, torch.linspace(0, T - 1, c['frames']).round().long()]
+        if T != c['frames']:
+            video = video[:, torch.linspace(0, T - 1, c['frames']).round().long()]
         x = video.float().permute(0, 1, 4, 2, 3)
         if x.shape[3:] != (c['height'], c['width']):
-            x = F.interpolate(x.flatten(0, 1), (c['height'], c['width']), mode='bilinear', antialias=True).unflatten(0, x.shape[:2])
-        grey = (x*x.new_tensor([.299, .587, .114]).view(3, 1, 1)).sum(2)
-        return torch.cat([x[:, ::2].flatten(1, 2) - 0.5, 4*grey.diff(dim=1)], 1).contiguous(memory_format=torch.channels_last)
+            x = F.interpolate(
+                x.flatten(0, 1), (c['height'], c['width']), mode='bilinear', antialias=True
+            ).unflatten(0, x.shape[:2])
+        grey = (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(2)
+        return torch.cat([x[:, ::2].flatten(1, 2) - 0.5, 4 * grey.diff(dim=1)], 1).contiguous(
+            memory_format=torch.channels_last
+        )
 
 # %% ../../nbs/parts/judge.ipynb #judge-014
 @patch
@@ -110,8 +164,9 @@ def _see(self: Judge, video: Tensor) -> tuple:
     seen = torch.einsum('bmp,bcp->bmc', look, x.flatten(2)).flatten(1)
     return self.join(torch.cat([whole.mean((2, 3)), seen], 1)), x
 
+
 @patch
-def features(self: Judge, video: Tensor) -> Tensor: # (B, T, H, W, 3) in [0, 1] to (B, features)
+def features(self: Judge, video: Tensor) -> Tensor:  # (B, T, H, W, 3) in [0, 1] to (B, features)
     "What the judge knows of each clip as a whole; it is told nothing."
     return self._see(video)[0]
 
@@ -119,134 +174,240 @@ def features(self: Judge, video: Tensor) -> Tensor: # (B, T, H, W, 3) in [0, 1] 
 @patch
 def answer(
     self: Judge,
-    video: Tensor, # (B, T, H, W, 3) in [0, 1]
-    kind: Tensor|None = None, # (B,) what the subject is, numbers in SUBJECTS; None: not told
-) -> tuple: # features (B, features), dict question → (B, answers) logits
+    video: Tensor,  # (B, T, H, W, 3) in [0, 1]
+    kind: Tensor | None = None,  # (B,) what the subject is, numbers in SUBJECTS; None: not told
+) -> tuple:  # features (B, features), dict question → (B, answers) logits
     "Look at a clip as a whole, then at the subject; answer all questions."
     f, x = self._see(video)
-    query = self.query(torch.zeros(len(f), dtype=torch.long, device=f.device) if kind is None else kind.to(f.device))
-    look = torch.einsum('bc,bcp->bp', query, self.key(x).flatten(2)).mul(x.shape[1]**-0.5).softmax(-1)
+    query = self.query(
+        torch.zeros(len(f), dtype=torch.long, device=f.device)
+        if kind is None
+        else kind.to(f.device)
+    )
+    look = (
+        torch.einsum('bc,bcp->bp', query, self.key(x).flatten(2))
+        .mul(x.shape[1] ** -0.5)
+        .softmax(-1)
+    )
     told = self.told(torch.cat([f, torch.einsum('bp,bcp->bc', look, x.flatten(2))], 1))
-    return f, {q: head(told if q in ('colour', 'direction') else f) for q, head in self.heads.items()}
+    return f, {
+        q: head(told if q in ('colour', 'direction') else f) for q, head in self.heads.items()
+    }
+
 
 @patch
-def forward(self: Judge, video: Tensor, kind: Tensor|None = None) -> dict: # question → (B, answers) logits
+def forward(
+    self: Judge, video: Tensor, kind: Tensor | None = None
+) -> dict:  # question → (B, answers) logits
     "Logits of every answer to every question."
     return self.answer(video, kind)[1]
 
 # %% ../../nbs/parts/judge.ipynb #judge-018
 def _alter(truth: dict, which: Tensor, how: str) -> dict:
     "Labels after the clips `which` (B,) bool were mirrored, reversed or frozen."
-    camera = torch.tensor({'mirrored': [0, 2, 1, 3], 'reversed': [0, 2, 1, -100], 'frozen': [0, 0, 0, 0]}[how])[truth['camera'].clamp(min=0)]
-    camera = torch.where(truth['camera'] < 0, truth['camera'], camera) if how != 'frozen' else camera
+    camera = torch.tensor(
+        {'mirrored': [0, 2, 1, 3], 'reversed': [0, 2, 1, -100], 'frozen': [0, 0, 0, 0]}[how]
+    )[truth['camera'].clamp(min=0)]
+    camera = (
+        torch.where(truth['camera'] < 0, truth['camera'], camera) if how != 'frozen' else camera
+    )
     direction = torch.ones_like(truth['direction']) if how == 'frozen' else 2 - truth['direction']
     pick = lambda q, new: torch.where(which, new, truth[q])
     return {**truth, 'camera': pick('camera', camera), 'direction': pick('direction', direction)}
 
+
 def augment(
-    videos: Tensor, # (B, T, H, W, 3) in [0, 1]
-    truth: dict, # question → (B,) as `labels` gives them, on the CPU
+    videos: Tensor,  # (B, T, H, W, 3) in [0, 1]
+    truth: dict,  # question → (B,) as `labels` gives them, on the CPU
     generator: torch.Generator,
-) -> tuple: # videos and labels, altered together
+) -> tuple:  # videos and labels, altered together
     "Mirror half of the clips, reverse a third, freeze, blur or add noise to some, and shift all a little; now and then the judge isn't told the subject."
     B, T, H, W, _ = videos.shape
     y, x = torch.randint(-3, 4, (2,), generator=generator).tolist()
-    rows, cols = ((torch.arange(n, device=videos.device) + k).clamp(0, n - 1) for n, k in ((H, y), (W, x)))
+    rows, cols = (
+        (torch.arange(n, device=videos.device) + k).clamp(0, n - 1) for n, k in ((H, y), (W, x))
+    )
     videos = videos[:, :, rows][:, :, :, cols]
-    for how, share in dict(mirrored=0.5, reversed=0.33, frozen=0.08, blurred=0.15, noisy=0.15).items():
+    for how, share in dict(
+        mirrored=0.5, reversed=0.33, frozen=0.08, blurred=0.15, noisy=0.15
+    ).items():
         which = torch.rand(B, generator=generator) < share
-        if not which.any(): continue
+        if not which.any():
+            continue
         at = which.to(videos.device)
-        videos[at] = videos[at].flip(3) if how == 'mirrored' else corrupt(videos[at], how, generator)
-        if how in ('mirrored', 'reversed', 'frozen'): truth = _alter(truth, which, how)
+        videos[at] = (
+            videos[at].flip(3) if how == 'mirrored' else corrupt(videos[at], how, generator)
+        )
+        if how in ('mirrored', 'reversed', 'frozen'):
+            truth = _alter(truth, which, how)
     told = torch.rand(B, generator=generator) > 0.15
-    return videos, {**truth, 'kind': truth['kind']*told}
+    return videos, {**truth, 'kind': truth['kind'] * told}
 
 # %% ../../nbs/parts/judge.ipynb #judge-021
 def save_judge(
     judge: Judge,
     path,
-    **facts, # where the weights come from; strings
+    **facts,  # where the weights come from; strings
 ):
     "Half-precision safetensors with configuration and answers in the header; the file appears whole or not at all."
     from safetensors.torch import save
-    half = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in judge.state_dict().items()}
-    with atomic_write(path) as tmp: tmp.write_bytes(save(half, {'config': json.dumps(judge.config), 'heads': json.dumps([HEADS, SUBJECTS]), **facts}))
+
+    half = {
+        k: (v.half() if v.is_floating_point() else v).cpu().contiguous()
+        for k, v in judge.state_dict().items()
+    }
+    with atomic_write(path) as tmp:
+        tmp.write_bytes(
+            save(
+                half,
+                {
+                    'config': json.dumps(judge.config),
+                    'heads': json.dumps([HEADS, SUBJECTS]),
+                    **facts,
+                },
+            )
+        )
+
 
 def shipped_judge() -> Path:
     "Where the judge's weights lie in the package."
-    return Path(scz_nb.__file__).parent/'weights'/'judge.safetensors'
+    return Path(scz_nb.__file__).parent / 'weights' / 'judge.safetensors'
 
 # %% ../../nbs/parts/judge.ipynb #judge-022
 def load_judge(path=None, device='cpu') -> Judge:
     "A judge from a file written by `save_judge`, in float32; None: the one that comes with the package."
     from safetensors import SafetensorError, safe_open
+
     path = Path(path or shipped_judge())
-    if not path.is_file(): raise MissingDependency(f'no judge at {path}; train one with `scz_nb.training.judge.train_judge`, or reinstall the package.')
+    if not path.is_file():
+        raise MissingDependency(
+            f'no judge at {path}; train one with `scz_nb.training.judge.train_judge`, or reinstall the package.'
+        )
     try:
         with safe_open(path, 'pt') as f:
             facts = f.metadata() or {}
             same = json.loads(facts['heads']) == json.loads(json.dumps([HEADS, SUBJECTS]))
             if same:
-                with torch.device('meta'): judge = Judge(**json.loads(facts['config']))
-                judge.load_state_dict({k: t.float() if (t := f.get_tensor(k)).is_floating_point() else t for k in f.keys()}, assign=True)
+                with torch.device('meta'):
+                    judge = Judge(**json.loads(facts['config']))
+                judge.load_state_dict(
+                    {
+                        k: t.float() if (t := f.get_tensor(k)).is_floating_point() else t
+                        for k in f.keys()
+                    },
+                    assign=True,
+                )
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as e:
         raise InputError(f'{path} does not hold the weights of a judge ({e}).') from e
-    if not same: raise InputError(f'{path} was trained with other answers or subjects than TinyWorld has now; train it anew.')
+    if not same:
+        raise InputError(
+            f'{path} was trained with other answers or subjects than TinyWorld has now; train it anew.'
+        )
     return judge.to(device).eval().requires_grad_(False)
 
 # %% ../../nbs/parts/judge.ipynb #judge-023
 def _collect(n: int, seconds: float, generator, world, device, progress) -> tuple:
     "At most `n` fresh clips as bytes (n, T, H, W, 3), made in at most `seconds`, and their labels."
     from tqdm.auto import tqdm
+
     clips, scenes, end = [], [], time.monotonic() + seconds
     for _ in tqdm(range(n), desc='render', unit='clip', disable=not progress, mininterval=1):
-        if len(clips) >= 64 and time.monotonic() > end: break
+        if len(clips) >= 64 and time.monotonic() > end:
+            break
         scenes.append(sample_scene(generator, world))
-        clips.append((render(scenes[-1], world, device, right=False).left*255).round().byte())
+        clips.append((render(scenes[-1], world, device, right=False).left * 255).round().byte())
     return torch.stack(clips), labels(scenes)
 
-WEIGHTS = dict(time=0.3, colour=2., direction=2., camera=0.5, place=0.3) # of the questions in the loss
+
+WEIGHTS = dict(
+    time=0.3, colour=2.0, direction=2.0, camera=0.5, place=0.3
+)  # of the questions in the loss
+
 
 def judge_loss(judge: Judge, videos: Tensor, truth: dict) -> Tensor:
     "Weighted sum of the cross-entropies of all questions; labels of −100 count nothing."
     out = judge(videos, truth['kind'])
-    return sum(w*F.cross_entropy(out[q], truth[q].to(videos.device), ignore_index=-100, label_smoothing=0.05) for q, w in WEIGHTS.items())
+    return sum(
+        w
+        * F.cross_entropy(
+            out[q], truth[q].to(videos.device), ignore_index=-100, label_smoothing=0.05
+        )
+        for q, w in WEIGHTS.items()
+    )
+
 
 def _new_judge(seed: int, device) -> Judge:
     "A judge with the first weights that belong to `seed`; the global generator is given back as it was."
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Judge().to(device, memory_format=torch.channels_last).train() # a fifth faster on a CPU
+        return (
+            Judge().to(device, memory_format=torch.channels_last).train()
+        )  # a fifth faster on a CPU
 
 # %% ../../nbs/parts/judge.ipynb #judge-024
 def train_judge(
-    minutes: float = 8, # time budget, at most a third of it for rendering
-    out = None, # file of the weights; None: none is written
+    minutes: float = 8,  # time budget, at most a third of it for rendering
+    out=None,  # file of the weights; None: none is written
     device: str = 'cpu',
     seed: int = 0,
-    max_steps: int|None = None, # budget in optimiser steps, instead of time: the same judge on a slow and a fast machine
-    clips: int = 8000, # most scenes that are rendered
-    batch: int = 64, # clips a step
+    max_steps: int
+    | None = None,  # budget in optimiser steps, instead of time: the same judge on a slow and a fast machine
+    clips: int = 8000,  # most scenes that are rendered
+    batch: int = 64,  # clips a step
     progress: bool = True,
 ) -> Judge:
     "Train a judge on fresh scenes; the global random state is neither read nor changed."
     from tqdm.auto import tqdm
+
     source, begin = NoiseSource(seed), time.monotonic()
-    n, limit = (min(clips, max_steps*batch), math.inf) if max_steps else (clips, 20*minutes)
-    videos, truth = _collect(n, limit, source.generator('judge scenes'), WorldConfig(complexity='any'), device, progress)
-    judge, g, step, done = _new_judge(seed, device), source.generator('judge batches'), 0, 0.
+    n, limit = (min(clips, max_steps * batch), math.inf) if max_steps else (clips, 20 * minutes)
+    videos, truth = _collect(
+        n, limit, source.generator('judge scenes'), WorldConfig(complexity='any'), device, progress
+    )
+    judge, g, step, done = _new_judge(seed, device), source.generator('judge batches'), 0, 0.0
     opt = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.05)
-    with tqdm(total=max_steps or round(60*minutes), desc='train judge', unit='step' if max_steps else 's', disable=not progress, mininterval=1) as bar:
+    with tqdm(
+        total=max_steps or round(60 * minutes),
+        desc='train judge',
+        unit='step' if max_steps else 's',
+        disable=not progress,
+        mininterval=1,
+    ) as bar:
         while done < 1:
-            for o in opt.param_groups: o['lr'] = 3e-3*min(1, done/0.03 + 0.01)*(0.01 + 0.99*0.5*(1 + math.cos(math.pi*done)))
+            for o in opt.param_groups:
+                o['lr'] = (
+                    3e-3
+                    * min(1, done / 0.03 + 0.01)
+                    * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+                )
             pick = torch.randint(0, len(videos), (batch,), generator=g)
-            loss = judge_loss(judge, *augment(videos[pick.to(device)].float()/255, {q: a[pick] for q, a in truth.items()}, g))
-            opt.zero_grad(); loss.backward(); opt.step()
-            step, done = step + 1, (step + 1)/max_steps if max_steps else (time.monotonic() - begin)/(60*minutes)
-            bar.update(min(int(done*bar.total), bar.total) - bar.n)
-            if step % 20 == 0: bar.set_postfix(loss=f'{loss.item():.3f}', clips=len(videos), steps=step)
-    if out: save_judge(judge, out, steps=str(step), clips=str(len(videos)), minutes=str(minutes), seed=str(seed))
+            loss = judge_loss(
+                judge,
+                *augment(
+                    videos[pick.to(device)].float() / 255, {q: a[pick] for q, a in truth.items()}, g
+                ),
+            )
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            step, done = (
+                step + 1,
+                (step + 1) / max_steps
+                if max_steps
+                else (time.monotonic() - begin) / (60 * minutes),
+            )
+            bar.update(min(int(done * bar.total), bar.total) - bar.n)
+            if step % 20 == 0:
+                bar.set_postfix(loss=f'{loss.item():.3f}', clips=len(videos), steps=step)
+    if out:
+        save_judge(
+            judge,
+            out,
+            steps=str(step),
+            clips=str(len(videos)),
+            minutes=str(minutes),
+            seed=str(seed),
+        )
     return judge.eval().requires_grad_(False)
 
 # %% ../../nbs/parts/judge.ipynb #judge-027
@@ -254,34 +415,41 @@ def _rate(right: Tensor, chance: float) -> dict:
     "Share of True with its interval; NaN of none."
     n, hits = len(right), int(right.sum())
     low, high = wilson(hits, n)
-    return dict(share=hits/n if n else math.nan, low=low, high=high, n=n, chance=chance)
+    return dict(share=hits / n if n else math.nan, low=low, high=high, n=n, chance=chance)
 
-def _majority(a: Tensor) -> float: return a.bincount().max().item()/len(a) if len(a) else math.nan
+
+def _majority(a: Tensor) -> float:
+    return a.bincount().max().item() / len(a) if len(a) else math.nan
 
 # %% ../../nbs/parts/judge.ipynb #judge-029
 @torch.no_grad()
 def look(
     judge: Judge,
-    videos, # (B, T, H, W, 3) in [0, 1], or a list of (T, H, W, 3)
-    scenes: list|None = None, # B scenes, to tell the judge what the subject is; None: not told
+    videos,  # (B, T, H, W, 3) in [0, 1], or a list of (T, H, W, 3)
+    scenes: list | None = None,  # B scenes, to tell the judge what the subject is; None: not told
     batch: int = 64,
-) -> tuple: # features (B, 96), dict question → (B, answers) logits; on the CPU
+) -> tuple:  # features (B, 96), dict question → (B, answers) logits; on the CPU
     "Show clips to a judge, a few at a time; the features do not depend on `scenes`."
     device, feats, outs = judge.where.weight.device, [], []
-    kinds = labels(scenes)['kind'] if scenes is not None else torch.zeros(len(videos), dtype=torch.long)
-    if len(kinds) != len(videos): raise InputError(f'{len(videos)} videos cannot be held against {len(kinds)} scenes.')
+    kinds = (
+        labels(scenes)['kind'] if scenes is not None else torch.zeros(len(videos), dtype=torch.long)
+    )
+    if len(kinds) != len(videos):
+        raise InputError(f'{len(videos)} videos cannot be held against {len(kinds)} scenes.')
     for i in range(0, len(videos), batch):
-        part = videos[i:i+batch]
+        part = videos[i : i + batch]
         x = part if torch.is_tensor(part) else torch.stack([torch.as_tensor(v) for v in part])
-        f, out = judge.answer(x.to(device), kinds[i:i+batch])
-        feats.append(f.cpu()); outs.append({q: o.cpu() for q, o in out.items()})
+        f, out = judge.answer(x.to(device), kinds[i : i + batch])
+        feats.append(f.cpu())
+        outs.append({q: o.cpu() for q, o in out.items()})
     return torch.cat(feats), {q: torch.cat([o[q] for o in outs]) for q in HEADS}
+
 
 def accuracy(
     judge: Judge,
-    videos, # (B, T, H, W, 3) in [0, 1]
-    scenes: list, # the B scenes they show
-) -> dict: # question → share in [0, 1] with low, high, n and chance
+    videos,  # (B, T, H, W, 3) in [0, 1]
+    scenes: list,  # the B scenes they show
+) -> dict:  # question → share in [0, 1] with low, high, n and chance
     "How often the judge is right, higher is better, with 95 % intervals; chance is the share of the most frequent answer."
     (_, out), truth = look(judge, videos, scenes), labels(scenes)
     return {q: _rate(out[q].argmax(1) == truth[q], _majority(truth[q])) for q in HEADS}
@@ -289,24 +457,37 @@ def accuracy(
 # %% ../../nbs/parts/judge.ipynb #judge-037
 _TIMEWORDS = set('day sun dusk sunset night'.split())
 
+
 def prompt_adherence(
     judge: Judge,
-    videos, # (B, T, H, W, 3) in [0, 1], made for these scenes
-    scenes: list, # B scenes that were asked for
-) -> dict: # 'time', 'colour', 'direction' → share in [0, 1] with low, high (95 %), n and chance
+    videos,  # (B, T, H, W, 3) in [0, 1], made for these scenes
+    scenes: list,  # B scenes that were asked for
+) -> dict:  # 'time', 'colour', 'direction' → share in [0, 1] with low, high (95 %), n and chance
     "Share of videos that show what their captions asked for, higher is better; direction only where it is left or right, chance 1/2."
     (_, out), want = look(judge, videos, scenes), labels(scenes)
-    said = dict(time=[bool(_TIMEWORDS & set(s.caption.split())) for s in scenes], colour=[s.things[s.subject].colour == s.caption.split()[1] for s in scenes])
-    rates = {q: _rate(out[q].argmax(1)[m] == want[q][m], _majority(want[q][m])) for q, m in ((q, torch.tensor(m)) for q, m in said.items())}
+    said = dict(
+        time=[bool(_TIMEWORDS & set(s.caption.split())) for s in scenes],
+        colour=[s.things[s.subject].colour == s.caption.split()[1] for s in scenes],
+    )
+    rates = {
+        q: _rate(out[q].argmax(1)[m] == want[q][m], _majority(want[q][m]))
+        for q, m in ((q, torch.tensor(m)) for q, m in said.items())
+    }
     moves = want['direction'] != 1
     right = out['direction'][moves, 2] > out['direction'][moves, 0]
     return {**rates, 'direction': _rate(right == (want['direction'][moves] == 2), 0.5)}
 
 # %% ../../nbs/parts/judge.ipynb #judge-041
-def subject_mask(scene: Scene, world: WorldConfig = WorldConfig()) -> np.ndarray: # (H, W) bool
+def subject_mask(scene: Scene, world: WorldConfig = WorldConfig()) -> np.ndarray:  # (H, W) bool
     "Where the subject is seen in the first frame: what changes when it is left out."
-    first, rest = replace(world, frames=1), scene.things[:scene.subject] + scene.things[scene.subject+1:]
-    a, b = (render(s, first, right=False).left[0] for s in (scene, replace(scene, things=rest, subject=0)))
+    first, rest = (
+        replace(world, frames=1),
+        scene.things[: scene.subject] + scene.things[scene.subject + 1 :],
+    )
+    a, b = (
+        render(s, first, right=False).left[0]
+        for s in (scene, replace(scene, things=rest, subject=0))
+    )
     return ((a - b).abs().amax(-1) > 0.08).numpy()
 
 # %% ../../nbs/parts/judge.ipynb #judge-042
@@ -319,41 +500,53 @@ def _travel(flow, y, x) -> np.ndarray:
         px, py = px + v[:, 0], py + v[:, 1]
     return px - x
 
+
 def flow_direction(
-    video, # (T, H, W, 3) uint8 or float in [0, 1]
-    mask, # (H, W) bool, the subject in the first frame; or a box (top, bottom, left, right) in pixels
+    video,  # (T, H, W, 3) uint8 or float in [0, 1]
+    mask,  # (H, W) bool, the subject in the first frame; or a box (top, bottom, left, right) in pixels
     zoom: int = 4,
-) -> float: # pixels over the whole clip, positive: to the right; 0 for a still one
+) -> float:  # pixels over the whole clip, positive: to the right; 0 for a still one
     "Median travel of the subject less that of what surrounds it; its sign is the direction."
     flow, m = video_flow(video, zoom), to_numpy(mask)
     if m.ndim == 1:
         (t, b, l, r), m = m, np.zeros(flow.shape[1:3], bool)
         m[t:b, l:r] = True
-    if m.shape != flow.shape[1:3] or not m.any() or m.all(): raise InputError('the mask must have the size of a frame and hold some of its pixels, not all.')
-    return float(np.median(_travel(flow, *np.nonzero(m))) - np.median(_travel(flow, *np.nonzero(~m))))
+    if m.shape != flow.shape[1:3] or not m.any() or m.all():
+        raise InputError(
+            'the mask must have the size of a frame and hold some of its pixels, not all.'
+        )
+    return float(
+        np.median(_travel(flow, *np.nonzero(m))) - np.median(_travel(flow, *np.nonzero(~m)))
+    )
 
 # %% ../../nbs/parts/judge.ipynb #judge-046
 def first_frame_psnr(
-    videos, # (B, T, H, W, 3) in [0, 1]
-    pictures, # (B, H, W, 3) in [0, 1], as given
-) -> Tensor: # (B,) dB, higher is closer; infinite where equal
+    videos,  # (B, T, H, W, 3) in [0, 1]
+    pictures,  # (B, H, W, 3) in [0, 1], as given
+) -> Tensor:  # (B,) dB, higher is closer; infinite where equal
     "Peak signal-to-noise ratio of the first frame to the given picture."
     first, given = videos[:, 0].double(), pictures.double()
-    if first.shape != given.shape: raise InputError(f'first frames {tuple(first.shape)} and pictures {tuple(given.shape)} must have the same shape.')
-    return -10*(first - given).square().mean((1, 2, 3)).log10()
+    if first.shape != given.shape:
+        raise InputError(
+            f'first frames {tuple(first.shape)} and pictures {tuple(given.shape)} must have the same shape.'
+        )
+    return -10 * (first - given).square().mean((1, 2, 3)).log10()
 
 # %% ../../nbs/parts/judge.ipynb #judge-049
 def motion_error(
-    video, # (T, H, W, 3) uint8 or float in [0, 1]
-    truth, # flow (T-1, H, W, 2) in pixels a frame, or a true video (T, H, W, 3), whose flow is measured
-    where = None, # (H, W) or (T-1, H, W) bool: only these pixels count; None: all
+    video,  # (T, H, W, 3) uint8 or float in [0, 1]
+    truth,  # flow (T-1, H, W, 2) in pixels a frame, or a true video (T, H, W, 3), whose flow is measured
+    where=None,  # (H, W) or (T-1, H, W) bool: only these pixels count; None: all
     zoom: int = 4,
-) -> float: # pixels a frame; lower is better
+) -> float:  # pixels a frame; lower is better
     "Mean end-point error of a video's DIS flow."
     truth, flow = to_numpy(truth), video_flow(video, zoom)
-    if truth.shape[-1] == 3: truth = video_flow(truth, zoom)
-    if truth.shape != flow.shape: raise InputError(f'true flow {truth.shape} must have the shape {flow.shape}.')
+    if truth.shape[-1] == 3:
+        truth = video_flow(truth, zoom)
+    if truth.shape != flow.shape:
+        raise InputError(f'true flow {truth.shape} must have the shape {flow.shape}.')
     error = np.linalg.norm(flow - truth, axis=-1)
-    if where is None: return float(error.mean())
+    if where is None:
+        return float(error.mean())
     where = np.broadcast_to(to_numpy(where).astype(bool), error.shape)
     return float(error[where].mean()) if where.any() else math.nan

@@ -10,54 +10,80 @@ __all__ = ['has_bfloat16', 'Muon', 'optimisers', 'half_precision', 'learning_rat
 # %% ../../nbs/parts/optim.ipynb #optim-005
 import math
 from contextlib import contextmanager, nullcontext
-import torch, torch.nn.functional as F
-from torch import nn, Tensor
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 # %% ../../nbs/parts/optim.ipynb #optim-006
-def has_bfloat16(device: str) -> bool: # 'cpu' or 'cuda'
+def has_bfloat16(device: str) -> bool:  # 'cpu' or 'cuda'
     "Whether a device has units for products of bfloat16."
-    if device == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return getattr(torch.cpu, 'get_capabilities', dict)().get('amx_bf16', False)
+
 
 class _NoRounding(TorchFunctionMode):
     "Within it nothing becomes a bfloat16."
+
     def __torch_function__(self, f, types, args=(), kwargs=None):
         return args[0].clone() if f is Tensor.bfloat16 else f(*args, **(kwargs or {}))
 
+
 class Muon(torch.optim.Muon):
     "torch's Muon, which rounds to bfloat16 only where the device has units for that."
+
     def step(self, closure=None):
         device = self.param_groups[0]['params'][0].device.type
-        with nullcontext() if has_bfloat16(device) else _NoRounding(): return super().step(closure)
+        with nullcontext() if has_bfloat16(device) else _NoRounding():
+            return super().step(closure)
 
-def optimisers(params: dict) -> list: # of torch.optim.Optimizer
+
+def optimisers(params: dict) -> list:  # of torch.optim.Optimizer
     "Muon for the matrices among named parameters, AdamW for the rest. Gradients are zeros now and must stay where they are: set them to zero in place."
     matrices, rest = [], []
     for name, p in params.items():
         p.grad = torch.zeros_like(p)
-        if p.ndim > 1 and min(len(p), p[0].numel()) >= 16 and name not in ('text.words.weight', 'text.place'):
-            m = nn.Parameter(p.detach().flatten(1))                            # the same memory
+        if (
+            p.ndim > 1
+            and min(len(p), p[0].numel()) >= 16
+            and name not in ('text.words.weight', 'text.place')
+        ):
+            m = nn.Parameter(p.detach().flatten(1))  # the same memory
             m.grad = p.grad.flatten(1)
             matrices.append(m)
-        else: rest.append(p)
-    return [Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'), torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
+        else:
+            rest.append(p)
+    return [
+        Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw'),
+        torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01),
+    ]
 
 # %% ../../nbs/parts/optim.ipynb #optim-015
 class _FloatAttention(TorchFunctionMode):
     "Within it, attention on a CPU runs in float32."
+
     def __torch_function__(self, f, types, args=(), kwargs=None):
-        if f is not F.scaled_dot_product_attention: return f(*args, **(kwargs or {}))
-        with torch.autocast('cpu', enabled=False): return f(*(x.float() for x in args), **(kwargs or {})).to(args[0].dtype)
+        if f is not F.scaled_dot_product_attention:
+            return f(*args, **(kwargs or {}))
+        with torch.autocast('cpu', enabled=False):
+            return f(*(x.float() for x in args), **(kwargs or {})).to(args[0].dtype)
+
 
 @contextmanager
-def half_precision(device: str): # 'cpu' or 'cuda'
+def half_precision(device: str):  # 'cpu' or 'cuda'
     "A context in which products are made of bfloat16, where the device has units for that; on a CPU all but attention."
     able = has_bfloat16(device)
     attention = _FloatAttention() if able and device == 'cpu' else nullcontext()
-    with torch.autocast(device, torch.bfloat16, enabled=able), attention: yield
+    with torch.autocast(device, torch.bfloat16, enabled=able), attention:
+        yield
 
 # %% ../../nbs/parts/optim.ipynb #optim-019
 def learning_rate(done: float, top: float) -> float:
     "Warm up over 2 % of the run, then half a cosine down to 2 % of `top`; `done` in [0, 1]."
-    return top * min(1, done/0.02 + 0.01) * (0.02 + 0.98*0.5*(1 + math.cos(math.pi*min(done, 1))))
+    return (
+        top
+        * min(1, done / 0.02 + 0.01)
+        * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
+    )

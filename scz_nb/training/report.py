@@ -11,14 +11,32 @@ __all__ = ['velocity_errors', 'swapped_errors', 'depth_ranks', 'made_clips', 'ju
 import json
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, torch, torch.nn.functional as F
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
 from ..core import atomic_write
 from ..diffusion.schedule import add_noise, alphas_cumprod, velocity
 from ..media.show import Table, grid
-from ..models.embedded import TinyConfig, TinyModel, estimate_disparity, generate, held_out, held_out_scenes
+from scz_nb.models.embedded import (
+    TinyConfig,
+    TinyModel,
+    estimate_disparity,
+    generate,
+    held_out,
+    held_out_scenes,
+)
 from ..stats import bootstrap, frechet
-from .judge import Judge, first_frame_psnr, load_judge, look, motion_error, prompt_adherence
+from scz_nb.training.judge import (
+    Judge,
+    first_frame_psnr,
+    load_judge,
+    look,
+    motion_error,
+    prompt_adherence,
+)
 from ..world.render import render, true_flow
 from ..world.scenes import swap_sides
 
@@ -26,9 +44,9 @@ from ..world.scenes import swap_sides
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
-    clips: list, # n clips
+    clips: list,  # n clips
     timesteps: tuple = (200, 450, 700, 950),
-) -> Tensor: # (n, timesteps)
+) -> Tensor:  # (n, timesteps)
     "Mean squared error of the video network's velocity on clips whose first frame and caption are given; lower is better."
     dev, abar, out = model.picture.mean.device, alphas_cumprod(zero_snr=True), []
     for i, clip in enumerate(clips):
@@ -36,23 +54,29 @@ def velocity_errors(
         text, cond = model.text([clip.caption]), model.condition(1, clip.left[:1].to(dev))
         for t in timesteps:
             a, noise = abar[t].item(), torch.randn(z.shape, generator=g).to(dev)
-            out.append(F.mse_loss(model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)).item())
+            out.append(
+                F.mse_loss(
+                    model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)
+                ).item()
+            )
     return torch.tensor(out).view(len(clips), len(timesteps))
 
 # %% ../../nbs/parts/report.ipynb #report-007
 def swapped_errors(
     model: TinyModel,
     clips: list,
-) -> Tensor: # (those of the clips whose captions say left or right,)
+) -> Tensor:  # (those of the clips whose captions say left or right,)
     "How much the velocity error at pure noise grows when left and right are swapped in the caption; 0: the model does not know these words."
     some = [c for c in clips if swap_sides(c.caption) != c.caption]
     wrong = [replace(c, caption=swap_sides(c.caption)) for c in some]
     return (velocity_errors(model, wrong, (999,)) - velocity_errors(model, some, (999,)))[:, 0]
 
+
 @torch.no_grad()
-def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
+def depth_ranks(model: TinyModel, clips: list) -> Tensor:  # (n,)
     "Rank correlation of estimated and true disparity, in [-1, 1]."
     from scz_nb.stats import spearman
+
     dev, out = model.picture.mean.device, []
     for i, clip in enumerate(clips):
         shape = model.nearness.encode(clip.disparity[None, ..., None].to(dev)).shape
@@ -61,20 +85,34 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor: # (n,)
     return torch.tensor(out)
 
 # %% ../../nbs/parts/report.ipynb #report-008
-def made_clips(model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8) -> Tensor: # (n, T, H, W, 3)
+def made_clips(
+    model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8
+) -> Tensor:  # (n, T, H, W, 3)
     "What the model makes of the captions of clips, with or without their first frames."
     dev, out = model.picture.mean.device, []
     for i in range(0, len(clips), batch):
-        some = clips[i:i+batch]
+        some = clips[i : i + batch]
         first = torch.stack([c.left[0] for c in some]).to(dev) if picture else None
-        out.append(generate(model, [c.caption for c in some], torch.Generator().manual_seed(seed + i), first, steps=steps).cpu())
+        out.append(
+            generate(
+                model,
+                [c.caption for c in some],
+                torch.Generator().manual_seed(seed + i),
+                first,
+                steps=steps,
+            ).cpu()
+        )
     return torch.cat(out)
 
+
 def judged(
-    judge: Judge, videos: Tensor, # (n, T, H, W, 3) made for the scenes
-    scenes: list, clips: list, config: TinyConfig,
-    others: Tensor, # features of other true clips
-) -> dict: # name → figure, or (figure, low, high)
+    judge: Judge,
+    videos: Tensor,  # (n, T, H, W, 3) made for the scenes
+    scenes: list,
+    clips: list,
+    config: TinyConfig,
+    others: Tensor,  # features of other true clips
+) -> dict:  # name → figure, or (figure, low, high)
     "Figures of videos: first frame (dB), motion error where something moves (pixels a frame), share that shows the caption's time, colour and direction, Fréchet distance."
     share = lambda r: (r['share'], r['low'], r['high'])
     spread = lambda x, of: (float(getattr(np, 'nan' + of)(x)), *bootstrap(x, of=of))
@@ -82,57 +120,111 @@ def judged(
     flows = [true_flow(s, c, config.world) for s, c in zip(scenes, clips)]
     motion = [motion_error(v, f, where=f.norm(dim=-1) > 0.5) for v, f in zip(videos, flows)]
     obeys = {k: share(v) for k, v in prompt_adherence(judge, videos, scenes).items()}
-    return {'first frame': spread(first, 'median'), 'motion error': spread(motion, 'mean'), **obeys, 'frechet': frechet(look(judge, videos)[0], others)}
+    return {
+        'first frame': spread(first, 'median'),
+        'motion error': spread(motion, 'mean'),
+        **obeys,
+        'frechet': frechet(look(judge, videos)[0], others),
+    }
 
 # %% ../../nbs/parts/report.ipynb #report-009
 def score(
     model: TinyModel,
-    n: int = 8, # held-out scenes
-    steps: int = 30, # sampling steps of the clips
-) -> dict: # 'loss', 'words', 'depth': (mean or median, low, high); 'clips': a row of figures for true, frozen and made clips
+    n: int = 8,  # held-out scenes
+    steps: int = 30,  # sampling steps of the clips
+) -> dict:  # 'loss', 'words', 'depth': (mean or median, low, high); 'clips': a row of figures for true, frozen and made clips
     "Held-out figures of a model, with 95 % intervals over scenes; see `velocity_errors`, `swapped_errors`, `depth_ranks` and `judged`."
     c, dev = model.config, model.picture.mean.device
-    judge, scenes = load_judge(), held_out_scenes(c, 2*n)
+    judge, scenes = load_judge(), held_out_scenes(c, 2 * n)
     clips = [render(s, c.world, dev, right=False) for s in scenes]
     clips = [replace(x, left=x.left.cpu(), disparity=x.disparity.cpu()) for x in clips]
-    others, clips, scenes = look(judge, torch.stack([x.left for x in clips[n:]]))[0], clips[:n], scenes[:n]
+    others, clips, scenes = (
+        look(judge, torch.stack([x.left for x in clips[n:]]))[0],
+        clips[:n],
+        scenes[:n],
+    )
     true = torch.stack([x.left for x in clips])
-    rows = {'true clips': true, 'first frame, frozen': true[:, :1].expand_as(true), 'made with picture': made_clips(model, clips, True, steps=steps),
-            'made from text': made_clips(model, clips, False, steps=steps)}
-    errors, swapped, ranks = velocity_errors(model, clips).mean(1), swapped_errors(model, clips), depth_ranks(model, clips)
-    return dict(scenes=n, loss=(errors.mean().item(), *bootstrap(errors)), words=(swapped.mean().item(), *bootstrap(swapped)), depth=(ranks.median().item(), *bootstrap(ranks, of='median')),
-                clips={k: judged(judge, v, scenes, clips, c, others) for k, v in rows.items()})
+    rows = {
+        'true clips': true,
+        'first frame, frozen': true[:, :1].expand_as(true),
+        'made with picture': made_clips(model, clips, True, steps=steps),
+        'made from text': made_clips(model, clips, False, steps=steps),
+    }
+    errors, swapped, ranks = (
+        velocity_errors(model, clips).mean(1),
+        swapped_errors(model, clips),
+        depth_ranks(model, clips),
+    )
+    return dict(
+        scenes=n,
+        loss=(errors.mean().item(), *bootstrap(errors)),
+        words=(swapped.mean().item(), *bootstrap(swapped)),
+        depth=(ranks.median().item(), *bootstrap(ranks, of='median')),
+        clips={k: judged(judge, v, scenes, clips, c, others) for k, v in rows.items()},
+    )
+
 
 def scores_table(scores: dict) -> Table:
     "What `score` found, as a table."
-    cell = lambda v: f'{v[0]:.2f} ({v[1]:.2f} to {v[2]:.2f})' if isinstance(v, tuple) else f'{v:.2f}'
+    cell = lambda v: (
+        f'{v[0]:.2f} ({v[1]:.2f} to {v[2]:.2f})' if isinstance(v, tuple) else f'{v:.2f}'
+    )
     head = list(next(iter(scores['clips'].values())))
-    return Table((f"{scores['scenes']} scenes", *head), [(k, *map(cell, v.values())) for k, v in scores['clips'].items()])
+    return Table(
+        (f'{scores["scenes"]} scenes', *head),
+        [(k, *map(cell, v.values())) for k, v in scores['clips'].items()],
+    )
 
 # %% ../../nbs/parts/report.ipynb #report-014
-def sample_strips(model: TinyModel, first: int = 0, n: int = 12): # a picture
+def sample_strips(model: TinyModel, first: int = 0, n: int = 12):  # a picture
     "Held-out clips from `first` on, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, first + n, model.picture.mean.device)[first:]
     made = made_clips(model, clips, True)
-    return grid([v.cpu().numpy() for c, m in zip(clips, made) for v in (c.left, m)], ['true', 'made']*n, n=6, height=48)
+    return grid(
+        [v.cpu().numpy() for c, m in zip(clips, made) for v in (c.left, m)],
+        ['true', 'made'] * n,
+        n=6,
+        height=48,
+    )
+
 
 def _plot_losses(losses: dict, bands: dict, path):
     "A picture: running mean of the loss of each part, and the error by timestep of each model."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(9, 3)); a, b = fig.subplots(1, 2)
+
+    fig = Figure(figsize=(9, 3))
+    a, b = fig.subplots(1, 2)
     for name, x in losses.items():
-        w = max(len(x)//50, 1)
-        a.plot(np.convolve(x, np.ones(w)/w, 'valid'), label=name)
-    for name, x in bands.items(): b.plot(list(x), list(x.values()), label=name)
-    a.set(xlabel='optimiser step', ylabel='loss', yscale='log'); b.set(xlabel='timestep', ylabel='velocity error', ylim=(0, None))
-    a.legend(); b.legend(); fig.savefig(path, dpi=80, format='png')
+        w = max(len(x) // 50, 1)
+        a.plot(np.convolve(x, np.ones(w) / w, 'valid'), label=name)
+    for name, x in bands.items():
+        b.plot(list(x), list(x.values()), label=name)
+    a.set(xlabel='optimiser step', ylabel='loss', yscale='log')
+    b.set(xlabel='timestep', ylabel='velocity error', ylim=(0, None))
+    a.legend()
+    b.legend()
+    fig.savefig(path, dpi=80, format='png')
 
 # %% ../../nbs/parts/report.ipynb #report-018
 def _report(out: Path, models: dict, losses: dict, n: int, **facts):
     "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
-    steps, clips = range(25, 1000, 75), held_out(models['new'].config, n, models['new'].picture.mean.device)
-    bands = {k: dict(zip(steps, velocity_errors(m, clips, steps).mean(0).tolist())) for k, m in models.items()}
-    report = dict(facts, scores={k: score(m, n) for k, m in models.items()}, error_by_timestep=bands, steps={p: len(l) for p, l in losses.items()})
-    with atomic_write(out/'report.json') as tmp: tmp.write_text(json.dumps(report, indent=1))
-    with atomic_write(out/'losses.png') as tmp: _plot_losses(losses, bands, tmp)
-    with atomic_write(out/'samples.png') as tmp: sample_strips(models['new']).save(tmp, format='png')
+    steps, clips = (
+        range(25, 1000, 75),
+        held_out(models['new'].config, n, models['new'].picture.mean.device),
+    )
+    bands = {
+        k: dict(zip(steps, velocity_errors(m, clips, steps).mean(0).tolist()))
+        for k, m in models.items()
+    }
+    report = dict(
+        facts,
+        scores={k: score(m, n) for k, m in models.items()},
+        error_by_timestep=bands,
+        steps={p: len(l) for p, l in losses.items()},
+    )
+    with atomic_write(out / 'report.json') as tmp:
+        tmp.write_text(json.dumps(report, indent=1))
+    with atomic_write(out / 'losses.png') as tmp:
+        _plot_losses(losses, bands, tmp)
+    with atomic_write(out / 'samples.png') as tmp:
+        sample_strips(models['new']).save(tmp, format='png')

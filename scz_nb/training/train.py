@@ -9,18 +9,38 @@ __all__ = ['PARTS', 'timestep_density', 'noisy', 'half_size', 'video_loss', 'dep
            'weights_before', 'sized', 'adopted', 'suited', 'train']
 
 # %% ../../nbs/parts/train.ipynb #train-004
-import json, math, os, signal, time
+import json
+import math
+import os
+import signal
+import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Callable
-import numpy as np, torch, torch.nn.functional as F
-from torch import nn, Tensor
-from ..core import InputError, NoiseSource, SczError, check_choice, pick_device, atomic_write
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import InputError, NoiseSource, SczError, atomic_write, check_choice, pick_device
 from ..diffusion.schedule import add_noise, alphas_cumprod, velocity
-from ..models.embedded import SIZES, TinyConfig, TinyModel, given_frames, held_out, load_weights, read_weights, save_weights, shipped_weights, adopt, merge
-from .data import Batch, Clips, RECIPES, Recipe, draw_batch
+from scz_nb.models.embedded import (
+    SIZES,
+    TinyConfig,
+    TinyModel,
+    adopt,
+    given_frames,
+    held_out,
+    load_weights,
+    merge,
+    read_weights,
+    save_weights,
+    shipped_weights,
+)
+from .data import RECIPES, Batch, Clips, Recipe, draw_batch
 from .optim import half_precision, learning_rate, optimisers
 from .report import _report, swapped_errors
 from ..world.render import sample_clips
@@ -28,18 +48,32 @@ from ..world.scenes import VOCABULARY
 
 # %% ../../nbs/parts/train.ipynb #train-007
 @lru_cache
-def timestep_density(gamma: float = 5., even: float = 1/3, early: float = 1/3) -> Tensor: # (1000,), sums to 1
+def timestep_density(
+    gamma: float = 5.0, even: float = 1 / 3, early: float = 1 / 3
+) -> Tensor:  # (1000,), sums to 1
     "How often each timestep is drawn: min(SNR, γ)/(SNR + 1) (Hang et al. 2023), mixed with a share of all being equal and one of the noisiest fifth."
     a = alphas_cumprod(zero_snr=True)
-    snr = a/(1 - a)
-    w, noisiest = snr.clamp(max=gamma)/(snr + 1), (torch.arange(len(a)) >= 0.8*len(a)).double()
-    return even/len(a) + early*noisiest/noisiest.sum() + (1 - even - early)*w/w.sum()
+    snr = a / (1 - a)
+    w, noisiest = snr.clamp(max=gamma) / (snr + 1), (torch.arange(len(a)) >= 0.8 * len(a)).double()
+    return even / len(a) + early * noisiest / noisiest.sum() + (1 - even - early) * w / w.sum()
 
-def noisy(z: Tensor, easy: bool, generator: torch.Generator) -> tuple: # noisy latents, timesteps (B,), velocity to predict
+
+def noisy(
+    z: Tensor, easy: bool, generator: torch.Generator
+) -> tuple:  # noisy latents, timesteps (B,), velocity to predict
     "Noise for clean latents (B, C, T, h, w), drawn where they lie, at random timesteps, `easy` ones from the noisiest fifth alone; the two clips of a pair share both."
-    pairs, twice = -(-len(z)//2), lambda x: x.repeat_interleave(2, 0)[:len(z)]
-    t = twice(torch.multinomial(timestep_density(even=0., early=1.) if easy else timestep_density(), pairs, replacement=True, generator=generator))
-    there = torch.Generator(z.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    pairs, twice = -(-len(z) // 2), lambda x: x.repeat_interleave(2, 0)[: len(z)]
+    t = twice(
+        torch.multinomial(
+            timestep_density(even=0.0, early=1.0) if easy else timestep_density(),
+            pairs,
+            replacement=True,
+            generator=generator,
+        )
+    )
+    there = torch.Generator(z.device).manual_seed(
+        int(torch.randint(2**62, (), generator=generator))
+    )
     noise = twice(torch.randn(pairs, *z.shape[1:], generator=there, device=z.device))
     a = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return add_noise(z, noise, a), t.to(z.device), velocity(z, noise, a)
@@ -47,76 +81,139 @@ def noisy(z: Tensor, easy: bool, generator: torch.Generator) -> tuple: # noisy l
 # %% ../../nbs/parts/train.ipynb #train-010
 def half_size(config: TinyConfig) -> TinyConfig:
     "The same model on pictures of half the size, or a little more where the networks cannot halve that often."
-    unit = config.patch*2**(len(config.channel_mult) - 1)
-    return replace(config, **{k: -(-getattr(config, k)//(2*unit))*unit for k in ('width', 'height')})
+    unit = config.patch * 2 ** (len(config.channel_mult) - 1)
+    return replace(
+        config, **{k: -(-getattr(config, k) // (2 * unit)) * unit for k in ('width', 'height')}
+    )
 
-def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext) -> Tensor:
+
+def video_loss(
+    model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext
+) -> Tensor:
     "Mean squared error of the predicted velocity of the video network, in which latents that differ from the first frame's count five times; `autocast` is the context that the network runs in."
     z = model.picture.encode(batch.video)
     zt, t, v = noisy(z, batch.easy, generator)
-    with autocast(): out = model.predict(zt, t, model.text(batch.captions), given_frames(z, batch.given), batch.stride)
-    weight = 1 + 4*((z - z[:, :, :1]).square().mean(1, keepdim=True) > 0.1)
-    return (weight*(out.float() - v).square()).mean()/weight.float().mean()
+    with autocast():
+        out = model.predict(
+            zt, t, model.text(batch.captions), given_frames(z, batch.given), batch.stride
+        )
+    weight = 1 + 4 * ((z - z[:, :, :1]).square().mean(1, keepdim=True) > 0.1)
+    return (weight * (out.float() - v).square()).mean() / weight.float().mean()
 
-def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext) -> Tensor:
+
+def depth_loss(
+    model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext
+) -> Tensor:
     "The same for the depth network, whose condition is the video itself."
     x, z = model.nearness.encode(batch.nearness), model.picture.encode(batch.video)
     xt, t, v = noisy(x, batch.easy, generator)
-    with autocast(): out = model.predict_depth(xt, t, z)
+    with autocast():
+        out = model.predict_depth(xt, t, z)
     return F.mse_loss(out.float(), v)
+
 
 @dataclass(frozen=True)
 class Part:
     "One of the two networks, as training sees it."
-    loss: Callable
-    modules: tuple # names of what is trained
-    reads: bool # whether it has words to learn, for which there are easy scenes
 
-PARTS = dict(video=Part(video_loss, ('unet', 'text'), True), depth=Part(depth_loss, ('depth',), False))
+    loss: Callable
+    modules: tuple  # names of what is trained
+    reads: bool  # whether it has words to learn, for which there are easy scenes
+
+
+PARTS = dict(
+    video=Part(video_loss, ('unet', 'text'), True), depth=Part(depth_loss, ('depth',), False)
+)
 
 # %% ../../nbs/parts/train.ipynb #train-013
 @dataclass
 class _Run:
     "What a training needs to go on: networks, what is trained of them, its running mean, optimisers, recipe, counts."
-    model: TinyModel; params: dict; mean: dict; opts: list; recipe: Recipe
-    samples: int = 0; seconds: float = 0.; losses: list = field(default_factory=list)
+
+    model: TinyModel
+    params: dict
+    mean: dict
+    opts: list
+    recipe: Recipe
+    samples: int = 0
+    seconds: float = 0.0
+    losses: list = field(default_factory=list)
 
     def save(self, path):
-        state = dict(model=self.model.state_dict(), mean=self.mean, opts=[o.state_dict() for o in self.opts], samples=self.samples, seconds=self.seconds,
-                     losses=self.losses, recipe=asdict(self.recipe), config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
-        with atomic_write(path) as tmp: torch.save(state, tmp)
+        state = dict(
+            model=self.model.state_dict(),
+            mean=self.mean,
+            opts=[o.state_dict() for o in self.opts],
+            samples=self.samples,
+            seconds=self.seconds,
+            losses=self.losses,
+            recipe=asdict(self.recipe),
+            config=json.dumps(asdict(self.model.config)),
+            words=' '.join(VOCABULARY),
+        )
+        with atomic_write(path) as tmp:
+            torch.save(state, tmp)
+
     def load(self, path):
         s = torch.load(path, weights_only=True, map_location=self.model.picture.mean.device)
         ours = dict(config=json.dumps(asdict(self.model.config)), words=' '.join(VOCABULARY))
-        if 'recipe' not in s or any(s[k] != v for k, v in ours.items()): raise InputError(f'{path} is a run of another size, another world or an older version; choose another folder.')
+        if 'recipe' not in s or any(s[k] != v for k, v in ours.items()):
+            raise InputError(
+                f'{path} is a run of another size, another world or an older version; choose another folder.'
+            )
         self.model.load_state_dict(s['model'])
-        for o, state in zip(self.opts, s['opts']): o.load_state_dict(state)
-        self.mean, self.recipe, self.samples, self.seconds, self.losses = s['mean'], Recipe(**s['recipe']), s['samples'], s['seconds'], s['losses']
+        for o, state in zip(self.opts, s['opts']):
+            o.load_state_dict(state)
+        self.mean, self.recipe, self.samples, self.seconds, self.losses = (
+            s['mean'],
+            Recipe(**s['recipe']),
+            s['samples'],
+            s['seconds'],
+            s['losses'],
+        )
 
 # %% ../../nbs/parts/train.ipynb #train-014
-def _start(config: TinyConfig, part: str, device, seed: int, weights, recipe: Recipe, checkpoint) -> _Run:
+def _start(
+    config: TinyConfig, part: str, device, seed: int, weights, recipe: Recipe, checkpoint
+) -> _Run:
     "A run from its checkpoint, recipe and all, else from `weights`, else from scratch."
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)                          # the CPU's, given back as it was
+        torch.default_generator.manual_seed(seed)  # the CPU's, given back as it was
         model = TinyModel(config)
-    if weights: adopt(model, weights)
+    if weights:
+        adopt(model, weights)
     else:
-        clips = sample_clips(64, NoiseSource(seed).generator('autoencoder'), config.world, right=False)
+        clips = sample_clips(
+            64, NoiseSource(seed).generator('autoencoder'), config.world, right=False
+        )
         model.picture.fit(torch.stack([c.left for c in clips]))
         model.nearness.fit(torch.stack([c.disparity for c in clips])[..., None])
     model.to(device).train()
-    params = {f'{m}.{k}': p for m in PARTS[part].modules for k, p in getattr(model, m).named_parameters()}
-    run = _Run(model, params, {k: p.detach().clone() for k, p in params.items()}, optimisers(params), recipe)
-    if Path(checkpoint).is_file(): run.load(checkpoint)
+    params = {
+        f'{m}.{k}': p for m in PARTS[part].modules for k, p in getattr(model, m).named_parameters()
+    }
+    run = _Run(
+        model,
+        params,
+        {k: p.detach().clone() for k, p in params.items()},
+        optimisers(params),
+        recipe,
+    )
+    if Path(checkpoint).is_file():
+        run.load(checkpoint)
     return run
 
 # %% ../../nbs/parts/train.ipynb #train-016
 def _mean(accelerator, grads: list, numbers: list) -> list:
     "Average gradients, in place, and numbers over all processes; the numbers."
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(numbers, device=grads[0].device)])
-    *new, numbers = accelerator.reduce(flat, 'mean').split([*(g.numel() for g in grads), len(numbers)])
-    for g, n in zip(grads, new): g.copy_(n.view_as(g))
+    *new, numbers = accelerator.reduce(flat, 'mean').split(
+        [*(g.numel() for g in grads), len(numbers)]
+    )
+    for g, n in zip(grads, new):
+        g.copy_(n.view_as(g))
     return numbers.tolist()
+
 
 def _update(run: _Run, part: str, clips: Clips, rate: float, accelerator, seconds: float) -> tuple:
     "One optimiser step and the running mean of the weights; loss and seconds, averaged over the processes."
@@ -125,144 +222,270 @@ def _update(run: _Run, part: str, clips: Clips, rate: float, accelerator, second
     g = clips.source.generator(f'{clips.name} step {step}')
     batch = draw_batch(clips, step, recipe, g)
     loss = PARTS[part].loss(run.model, batch, g, partial(half_precision, accelerator.device.type))
-    torch._foreach_zero_(grads); loss.backward()
+    torch._foreach_zero_(grads)
+    loss.backward()
     loss, seconds = _mean(accelerator, grads, [loss.item(), seconds])
-    if not math.isfinite(loss): raise SczError(f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.')
-    nn.utils.clip_grad_norm_(params, 1.)
+    if not math.isfinite(loss):
+        raise SczError(
+            f'the {part} loss is no longer a number after {run.samples} samples; go on from the last checkpoint with another seed.'
+        )
+    nn.utils.clip_grad_norm_(params, 1.0)
     for o in run.opts:
         o.param_groups[0]['lr'] = rate
         o.step()
-    run.samples += recipe.batch*accelerator.num_processes
-    keep = min(recipe.keep, (1 + step)/(10 + step))
+    run.samples += recipe.batch * accelerator.num_processes
+    keep = min(recipe.keep, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(run.mean.values()), [p.detach() for p in params], 1 - keep)
     return loss, seconds
 
 # %% ../../nbs/parts/train.ipynb #train-018
 def _save(run: _Run, part: str, out: Path):
     "Write checkpoint and averaged weights."
-    run.save(out/f'{part}.ckpt')
-    save_weights(run.model, out/f'{part}.safetensors', run.mean, samples=str(run.samples))
+    run.save(out / f'{part}.ckpt')
+    save_weights(run.model, out / f'{part}.safetensors', run.mean, samples=str(run.samples))
 
 # %% ../../nbs/parts/train.ipynb #train-019
 def fit(
-    part: str, # 'video' or 'depth'
-    out: Path, # folder of checkpoint and weights
-    config: TinyConfig, device: str, seed: int,
-    weights, # a file to start from, or None
+    part: str,  # 'video' or 'depth'
+    out: Path,  # folder of checkpoint and weights
+    config: TinyConfig,
+    device: str,
+    seed: int,
+    weights,  # a file to start from, or None
     recipe: Recipe,
-    seconds: float, # time budget of the whole run
-    max_steps: int|None, # budget in steps instead
+    seconds: float,  # time budget of the whole run
+    max_steps: int | None,  # budget in steps instead
     progress: bool,
 ):
     "Optimiser steps until the budget is spent; one of the processes that `accelerate` joins."
     from accelerate import Accelerator
     from tqdm.auto import tqdm
+
     accelerator = Accelerator(cpu=device == 'cpu')
-    run, main = _start(config, part, accelerator.device, seed, weights, recipe, out/f'{part}.ckpt'), accelerator.is_main_process
-    clips = [Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy) for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))]
-    total, begin, saved, before = max_steps or seconds, time.monotonic(), time.monotonic(), run.seconds
+    run, main = (
+        _start(config, part, accelerator.device, seed, weights, recipe, out / f'{part}.ckpt'),
+        accelerator.is_main_process,
+    )
+    clips = [
+        Clips(c, NoiseSource(seed), f'{part} {accelerator.process_index}', accelerator.device, easy)
+        for c, easy in ((half_size(config), True), (half_size(config), False), (config, False))
+    ]
+    total, begin, saved, before = (
+        max_steps or seconds,
+        time.monotonic(),
+        time.monotonic(),
+        run.seconds,
+    )
     spent = lambda: len(run.losses) if max_steps else run.seconds
-    with tqdm(total=round(total), initial=min(int(spent()), round(total)), desc=f'train {part}', unit='step' if max_steps else 's', disable=not (progress and main), mininterval=1) as bar:
+    with tqdm(
+        total=round(total),
+        initial=min(int(spent()), round(total)),
+        desc=f'train {part}',
+        unit='step' if max_steps else 's',
+        disable=not (progress and main),
+        mininterval=1,
+    ) as bar:
         while spent() < total:
-            done = spent()/total
-            stage = (not PARTS[part].reads or done >= run.recipe.easy_share) + (done >= run.recipe.small_share)
-            loss, now = _update(run, part, clips[stage], learning_rate(done, run.recipe.rate), accelerator, before + time.monotonic() - begin)
-            run.losses.append(loss); run.seconds = now
+            done = spent() / total
+            stage = (not PARTS[part].reads or done >= run.recipe.easy_share) + (
+                done >= run.recipe.small_share
+            )
+            loss, now = _update(
+                run,
+                part,
+                clips[stage],
+                learning_rate(done, run.recipe.rate),
+                accelerator,
+                before + time.monotonic() - begin,
+            )
+            run.losses.append(loss)
+            run.seconds = now
             bar.update(min(int(spent()), round(total)) - bar.n)
-            if len(run.losses) % 20 == 0: bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
-            if main and time.monotonic() - saved >= run.recipe.save_every: _save(run, part, out); saved = time.monotonic()
-    if main: _save(run, part, out)
+            if len(run.losses) % 20 == 0:
+                bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
+            if main and time.monotonic() - saved >= run.recipe.save_every:
+                _save(run, part, out)
+                saved = time.monotonic()
+    if main:
+        _save(run, part, out)
 
 # %% ../../nbs/parts/train.ipynb #train-020
 def _worker(rank: int, n: int, port: int, args: tuple):
-    signal.signal(signal.SIGINT, signal.default_int_handler)    # comes when the first process dies; a job behind a shell's & ignores it
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # comes when the first process dies; a job behind a shell's & ignores it
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(n),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
     torch.set_num_threads(1)
     fit(*args)
 
+
 def _fit_in_processes(n: int, args: tuple):
     "`fit` in n processes of one thread each; 1: in this one."
-    import socket, torch.multiprocessing as mp
-    if n == 1: return fit(*args)
+    import socket
+
+    import torch.multiprocessing as mp
+
+    if n == 1:
+        return fit(*args)
     with socket.socket() as s:
-        s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
     mp.spawn(_worker, (n, port, args), n)
 
 # %% ../../nbs/parts/train.ipynb #train-021
 def train_part(
-    part: str, # 'video' or 'depth'
-    minutes: float, # time budget of the whole run
-    out: str|Path, # folder of checkpoint and weights
+    part: str,  # 'video' or 'depth'
+    minutes: float,  # time budget of the whole run
+    out: str | Path,  # folder of checkpoint and weights
     *,
-    size: str|TinyConfig = 'tiny',
+    size: str | TinyConfig = 'tiny',
     device: str = 'cpu',
     seed: int = 0,
-    weights: str|Path|None = None, # start from these instead of from scratch
-    max_steps: int|None = None, # budget in optimiser steps, instead of time: the same run on a slow and a fast machine
-    processes: int = 1, # on this machine's CPU
-    recipe: Recipe|None = None, # of a new run, None: the device's own; one that was cut off keeps its recipe
+    weights: str | Path | None = None,  # start from these instead of from scratch
+    max_steps: int
+    | None = None,  # budget in optimiser steps, instead of time: the same run on a slow and a fast machine
+    processes: int = 1,  # on this machine's CPU
+    recipe: Recipe
+    | None = None,  # of a new run, None: the device's own; one that was cut off keeps its recipe
     progress: bool = True,
-) -> tuple: # model with averaged weights, losses of all steps
+) -> tuple:  # model with averaged weights, losses of all steps
     "Train one of the two networks. A run in `out` that was cut off goes on where it stopped, to the same end."
     out, config = Path(out), SIZES[size] if isinstance(size, str) else size
-    _fit_in_processes(processes, (part, out, config, device, seed, weights, recipe or RECIPES[device], minutes*60, max_steps, progress))
-    return load_weights(out/f'{part}.safetensors', device), torch.load(out/f'{part}.ckpt', weights_only=True, map_location='cpu')['losses']
+    _fit_in_processes(
+        processes,
+        (
+            part,
+            out,
+            config,
+            device,
+            seed,
+            weights,
+            recipe or RECIPES[device],
+            minutes * 60,
+            max_steps,
+            progress,
+        ),
+    )
+    return load_weights(out / f'{part}.safetensors', device), torch.load(
+        out / f'{part}.ckpt', weights_only=True, map_location='cpu'
+    )['losses']
 
 # %% ../../nbs/parts/train.ipynb #train-027
-def weights_before(size: str, weights: str|Path|None, scratch: bool) -> str|Path|None:
+def weights_before(size: str, weights: str | Path | None, scratch: bool) -> str | Path | None:
     "The file that a run starts from: what was asked for, or the shipped one of its size."
-    if scratch and weights: raise InputError(f'a run from scratch does not start from {weights}; leave out one of the two.')
-    if scratch or weights: return weights
+    if scratch and weights:
+        raise InputError(
+            f'a run from scratch does not start from {weights}; leave out one of the two.'
+        )
+    if scratch or weights:
+        return weights
     return shipped_weights(size)
+
 
 def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
     "A recipe for pictures as large as `tiny` has them, for larger ones: a smaller batch, and a lower rate for it."
     t = SIZES['tiny']
-    share = min(1., t.width*t.height/(config.width*config.height))
-    return replace(recipe, batch=max(2, 2*round(recipe.batch*share/2)), rate=recipe.rate*share**0.5)
+    share = min(1.0, t.width * t.height / (config.width * config.height))
+    return replace(
+        recipe, batch=max(2, 2 * round(recipe.batch * share / 2)), rate=recipe.rate * share**0.5
+    )
+
 
 def adopted(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
     "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
     return adopt(TinyModel(config), path).to(device).eval().requires_grad_(False)
 
+
 def suited(
-    recipe: Recipe, config: TinyConfig,
-    weights: str|Path|None = None, # what the run goes on from
+    recipe: Recipe,
+    config: TinyConfig,
+    weights: str | Path | None = None,  # what the run goes on from
     device: str = 'cpu',
-) -> tuple: # recipe, and a model with those weights on the device, or None
+) -> tuple:  # recipe, and a model with those weights on the device, or None
     "The recipe for a size and a start: weights that read (wrong words add more than 0.02 to their error) see no easy scenes, and no small pictures where these are as large as another size has them."
     recipe = sized(recipe, config)
-    if not weights: return recipe, None
+    if not weights:
+        return recipe, None
     start = adopted(config, weights, device)
-    if swapped_errors(start, held_out(config, 16)).mean() <= 0.02: return recipe, start
-    return replace(recipe, easy_share=0., small_share=0. if half_size(config) in SIZES.values() else recipe.small_share), start
+    if swapped_errors(start, held_out(config, 16)).mean() <= 0.02:
+        return recipe, start
+    return replace(
+        recipe,
+        easy_share=0.0,
+        small_share=0.0 if half_size(config) in SIZES.values() else recipe.small_share,
+    ), start
 
 # %% ../../nbs/parts/train.ipynb #train-028
 def train(
-    minutes: float = 10, # time budget of the whole run, three quarters for video and one for depth
-    device: str|None = None, # None: cuda where there is one
+    minutes: float = 10,  # time budget of the whole run, three quarters for video and one for depth
+    device: str | None = None,  # None: cuda where there is one
     size: str = 'tiny',
-    out: str|Path = 'runs/tiny',
-    weights: str|Path|None = None, # to start from; of any size; None: the shipped ones of this size
-    scratch: bool = False, # start from no weights
+    out: str | Path = 'runs/tiny',
+    weights: str
+    | Path
+    | None = None,  # to start from; of any size; None: the shipped ones of this size
+    scratch: bool = False,  # start from no weights
     seed: int = 0,
-    processes: int|None = None, # on a CPU; None: one a core, at most four
-    scenes: int = 16, # held-out scenes of the report
+    processes: int | None = None,  # on a CPU; None: one a core, at most four
+    scenes: int = 16,  # held-out scenes of the report
     progress: bool = True,
-) -> Path: # of the weights
+) -> Path:  # of the weights
     "Train an embedded model further; writes weights, `report.json`, `losses.png` and `samples.png` to `out`."
     check_choice('size', size, SIZES)
-    if not 0 < minutes < float('inf'): raise InputError(f'minutes={minutes} cannot be used; it must be a number above 0.')
+    if not 0 < minutes < float('inf'):
+        raise InputError(f'minutes={minutes} cannot be used; it must be a number above 0.')
     out, device, launched = Path(out), pick_device(device), 'WORLD_SIZE' in os.environ
-    if scratch and (out/'video.ckpt').exists(): raise InputError(f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.')
-    if processes is None: processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
+    if scratch and (out / 'video.ckpt').exists():
+        raise InputError(
+            f'{out} holds a run already; choose another folder, or leave out scratch to go on with it.'
+        )
+    if processes is None:
+        processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
     weights, begin = weights_before(size, weights, scratch), time.monotonic()
     recipe, start = suited(RECIPES[device], SIZES[size], weights, device)
-    parts = {p: train_part(p, minutes*share, out, size=size, device=device, seed=seed, weights=weights, processes=processes, recipe=recipe, progress=progress)
-             for p, share in (('video', 0.75), ('depth', 0.25))}
-    model, losses, path = merge(parts['video'][0], parts['depth'][0]), {p: l for p, (_, l) in parts.items()}, out/f'{size}.safetensors'
-    if int(os.environ.get('RANK', 0)): return path                           # another process writes
+    parts = {
+        p: train_part(
+            p,
+            minutes * share,
+            out,
+            size=size,
+            device=device,
+            seed=seed,
+            weights=weights,
+            processes=processes,
+            recipe=recipe,
+            progress=progress,
+        )
+        for p, share in (('video', 0.75), ('depth', 0.25))
+    }
+    model, losses, path = (
+        merge(parts['video'][0], parts['depth'][0]),
+        {p: l for p, (_, l) in parts.items()},
+        out / f'{size}.safetensors',
+    )
+    if int(os.environ.get('RANK', 0)):
+        return path  # another process writes
     save_weights(model, path, minutes=str(minutes), seed=str(seed))
-    seconds, samples = time.monotonic() - begin, {p: int(read_weights(out/f'{p}.safetensors')[1]['samples']) for p in parts}
-    _report(out, {**({'before': start} if start else {}), 'new': model}, losses, scenes, minutes=minutes, seconds=seconds, samples=samples, device=device, processes=processes, torch=torch.__version__)
+    seconds, samples = (
+        time.monotonic() - begin,
+        {p: int(read_weights(out / f'{p}.safetensors')[1]['samples']) for p in parts},
+    )
+    _report(
+        out,
+        {**({'before': start} if start else {}), 'new': model},
+        losses,
+        scenes,
+        minutes=minutes,
+        seconds=seconds,
+        samples=samples,
+        device=device,
+        processes=processes,
+        torch=torch.__version__,
+    )
     return path

@@ -6,15 +6,32 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/render.html.md"""
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-003
 from __future__ import annotations
+
 import math
 from dataclasses import replace
 from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from ..core import to_uint8
-from .scenes import Backdrop, Clip, KINDS, PLACES, Scene, TIMES, Thing, VERBS, WorldConfig, _BOTTOM, _Dice, _ground, sample_scene
-from .things import _DRAW, _Pen, _c, _line, _look, _mix, _noise, _photo, _stars
+from scz_nb.world.scenes import (
+    _BOTTOM,
+    KINDS,
+    PLACES,
+    TIMES,
+    VERBS,
+    Backdrop,
+    Clip,
+    Scene,
+    Thing,
+    WorldConfig,
+    _Dice,
+    _ground,
+    sample_scene,
+)
+from .things import _DRAW, _c, _line, _look, _mix, _noise, _Pen, _photo, _stars
 
 # %% auto #0
 __all__ = ['render', 'sample_clips', 'scene_picture', 'true_flow']
@@ -22,314 +39,516 @@ __all__ = ['render', 'sample_clips', 'scene_picture', 'true_flow']
 # %% ../../nbs/lessons/21_render.ipynb #21_render-006
 class _Lens:
     "The grid of one eye's samples, and where a layer of given disparity lies under it."
+
     def __init__(self, scene: Scene, cfg: WorldConfig, eye: int, device):
         self.s, self.cfg, self.eye, s = scene, cfg, eye, cfg.supersample
-        self.w, self.h, self.aspect, self.px = cfg.width*s, cfg.height*s, cfg.width/cfg.height, 1/(cfg.height*s)
+        self.w, self.h, self.aspect, self.px = (
+            cfg.width * s,
+            cfg.height * s,
+            cfg.width / cfg.height,
+            1 / (cfg.height * s),
+        )
         f = dict(device=device, dtype=torch.float32)
-        self.X = ((torch.arange(self.w, **f)+.5)*self.px - self.aspect/2).view(1,1,1,-1) # unit: frame height, 0 = middle
-        self.Y = ((torch.arange(self.h, **f)+.5)*self.px).view(1,1,-1,1) # 0 = top, 1 = bottom
-        self.t = torch.linspace(0,cfg.pace,cfg.frames,**f).view(-1,1,1,1) if cfg.frames>1 else torch.zeros(1,1,1,1,**f)
-        self.tc = self.t if scene.camera else self.t[:1] # time as the camera feels it
-        self.pan = {'left':-.15,'right':.15}.get(scene.camera,0)*self.aspect*self.tc
-        self.dolly = (.3 if scene.camera=='closer' else 0)*self.tc
+        self.X = ((torch.arange(self.w, **f) + 0.5) * self.px - self.aspect / 2).view(
+            1, 1, 1, -1
+        )  # unit: frame height, 0 = middle
+        self.Y = ((torch.arange(self.h, **f) + 0.5) * self.px).view(
+            1, 1, -1, 1
+        )  # 0 = top, 1 = bottom
+        self.t = (
+            torch.linspace(0, cfg.pace, cfg.frames, **f).view(-1, 1, 1, 1)
+            if cfg.frames > 1
+            else torch.zeros(1, 1, 1, 1, **f)
+        )
+        self.tc = self.t if scene.camera else self.t[:1]  # time as the camera feels it
+        self.pan = {'left': -0.15, 'right': 0.15}.get(scene.camera, 0) * self.aspect * self.tc
+        self.dolly = (0.3 if scene.camera == 'closer' else 0) * self.tc
         n0 = _ground(scene)
-        self.vanish = scene.horizon - n0*(1-scene.horizon)/(_BOTTOM-n0) # row where the ground would reach infinity
-    def near(self, n): return n/(1-self.dolly*n) # in each frame, of a layer that has n at first
-    def eyes_apart(self, n): return self.eye*self.cfg.baseline*self.aspect*n
-    def shift(self, n, n_t): return self.eyes_apart(n_t) + self.pan*(.3+n)
+        self.vanish = scene.horizon - n0 * (1 - scene.horizon) / (
+            _BOTTOM - n0
+        )  # row where the ground would reach infinity
+
+    def near(self, n):
+        return n / (1 - self.dolly * n)  # in each frame, of a layer that has n at first
+
+    def eyes_apart(self, n):
+        return self.eye * self.cfg.baseline * self.aspect * n
+
+    def shift(self, n, n_t):
+        return self.eyes_apart(n_t) + self.pan * (0.3 + n)
+
     def to(self, n, rows=slice(None), cols=slice(None)):
         "Layer coordinates (x, y) of the samples, for a layer that has disparity n at first."
-        n_t = self.near(n); z = 1/(1-self.dolly*n)
-        return (self.X[...,cols]+self.shift(n,n_t))/z, self.vanish+(self.Y[:,:,rows]-self.vanish)/z
+        n_t = self.near(n)
+        z = 1 / (1 - self.dolly * n)
+        return (self.X[..., cols] + self.shift(n, n_t)) / z, self.vanish + (
+            self.Y[:, :, rows] - self.vanish
+        ) / z
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-008
 def _air(L: _Lens) -> tuple:
     "Colour above, colour of the distance and colour of the light, each (1, 3, 1, 1)."
     top, low, light = (_c(v, L.X) for v in TIMES[L.s.time])
-    if L.s.place=='water': top, low = _c((.3,.72,.8),L.X), _c((.05,.25,.45),L.X)
-    if L.s.weather: # a grey sky, and less light
-        light = light*.88; grey = _c((.66,.69,.74),L.X)*light
-        top, low = _mix(top, grey, .55), _mix(low, grey, .55)
+    if L.s.place == 'water':
+        top, low = _c((0.3, 0.72, 0.8), L.X), _c((0.05, 0.25, 0.45), L.X)
+    if L.s.weather:  # a grey sky, and less light
+        light = light * 0.88
+        grey = _c((0.66, 0.69, 0.74), L.X) * light
+        top, low = _mix(top, grey, 0.55), _mix(low, grey, 0.55)
     return top, low, light
+
 
 def _sky(L: _Lens) -> Tensor:
     "(T or 1, 3, h, w) sky with sun or moon, stars and clouds' background."
-    s = L.s; top, low, _ = _air(L)
-    if s.place=='water' and s.time=='night': top, low = top*.35, low*.4
-    x, y = L.to(0.)
-    sky = _mix(top, low, ((L.Y-.02)/(s.horizon+.05)).clamp(0,1)**1.3)
-    if s.place=='water': return sky + .06*(torch.cos(9*(x-.6*y)+6*s.rough[0])+torch.cos(17*(x-.5*y)))*(1-L.Y/.7).clamp(0,1)
-    if s.time=='night' and not s.weather: sky = sky + _look(_stars(str(L.X.device)), x*.9+s.rough[0], y*.9)*(1-L.Y/s.horizon).clamp(0,1)
-    if s.weather: return sky
-    sx, sy = s.light[0]*L.aspect, s.light[1]+(.15 if s.time=='dusk' else 0)
-    r = torch.sqrt((x-sx)**2+(y-sy)**2)
-    if s.time=='night':
-        sky = sky + _c((.25,.28,.35),L.X)*torch.exp(-r*9)
-        return _mix(sky, _c((.95,.94,.85),L.X), (.5+(.055-r)/L.px).clamp(0,1))
-    glow = _c((1,.95,.7) if s.time=='day' else (1,.5,.2),L.X)
-    sky = _mix(sky, glow, torch.exp(-r*(9 if s.time=='day' else 5))*.75)
-    return _mix(sky, _c((1,.98,.85) if s.time=='day' else (1,.85,.5),L.X), (.5+(.06-r)/L.px).clamp(0,1))
+    s = L.s
+    top, low, _ = _air(L)
+    if s.place == 'water' and s.time == 'night':
+        top, low = top * 0.35, low * 0.4
+    x, y = L.to(0.0)
+    sky = _mix(top, low, ((L.Y - 0.02) / (s.horizon + 0.05)).clamp(0, 1) ** 1.3)
+    if s.place == 'water':
+        return sky + 0.06 * (
+            torch.cos(9 * (x - 0.6 * y) + 6 * s.rough[0]) + torch.cos(17 * (x - 0.5 * y))
+        ) * (1 - L.Y / 0.7).clamp(0, 1)
+    if s.time == 'night' and not s.weather:
+        sky = sky + _look(_stars(str(L.X.device)), x * 0.9 + s.rough[0], y * 0.9) * (
+            1 - L.Y / s.horizon
+        ).clamp(0, 1)
+    if s.weather:
+        return sky
+    sx, sy = s.light[0] * L.aspect, s.light[1] + (0.15 if s.time == 'dusk' else 0)
+    r = torch.sqrt((x - sx) ** 2 + (y - sy) ** 2)
+    if s.time == 'night':
+        sky = sky + _c((0.25, 0.28, 0.35), L.X) * torch.exp(-r * 9)
+        return _mix(sky, _c((0.95, 0.94, 0.85), L.X), (0.5 + (0.055 - r) / L.px).clamp(0, 1))
+    glow = _c((1, 0.95, 0.7) if s.time == 'day' else (1, 0.5, 0.2), L.X)
+    sky = _mix(sky, glow, torch.exp(-r * (9 if s.time == 'day' else 5)) * 0.75)
+    return _mix(
+        sky,
+        _c((1, 0.98, 0.85) if s.time == 'day' else (1, 0.85, 0.5), L.X),
+        (0.5 + (0.06 - r) / L.px).clamp(0, 1),
+    )
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-009
 def _clouds(L: _Lens, rgb: Tensor, near: Tensor):
     "Paint drifts of cloud over the sky."
-    s = L.s; n = .03+.03*s.rough[1]; x, y = L.to(n, slice(0, int(L.h*s.horizon)))
-    wrap = lambda v: torch.remainder(v, 2)-1 # the noise is a tile
-    a = _look(_noise(str(L.X.device)), wrap(x*.8+2*s.rough[2]), wrap(y*2+2*s.rough[3]))
-    a = ((a-.54-.12*s.rough[4])*5).clamp(0,1)*(1-y/s.horizon).clamp(0,1)**.5
-    col = {'day':(1,1,1),'dusk':(.98,.66,.55),'night':(.16,.19,.3)}[s.time]
+    s = L.s
+    n = 0.03 + 0.03 * s.rough[1]
+    x, y = L.to(n, slice(0, int(L.h * s.horizon)))
+    wrap = lambda v: torch.remainder(v, 2) - 1  # the noise is a tile
+    a = _look(_noise(str(L.X.device)), wrap(x * 0.8 + 2 * s.rough[2]), wrap(y * 2 + 2 * s.rough[3]))
+    a = ((a - 0.54 - 0.12 * s.rough[4]) * 5).clamp(0, 1) * (1 - y / s.horizon).clamp(0, 1) ** 0.5
+    col = {'day': (1, 1, 1), 'dusk': (0.98, 0.66, 0.55), 'night': (0.16, 0.19, 0.3)}[s.time]
     r = slice(0, a.shape[2])
-    rgb[:,:,r] = _mix(rgb[:,:,r], _c(col,a), a*.9)
-    near[:,:,r] = torch.where(a>.5, L.near(n), near[:,:,r])
+    rgb[:, :, r] = _mix(rgb[:, :, r], _c(col, a), a * 0.9)
+    near[:, :, r] = torch.where(a > 0.5, L.near(n), near[:, :, r])
+
 
 def _edge(b: Backdrop, x: Tensor) -> Tensor:
     "Upper edge (rows, fraction of the height) of a backdrop at x (T, 1, 1, w)."
-    q, w = b.rough, lambda k, f: torch.sin(x*f*(1+.4*q[k])+6.3*q[k+1])
-    if b.kind=='peaks':
-        tri = lambda k, f: (((x*f+q[k]*7)%2)-1).abs()-.5
-        return b.base - .16*tri(0,1.6+q[6])*(1+.5*w(4,1.1)) - .06*tri(1,4.3+q[7]) - .02*tri(2,11.)
-    if b.kind=='forest':
-        return b.base - .03*w(0,2.) - .035*w(2,29.).abs() - .02*w(4,47.).abs()
-    if b.kind=='city':
-        i = torch.floor(x/.085+64*q[15]).long()
-        return b.base + .1 - .24*x.new_tensor(q)[(i*7+i//5)%16]
-    amp = .12 if b.kind=='photo' else .045
-    return b.base - amp*(.6*w(0,2.2)+.3*w(2,4.7)+.12*w(4,9.5))
+    q, w = b.rough, lambda k, f: torch.sin(x * f * (1 + 0.4 * q[k]) + 6.3 * q[k + 1])
+    if b.kind == 'peaks':
+        tri = lambda k, f: (((x * f + q[k] * 7) % 2) - 1).abs() - 0.5
+        return (
+            b.base
+            - 0.16 * tri(0, 1.6 + q[6]) * (1 + 0.5 * w(4, 1.1))
+            - 0.06 * tri(1, 4.3 + q[7])
+            - 0.02 * tri(2, 11.0)
+        )
+    if b.kind == 'forest':
+        return b.base - 0.03 * w(0, 2.0) - 0.035 * w(2, 29.0).abs() - 0.02 * w(4, 47.0).abs()
+    if b.kind == 'city':
+        i = torch.floor(x / 0.085 + 64 * q[15]).long()
+        return b.base + 0.1 - 0.24 * x.new_tensor(q)[(i * 7 + i // 5) % 16]
+    amp = 0.12 if b.kind == 'photo' else 0.045
+    return b.base - amp * (0.6 * w(0, 2.2) + 0.3 * w(2, 4.7) + 0.12 * w(4, 9.5))
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-010
 def _hill(L: _Lens, b: Backdrop, rgb: Tensor, near: Tensor):
     "Paint one backdrop."
-    s = L.s; x, y0 = L.to(b.nearness)
+    s = L.s
+    x, y0 = L.to(b.nearness)
     edge = _edge(b, x)
-    e = edge.min().item(); up = int(min(e, L.vanish+(e-L.vanish)*1.25)*L.h)-2 # the camera's dolly magnifies it
-    r0 = max(0, min(up, L.h-1)); r = slice(r0, L.h if s.place=='photo' else min(L.h, int(L.h*(s.horizon+.1))+1))
-    y = y0[:,:,r]
-    a = (.5+(y-edge)/L.px).clamp(0,1) if s.place!='photo' or b.base>0 else torch.ones_like(y*x)
-    depth = (y-edge).clamp(0,.5)
-    _, low, light = _air(L); wide = L.aspect*1.25 # of a photograph's crop: the frame and what the eye and the camera may still see
-    if b.kind=='photo': col = _photo(b.rough, x/wide, (y-.5)/wide, L.px/wide, L.aspect)*(light if s.place!='photo' else light**.35)
+    e = edge.min().item()
+    up = int(min(e, L.vanish + (e - L.vanish) * 1.25) * L.h) - 2  # the camera's dolly magnifies it
+    r0 = max(0, min(up, L.h - 1))
+    r = slice(r0, L.h if s.place == 'photo' else min(L.h, int(L.h * (s.horizon + 0.1)) + 1))
+    y = y0[:, :, r]
+    a = (
+        (0.5 + (y - edge) / L.px).clamp(0, 1)
+        if s.place != 'photo' or b.base > 0
+        else torch.ones_like(y * x)
+    )
+    depth = (y - edge).clamp(0, 0.5)
+    _, low, light = _air(L)
+    wide = (
+        L.aspect * 1.25
+    )  # of a photograph's crop: the frame and what the eye and the camera may still see
+    if b.kind == 'photo':
+        col = _photo(b.rough, x / wide, (y - 0.5) / wide, L.px / wide, L.aspect) * (
+            light if s.place != 'photo' else light**0.35
+        )
     else:
-        tex = _look(_noise(str(x.device)), x*1.3+b.rough[8]*4, y*2.6+b.rough[9])-.5
-        if b.kind=='city': col = _city(L, b, x, y, tex, light)
+        tex = _look(_noise(str(x.device)), x * 1.3 + b.rough[8] * 4, y * 2.6 + b.rough[9]) - 0.5
+        if b.kind == 'city':
+            col = _city(L, b, x, y, tex, light)
         else:
-            col = _c(b.colour,x)*(1.12-1.1*depth+ (.5 if b.kind!='forest' else .8)*tex)
-            snow = ((.075+.25*tex-depth)*22).clamp(0,1)*(.9 if s.place in ('snow','mountains') else .25)
-            if b.kind=='peaks': col = _mix(col, _c((.95,.96,1.),x), snow)
-            col = col*light
-        col = _mix(col, low, max(0,.55-2*b.nearness)) # the air between
-    rgb[:,:,r] = _mix(rgb[:,:,r], col, a)
-    near[:,:,r] = torch.where(a>.5, L.near(b.nearness), near[:,:,r])
+            col = _c(b.colour, x) * (
+                1.12 - 1.1 * depth + (0.5 if b.kind != 'forest' else 0.8) * tex
+            )
+            snow = ((0.075 + 0.25 * tex - depth) * 22).clamp(0, 1) * (
+                0.9 if s.place in ('snow', 'mountains') else 0.25
+            )
+            if b.kind == 'peaks':
+                col = _mix(col, _c((0.95, 0.96, 1.0), x), snow)
+            col = col * light
+        col = _mix(col, low, max(0, 0.55 - 2 * b.nearness))  # the air between
+    rgb[:, :, r] = _mix(rgb[:, :, r], col, a)
+    near[:, :, r] = torch.where(a > 0.5, L.near(b.nearness), near[:, :, r])
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-011
 def _city(L: _Lens, b: Backdrop, x, y, tex, light) -> Tensor:
     "Walls with rows of windows, lit at night."
-    u, v = x/.085*3+192*b.rough[15], y*26
-    win = ((u%1-.5).abs()<.27) & ((v%1-.5).abs()<.27) & (u.long()%3!=0)
-    i = torch.floor(x/.085+64*b.rough[15]).long()
-    wall = _c(b.colour,x)*(.75+.5*x.new_tensor(b.rough)[(i*3+1)%16]+.2*tex)*light
-    lit = (torch.sin(torch.floor(u)*12.9+torch.floor(v)*78.2)*437.5)%1
-    if L.s.time=='day': return _mix(wall, _c((.45,.6,.75),x), win*.6)
-    return _mix(wall, _c((1,.85,.5),x), win*(lit<.45)*.9)
+    u, v = x / 0.085 * 3 + 192 * b.rough[15], y * 26
+    win = ((u % 1 - 0.5).abs() < 0.27) & ((v % 1 - 0.5).abs() < 0.27) & (u.long() % 3 != 0)
+    i = torch.floor(x / 0.085 + 64 * b.rough[15]).long()
+    wall = (
+        _c(b.colour, x) * (0.75 + 0.5 * x.new_tensor(b.rough)[(i * 3 + 1) % 16] + 0.2 * tex) * light
+    )
+    lit = (torch.sin(torch.floor(u) * 12.9 + torch.floor(v) * 78.2) * 437.5) % 1
+    if L.s.time == 'day':
+        return _mix(wall, _c((0.45, 0.6, 0.75), x), win * 0.6)
+    return _mix(wall, _c((1, 0.85, 0.5), x), win * (lit < 0.45) * 0.9)
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-013
 def _plane(L: _Lens) -> tuple:
     "First sample row of the ground, its disparity per row (1, 1, r, 1), and its coverage per row (T, 1, r, 1)."
-    s = L.s; n0 = _ground(s)
-    n_edge = L.near(n0); row = s.horizon+(n_edge-n0)/(_BOTTOM-n0)*(1-s.horizon)
-    r0 = max(0, int(s.horizon*L.h)-1)
-    Y = L.Y[:,:,r0:]
-    return r0, n0+(_BOTTOM-n0)*(Y-s.horizon)/(1-s.horizon), (.5+(Y-row)/L.px).clamp(0,1)
+    s = L.s
+    n0 = _ground(s)
+    n_edge = L.near(n0)
+    row = s.horizon + (n_edge - n0) / (_BOTTOM - n0) * (1 - s.horizon)
+    r0 = max(0, int(s.horizon * L.h) - 1)
+    Y = L.Y[:, :, r0:]
+    return (
+        r0,
+        n0 + (_BOTTOM - n0) * (Y - s.horizon) / (1 - s.horizon),
+        (0.5 + (Y - row) / L.px).clamp(0, 1),
+    )
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-014
 def _paint_ground(L: _Lens, rgb: Tensor, near: Tensor):
     "Paint the ground or the sea, whose disparity grows row by row."
-    s = L.s; r0, n, a = _plane(L); r = slice(r0, L.h)
-    m = n.clamp(min=.03); x, z = (L.X+L.shift(n,n))/m, 1/m+L.dolly
-    _, low, light = _air(L); noise = F.avg_pool2d(_noise(str(x.device)),2)
-    if s.place=='sea':
-        tex = _look(noise, x*.35+.05*L.t+s.rough[5]*3, z*.9+.25*L.t)-.5
-        k = ((L.Y[:,:,r]-s.horizon)/(1-s.horizon)); tex = tex*(.15+k*4).clamp(0,1)
-        col = _mix(_mix(low*.85, _c(PLACES['sea'][0],x)*light, (.25+k).clamp(0,1)), low, ((tex-.06)*3.2).clamp(0,.75)*(.35+.65*k))
-        if not s.weather and (s.time!='day' or s.rough[6]<.5):
-            glow, off = _c((1,.7,.35) if s.time=='dusk' else (.5,.5,.45), x), L.X + L.eyes_apart(n) - s.light[0]*L.aspect + .3*L.pan
-            col = col + glow*torch.exp(-(off/(.07+.15*k))**2)*(.15+2*tex.clamp(min=0)) # the path of light under sun or moon
+    s = L.s
+    r0, n, a = _plane(L)
+    r = slice(r0, L.h)
+    m = n.clamp(min=0.03)
+    x, z = (L.X + L.shift(n, n)) / m, 1 / m + L.dolly
+    _, low, light = _air(L)
+    noise = F.avg_pool2d(_noise(str(x.device)), 2)
+    if s.place == 'sea':
+        tex = _look(noise, x * 0.35 + 0.05 * L.t + s.rough[5] * 3, z * 0.9 + 0.25 * L.t) - 0.5
+        k = (L.Y[:, :, r] - s.horizon) / (1 - s.horizon)
+        tex = tex * (0.15 + k * 4).clamp(0, 1)
+        col = _mix(
+            _mix(low * 0.85, _c(PLACES['sea'][0], x) * light, (0.25 + k).clamp(0, 1)),
+            low,
+            ((tex - 0.06) * 3.2).clamp(0, 0.75) * (0.35 + 0.65 * k),
+        )
+        if not s.weather and (s.time != 'day' or s.rough[6] < 0.5):
+            glow, off = (
+                _c((1, 0.7, 0.35) if s.time == 'dusk' else (0.5, 0.5, 0.45), x),
+                L.X + L.eyes_apart(n) - s.light[0] * L.aspect + 0.3 * L.pan,
+            )
+            col = col + glow * torch.exp(-((off / (0.07 + 0.15 * k)) ** 2)) * (
+                0.15 + 2 * tex.clamp(min=0)
+            )  # the path of light under sun or moon
     else:
-        tex = _look(noise, x*.32+s.rough[5]*3, z*.5)-.5
-        amp = .75 if s.place in ('meadow','hills','forest','mountains') else .35
-        col = _c(PLACES[s.place][0],x)*(.92+amp*tex*(.3+n)+.12*(n-.5))*light
-        if s.place=='water': col = col*_c((.55,.95,1.),x)
-        col = _mix(col, low, (.3-.75*(n-n.min())).clamp(0,1)*(.6 if s.place!='water' else 1))
-    rgb[:,:,r] = _mix(rgb[:,:,r], col, a)
-    near[:,:,r] = torch.where(a>.5, n, near[:,:,r])
+        tex = _look(noise, x * 0.32 + s.rough[5] * 3, z * 0.5) - 0.5
+        amp = 0.75 if s.place in ('meadow', 'hills', 'forest', 'mountains') else 0.35
+        col = _c(PLACES[s.place][0], x) * (0.92 + amp * tex * (0.3 + n) + 0.12 * (n - 0.5)) * light
+        if s.place == 'water':
+            col = col * _c((0.55, 0.95, 1.0), x)
+        col = _mix(
+            col, low, (0.3 - 0.75 * (n - n.min())).clamp(0, 1) * (0.6 if s.place != 'water' else 1)
+        )
+    rgb[:, :, r] = _mix(rgb[:, :, r], col, a)
+    near[:, :, r] = torch.where(a > 0.5, n, near[:, :, r])
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-016
 def _path(L: _Lens, th: Thing) -> tuple:
     "Per frame (T, 1, 1, 1): disparity, screen centre x and y, size and turning angle of a thing, for the left eye."
-    size, foot, _, _ = KINDS[th.kind]; side, up, nearing = VERBS[th.verb]; s, t = L.s, L.t
-    n = th.nearness*(nearing**t) # own motion: disparity grows or falls geometrically
-    if L.cfg.pace>1: n = torch.minimum(n, 1/(1+L.dolly)) # nothing comes nearer to the camera than 1
-    travel = side*th.direction*L.aspect*t
-    x = th.x*L.aspect*(n/th.nearness)**.5 + travel
-    y = th.y + up*t + (.07*torch.sin(2*math.pi*t) if th.verb=='bobs' else 0)
-    if nearing!=1: # its foot stays on the ground
-        if s.place!='photo': y = L.vanish+(th.y+size*th.nearness*(foot or 0)-L.vanish)*n/th.nearness - size*n*(foot or 0)
-    if s.place=='sea' and th.kind in ('boat','ball') and th.verb!='bobs': y = y+.008*torch.sin(4*math.pi*t)
-    z = 1/(1-L.dolly*n); n_t = n*z
-    x = x*z - L.pan*(.3+n); y = L.vanish+(y-L.vanish)*z
-    return n_t, x, y, size*n_t, -travel/(size*n*.47)
+    size, foot, _, _ = KINDS[th.kind]
+    side, up, nearing = VERBS[th.verb]
+    s, t = L.s, L.t
+    n = th.nearness * (nearing**t)  # own motion: disparity grows or falls geometrically
+    if L.cfg.pace > 1:
+        n = torch.minimum(n, 1 / (1 + L.dolly))  # nothing comes nearer to the camera than 1
+    travel = side * th.direction * L.aspect * t
+    x = th.x * L.aspect * (n / th.nearness) ** 0.5 + travel
+    y = th.y + up * t + (0.07 * torch.sin(2 * math.pi * t) if th.verb == 'bobs' else 0)
+    if nearing != 1:  # its foot stays on the ground
+        if s.place != 'photo':
+            y = (
+                L.vanish
+                + (th.y + size * th.nearness * (foot or 0) - L.vanish) * n / th.nearness
+                - size * n * (foot or 0)
+            )
+    if s.place == 'sea' and th.kind in ('boat', 'ball') and th.verb != 'bobs':
+        y = y + 0.008 * torch.sin(4 * math.pi * t)
+    z = 1 / (1 - L.dolly * n)
+    n_t = n * z
+    x = x * z - L.pan * (0.3 + n)
+    y = L.vanish + (y - L.vanish) * z
+    return n_t, x, y, size * n_t, -travel / (size * n * 0.47)
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-017
 def _paint_thing(L: _Lens, th: Thing, rgb: Tensor, near: Tensor, front: Tensor):
     "Paint one thing into the part of the frames that it crosses; `front` holds the disparity of the things painted before."
-    n, x, y, size, turn = _path(L, th); s = L.s; light = 1. if s.light[0]>0 else -1.
+    n, x, y, size, turn = _path(L, th)
+    s = L.s
+    light = 1.0 if s.light[0] > 0 else -1.0
     x = x - L.eyes_apart(n)
-    lo, hi = ((x-.53*size).min()+L.aspect/2).item()*L.h, ((x+.53*size).max()+L.aspect/2).item()*L.h
-    top, low = (y-.53*size).min().item()*L.h, (y+.53*size).max().item()*L.h
-    c, r = slice(max(0,int(lo)), min(L.w,int(hi)+2)), slice(max(0,int(top)), min(L.h,int(low)+2))
-    if c.start>=c.stop or r.start>=r.stop: return
-    u, v = (L.X[...,c]-x)/size*th.facing, (L.Y[:,:,r]-y)/size
-    p = _Pen(u, v, L.px/size, th, s.time, L.t, light*th.facing)
-    _DRAW[th.kind](p, turn*th.facing, light*th.facing)
-    free = (front[:,:,r,c]<=n).to(p.a.dtype) # another thing may have come nearer than this one
-    a = p.a*free
-    rgb[:,:,r,c] = rgb[:,:,r,c]*(1-a)+p.rgb*free
-    near[:,:,r,c] = torch.where(a>.5, n, near[:,:,r,c])
-    front[:,:,r,c] = torch.where(a>.5, n, front[:,:,r,c])
+    lo, hi = (
+        ((x - 0.53 * size).min() + L.aspect / 2).item() * L.h,
+        ((x + 0.53 * size).max() + L.aspect / 2).item() * L.h,
+    )
+    top, low = (y - 0.53 * size).min().item() * L.h, (y + 0.53 * size).max().item() * L.h
+    c, r = (
+        slice(max(0, int(lo)), min(L.w, int(hi) + 2)),
+        slice(max(0, int(top)), min(L.h, int(low) + 2)),
+    )
+    if c.start >= c.stop or r.start >= r.stop:
+        return
+    u, v = (L.X[..., c] - x) / size * th.facing, (L.Y[:, :, r] - y) / size
+    p = _Pen(u, v, L.px / size, th, s.time, L.t, light * th.facing)
+    _DRAW[th.kind](p, turn * th.facing, light * th.facing)
+    free = (front[:, :, r, c] <= n).to(
+        p.a.dtype
+    )  # another thing may have come nearer than this one
+    a = p.a * free
+    rgb[:, :, r, c] = rgb[:, :, r, c] * (1 - a) + p.rgb * free
+    near[:, :, r, c] = torch.where(a > 0.5, n, near[:, :, r, c])
+    front[:, :, r, c] = torch.where(a > 0.5, n, front[:, :, r, c])
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-018
 def _shadow(L: _Lens, th: Thing, rgb: Tensor):
     "Darken the ground beside a thing, away from the light; each row of the shadow has the ground's disparity."
-    if L.s.place=='photo' or KINDS[th.kind][1] is None: return
-    _, x, y, size, _ = _path(L, th); foot = y+size*KINDS[th.kind][1]
+    if L.s.place == 'photo' or KINDS[th.kind][1] is None:
+        return
+    _, x, y, size, _ = _path(L, th)
+    foot = y + size * KINDS[th.kind][1]
     r0, n, _ = _plane(L)
-    off = (L.X + L.eyes_apart(n) - x)/size; towards = off*(1 if L.s.light[0]>0 else -1)>0
-    slim = th.kind in ('tree','windmill','sapling','flower','weed')
-    dx = off/torch.where(towards, .2 if slim else .45, .6 if slim else .75); dy = (L.Y[:,:,r0:]-foot)/(size*.09)
-    rgb[:,:,r0:] *= 1-(.25 if L.s.weather else .45)*torch.exp(-1.2*(dx*dx+dy*dy))
+    off = (L.X + L.eyes_apart(n) - x) / size
+    towards = off * (1 if L.s.light[0] > 0 else -1) > 0
+    slim = th.kind in ('tree', 'windmill', 'sapling', 'flower', 'weed')
+    dx = off / torch.where(towards, 0.2 if slim else 0.45, 0.6 if slim else 0.75)
+    dy = (L.Y[:, :, r0:] - foot) / (size * 0.09)
+    rgb[:, :, r0:] *= 1 - (0.25 if L.s.weather else 0.45) * torch.exp(-1.2 * (dx * dx + dy * dy))
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-020
-def _waterline(L: _Lens, n): # disparity in each frame
+def _waterline(L: _Lens, n):  # disparity in each frame
     "Row where the water has disparity n."
-    return L.vanish + (L.s.horizon-L.vanish)*n/_ground(L.s)
+    return L.vanish + (L.s.horizon - L.vanish) * n / _ground(L.s)
+
 
 def _mirror_hill(L: _Lens, b: Backdrop, rgb: Tensor):
     "A faint mirror image of a backdrop, on the surface of the water."
-    r0, m, _ = _plane(L); z = 1/(1-L.dolly*b.nearness); w = _waterline(L, b.nearness*z)
-    r = slice(r0, min(L.h, r0+int(.3*L.h))); m = m[:,:,:r.stop-r0]; Y = L.Y[:,:,r]
-    x = (L.X + L.eyes_apart(m) + L.pan*(.3+b.nearness))/z
-    y = L.vanish + (2*w-Y-L.vanish+.006*torch.sin(60*x+9*L.t+300*Y))/z
-    a = (.5+(y-_edge(b, x))/L.px).clamp(0,1)*(Y>w)*.5
+    r0, m, _ = _plane(L)
+    z = 1 / (1 - L.dolly * b.nearness)
+    w = _waterline(L, b.nearness * z)
+    r = slice(r0, min(L.h, r0 + int(0.3 * L.h)))
+    m = m[:, :, : r.stop - r0]
+    Y = L.Y[:, :, r]
+    x = (L.X + L.eyes_apart(m) + L.pan * (0.3 + b.nearness)) / z
+    y = L.vanish + (2 * w - Y - L.vanish + 0.006 * torch.sin(60 * x + 9 * L.t + 300 * Y)) / z
+    a = (0.5 + (y - _edge(b, x)) / L.px).clamp(0, 1) * (Y > w) * 0.5
     _, low, light = _air(L)
-    rgb[:,:,r] = _mix(rgb[:,:,r], _mix(_c(b.colour,x)*light, low, max(0,.55-2*b.nearness)), a)
+    rgb[:, :, r] = _mix(
+        rgb[:, :, r], _mix(_c(b.colour, x) * light, low, max(0, 0.55 - 2 * b.nearness)), a
+    )
+
 
 def _mirror(L: _Lens, th: Thing, rgb: Tensor):
     "A faint, wavy mirror image of a thing, on the surface of the water."
-    n, x, y, size, turn = _path(L, th); s = L.s; light = (1. if s.light[0]>0 else -1.)*th.facing
-    r0, m, _ = _plane(L); w = _waterline(L, n)
-    r = slice(max(r0, int(w.min().item()*L.h)), min(L.h, int((2*w-y+.53*size).max().item()*L.h)+2))
-    if r.start>=r.stop: return
-    m = m[:,:,r.start-r0:r.stop-r0]; Y = L.Y[:,:,r]; X = L.X + L.eyes_apart(m) # where the left eye would see this point of the water
-    wave = .05*torch.sin(25/m.clamp(min=.05)+7*L.t)
-    p = _Pen((X-x)/size*th.facing+wave, (2*w-Y-y)/size, L.px/size, th, s.time, L.t, light)
-    _DRAW[th.kind](p, turn*th.facing, light)
-    k = .5*(Y>w)*torch.exp((w-Y)*2.5)
-    rgb[:,:,r] = rgb[:,:,r]*(1-p.a*k)+p.rgb*k
+    n, x, y, size, turn = _path(L, th)
+    s = L.s
+    light = (1.0 if s.light[0] > 0 else -1.0) * th.facing
+    r0, m, _ = _plane(L)
+    w = _waterline(L, n)
+    r = slice(
+        max(r0, int(w.min().item() * L.h)),
+        min(L.h, int((2 * w - y + 0.53 * size).max().item() * L.h) + 2),
+    )
+    if r.start >= r.stop:
+        return
+    m = m[:, :, r.start - r0 : r.stop - r0]
+    Y = L.Y[:, :, r]
+    X = L.X + L.eyes_apart(m)  # where the left eye would see this point of the water
+    wave = 0.05 * torch.sin(25 / m.clamp(min=0.05) + 7 * L.t)
+    p = _Pen(
+        (X - x) / size * th.facing + wave,
+        (2 * w - Y - y) / size,
+        L.px / size,
+        th,
+        s.time,
+        L.t,
+        light,
+    )
+    _DRAW[th.kind](p, turn * th.facing, light)
+    k = 0.5 * (Y > w) * torch.exp((w - Y) * 2.5)
+    rgb[:, :, r] = rgb[:, :, r] * (1 - p.a * k) + p.rgb * k
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-022
-_SHEETS = (.24, .44, .64) # disparity of the three sheets of flakes or drops
+_SHEETS = (0.24, 0.44, 0.64)  # disparity of the three sheets of flakes or drops
+
 
 @lru_cache(maxsize=16)
 def _flakes(weather: str, k: int, device: str) -> Tensor:
     "(1, 1, 256, 512) coverage of sheet k, a tile of 2 by 1 picture heights."
-    g, out = torch.Generator().manual_seed(90+k), torch.zeros(256,512)
-    y, x = torch.arange(256)[:,None]/256, torch.arange(512)/256
-    for cx, cy, q in torch.rand((80,48,26)[k] if weather=='snow' else (60,40,24)[k], 3, generator=g).tolist():
-        dx, dy = (x-2*cx+1)%2-1, (y-cy+.5)%1-.5
-        if weather=='snow': d = torch.sqrt(dx*dx+dy*dy)-(.011,.014,.02)[k]*(.8+.4*q)
-        else: d = _line(dx+dy*.15, dy, 0., -.05-.02*k, 0., .05+.02*k, (.006,.007,.009)[k])
-        out = torch.maximum(out, (.5-d*256).clamp(0,1))
-    return out[None,None].to(device)
+    g, out = torch.Generator().manual_seed(90 + k), torch.zeros(256, 512)
+    y, x = torch.arange(256)[:, None] / 256, torch.arange(512) / 256
+    for cx, cy, q in torch.rand(
+        (80, 48, 26)[k] if weather == 'snow' else (60, 40, 24)[k], 3, generator=g
+    ).tolist():
+        dx, dy = (x - 2 * cx + 1) % 2 - 1, (y - cy + 0.5) % 1 - 0.5
+        if weather == 'snow':
+            d = torch.sqrt(dx * dx + dy * dy) - (0.011, 0.014, 0.02)[k] * (0.8 + 0.4 * q)
+        else:
+            d = _line(
+                dx + dy * 0.15,
+                dy,
+                0.0,
+                -0.05 - 0.02 * k,
+                0.0,
+                0.05 + 0.02 * k,
+                (0.006, 0.007, 0.009)[k],
+            )
+        out = torch.maximum(out, (0.5 - d * 256).clamp(0, 1))
+    return out[None, None].to(device)
+
 
 def _fallen(weather: str, k: int, t: Tensor) -> tuple:
     "How far sheet k has moved at times t, sideways and down, in picture heights."
     n = _SHEETS[k]
-    if weather=='snow': return .03*torch.sin(2*math.pi*t+2*k), (.25+.6*n)*t
-    return -.15*(1.2+1.6*n)*t, (1.2+1.6*n)*t
+    if weather == 'snow':
+        return 0.03 * torch.sin(2 * math.pi * t + 2 * k), (0.25 + 0.6 * n) * t
+    return -0.15 * (1.2 + 1.6 * n) * t, (1.2 + 1.6 * n) * t
+
 
 def _weather(L: _Lens, rgb: Tensor, near: Tensor):
     "Paint the sheets of snow or rain, each behind all that is nearer."
-    s = L.s; wrap = lambda v: torch.remainder(v, 2)-1
-    col = _c((.97,.98,1.) if s.weather=='snow' else (.8,.87,.95), rgb)*_c(TIMES[s.time][2], rgb)**.6
+    s = L.s
+    wrap = lambda v: torch.remainder(v, 2) - 1
+    col = (
+        _c((0.97, 0.98, 1.0) if s.weather == 'snow' else (0.8, 0.87, 0.95), rgb)
+        * _c(TIMES[s.time][2], rgb) ** 0.6
+    )
     for k, n in enumerate(_SHEETS):
-        x, y = L.to(n); ox, oy = _fallen(s.weather, k, L.t); n_t = L.near(n)
-        a = _look(_flakes(s.weather, k, str(rgb.device)), wrap(x-ox+5*s.rough[2]), wrap(2*(y-oy)+5*s.rough[3]))
-        a = a*(near<=n_t)*(1. if s.weather=='snow' else .7)
-        rgb.lerp_(col.expand_as(rgb), a.expand_as(rgb)); near.copy_(torch.where(a>.5, n_t, near))
+        x, y = L.to(n)
+        ox, oy = _fallen(s.weather, k, L.t)
+        n_t = L.near(n)
+        a = _look(
+            _flakes(s.weather, k, str(rgb.device)),
+            wrap(x - ox + 5 * s.rough[2]),
+            wrap(2 * (y - oy) + 5 * s.rough[3]),
+        )
+        a = a * (near <= n_t) * (1.0 if s.weather == 'snow' else 0.7)
+        rgb.lerp_(col.expand_as(rgb), a.expand_as(rgb))
+        near.copy_(torch.where(a > 0.5, n_t, near))
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-024
 def _view(scene: Scene, cfg: WorldConfig, eye: int, device) -> tuple:
     "One eye (0 left, 1 right): RGB (T, 3, h, w) and disparity (T, 1, h, w) at the sample grid."
     L = _Lens(scene, cfg, eye, device)
     T0 = L.tc.shape[0]
-    rgb = _sky(L).expand(T0,3,L.h,L.w).clone(); near = torch.zeros_like(rgb[:,:1])
-    if scene.place not in ('water','photo'): _clouds(L, rgb, near)
-    for b in scene.backdrops: _hill(L, b, rgb, near)
-    if rgb.shape[0]<cfg.frames: rgb, near = rgb.expand(cfg.frames,-1,-1,-1).contiguous(), near.expand(cfg.frames,-1,-1,-1).contiguous()
-    if scene.place!='photo': _paint_ground(L, rgb, near)
+    rgb = _sky(L).expand(T0, 3, L.h, L.w).clone()
+    near = torch.zeros_like(rgb[:, :1])
+    if scene.place not in ('water', 'photo'):
+        _clouds(L, rgb, near)
+    for b in scene.backdrops:
+        _hill(L, b, rgb, near)
+    if rgb.shape[0] < cfg.frames:
+        rgb, near = (
+            rgb.expand(cfg.frames, -1, -1, -1).contiguous(),
+            near.expand(cfg.frames, -1, -1, -1).contiguous(),
+        )
+    if scene.place != 'photo':
+        _paint_ground(L, rgb, near)
     front = torch.zeros_like(near)
-    if scene.place=='sea' and scene.complex:
-        for b in scene.backdrops: _mirror_hill(L, b, rgb)
-        for th in scene.things: _mirror(L, th, rgb)
-    for th in scene.things: _shadow(L, th, rgb)
-    for th in scene.things: _paint_thing(L, th, rgb, near, front)
-    if scene.weather: _weather(L, rgb, near)
-    return rgb.clamp_(0,1), near
+    if scene.place == 'sea' and scene.complex:
+        for b in scene.backdrops:
+            _mirror_hill(L, b, rgb)
+        for th in scene.things:
+            _mirror(L, th, rgb)
+    for th in scene.things:
+        _shadow(L, th, rgb)
+    for th in scene.things:
+        _paint_thing(L, th, rgb, near, front)
+    if scene.weather:
+        _weather(L, rgb, near)
+    return rgb.clamp_(0, 1), near
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-028
-def _pool(x: Tensor, s: int) -> Tensor: return F.avg_pool2d(x, s) if s>1 else x
+def _pool(x: Tensor, s: int) -> Tensor:
+    return F.avg_pool2d(x, s) if s > 1 else x
+
 
 def _middle(n: Tensor, s: int) -> Tensor:
     "The (lower) median of the s×s samples of a pixel: always the disparity of something that is there."
     T, _, h, w = n.shape
-    return n.view(T,h//s,s,w//s,s).transpose(2,3).reshape(T,h//s,w//s,s*s).median(-1).values if s>1 else n[:,0]
+    return (
+        n.view(T, h // s, s, w // s, s)
+        .transpose(2, 3)
+        .reshape(T, h // s, w // s, s * s)
+        .median(-1)
+        .values
+        if s > 1
+        else n[:, 0]
+    )
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-029
 @torch.no_grad()
 def render(
     scene: Scene,
-    cfg: WorldConfig = WorldConfig(), # size, length, baseline, samples per pixel
-    device = 'cpu',
-    right: bool = True, # False: the left view alone, in half the time
+    cfg: WorldConfig = WorldConfig(),  # size, length, baseline, samples per pixel
+    device='cpu',
+    right: bool = True,  # False: the left view alone, in half the time
 ) -> Clip:
     "Both views of a scene, the disparity of both, and the mask of what both eyes see."
-    rgb, near = _view(scene, cfg, 0, device); s = cfg.supersample
-    image = lambda v: _pool(v,s).permute(0,2,3,1).contiguous()
+    rgb, near = _view(scene, cfg, 0, device)
+    s = cfg.supersample
+    image = lambda v: _pool(v, s).permute(0, 2, 3, 1).contiguous()
     left, disp = image(rgb), _middle(near, s)
-    if not right: return Clip(left, disp, scene.caption)
+    if not right:
+        return Clip(left, disp, scene.caption)
     rgb2, near2 = _view(scene, cfg, 1, device)
     w = near.shape[-1]
-    at = torch.arange(w, device=near.device) - near[:,0]*(cfg.baseline*w) # where the right eye sees each sample
-    seen = near2[:,0].gather(-1, at.round().long().clamp(0,w-1))
-    vis = (seen-near[:,0]).abs().lt(.004) & (at>=-.5)
-    vis = _pool(vis[:,None].float(), s)[:,0]>.5
+    at = torch.arange(w, device=near.device) - near[:, 0] * (
+        cfg.baseline * w
+    )  # where the right eye sees each sample
+    seen = near2[:, 0].gather(-1, at.round().long().clamp(0, w - 1))
+    vis = (seen - near[:, 0]).abs().lt(0.004) & (at >= -0.5)
+    vis = _pool(vis[:, None].float(), s)[:, 0] > 0.5
     return Clip(left, disp, scene.caption, image(rgb2), _middle(near2, s), vis)
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-030
 def sample_clips(
-    n: int, # how many
-    generator: torch.Generator|int, # a generator, or a seed for a fresh one
+    n: int,  # how many
+    generator: torch.Generator | int,  # a generator, or a seed for a fresh one
     cfg: WorldConfig = WorldConfig(),
-    device = 'cpu',
-    right: bool = True, # False: the left views alone
-) -> list: # of Clip
+    device='cpu',
+    right: bool = True,  # False: the left views alone
+) -> list:  # of Clip
     "Clips of fresh scenes."
     d = _Dice(generator)
     return [render(sample_scene(d.g, cfg), cfg, device, right) for _ in range(n)]
 
+
 def scene_picture(
-    seed: int, # of `sample_scene`
-    width: int = 256, height: int = 160, # pixels
-) -> tuple: # (H, W, 3) uint8, and its caption
+    seed: int,  # of `sample_scene`
+    width: int = 256,
+    height: int = 160,  # pixels
+) -> tuple:  # (H, W, 3) uint8, and its caption
     "A picture that the embedded model knows how to move: how a scene begins."
     cfg = WorldConfig(width=width, height=height, frames=1)
     clip = render(sample_scene(seed, cfg), cfg, right=False)
@@ -339,22 +558,32 @@ def scene_picture(
 @torch.no_grad()
 def true_flow(
     scene: Scene,
-    clip: Clip, # what `render` made of it
-    cfg: WorldConfig = WorldConfig(), # what it was rendered with
-) -> Tensor: # (T-1, H, W, 2) pixels, x to the right, y down
+    clip: Clip,  # what `render` made of it
+    cfg: WorldConfig = WorldConfig(),  # what it was rendered with
+) -> Tensor:  # (T-1, H, W, 2) pixels, x to the right, y down
     "Exact motion of each pixel of the left view from a frame to the next; a shadow moves with the ground it lies on."
     L = _Lens(scene, replace(cfg, supersample=1), 0, clip.disparity.device)
-    n, X, Y, out = clip.disparity[:-1,None], L.X, L.Y, L.vanish
-    pan, dolly = L.pan.expand_as(L.t), (L.dolly+0*L.t); now, then = slice(None,-1), slice(1,None)
-    first = n/(1+dolly[now]*n); z, z2 = 1+dolly[now]*n, 1/(1-dolly[then]*first)
-    x, y = (X+pan[now]*(.3+first))/z, out+(Y-out)/z # the point of the still world under this pixel
-    for k, m in enumerate(_SHEETS if scene.weather else ()): # flakes fall through the world
-        fell = [v[then]-v[now] for v in _fallen(scene.weather, k, L.t)]; mine = (first-m).abs()<1e-5
-        x, y = torch.where(mine, x+fell[0], x), torch.where(mine, y+fell[1], y)
-    X2, Y2 = x*z2-pan[then]*(.3+first), out+(y-out)*z2
+    n, X, Y, out = clip.disparity[:-1, None], L.X, L.Y, L.vanish
+    pan, dolly = L.pan.expand_as(L.t), (L.dolly + 0 * L.t)
+    now, then = slice(None, -1), slice(1, None)
+    first = n / (1 + dolly[now] * n)
+    z, z2 = 1 + dolly[now] * n, 1 / (1 - dolly[then] * first)
+    x, y = (
+        (X + pan[now] * (0.3 + first)) / z,
+        out + (Y - out) / z,
+    )  # the point of the still world under this pixel
+    for k, m in enumerate(_SHEETS if scene.weather else ()):  # flakes fall through the world
+        fell = [v[then] - v[now] for v in _fallen(scene.weather, k, L.t)]
+        mine = (first - m).abs() < 1e-5
+        x, y = torch.where(mine, x + fell[0], x), torch.where(mine, y + fell[1], y)
+    X2, Y2 = x * z2 - pan[then] * (0.3 + first), out + (y - out) * z2
     for th in scene.things:
         m, cx, cy, size, _ = (v.expand_as(L.t) for v in _path(L, th))
-        dx, dy = X-cx[now], Y-cy[now]; grow = size[then]/size[now]
-        mine = ((n-m[now]).abs()<1e-5) & (torch.maximum(dx.abs(), dy.abs())<.53*size[now])
-        X2, Y2 = torch.where(mine, cx[then]+dx*grow, X2), torch.where(mine, cy[then]+dy*grow, Y2)
-    return torch.cat((X2-X, Y2-Y), 1).permute(0,2,3,1)*cfg.height
+        dx, dy = X - cx[now], Y - cy[now]
+        grow = size[then] / size[now]
+        mine = ((n - m[now]).abs() < 1e-5) & (torch.maximum(dx.abs(), dy.abs()) < 0.53 * size[now])
+        X2, Y2 = (
+            torch.where(mine, cx[then] + dx * grow, X2),
+            torch.where(mine, cy[then] + dy * grow, Y2),
+        )
+    return torch.cat((X2 - X, Y2 - Y), 1).permute(0, 2, 3, 1) * cfg.height

@@ -6,10 +6,13 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/scenes.html.md"""
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-004
 from __future__ import annotations
+
 import re
 from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
+
 from ..core import check_choice
 
 # %% auto #0
@@ -20,268 +23,438 @@ __all__ = ['COLOURS', 'VERBS', 'KINDS', 'THIN', 'PLACES', 'TIMES', 'VOCABULARY',
 @dataclass(frozen=True)
 class WorldConfig:
     "Size and length of a clip, the eyes, and how rich a scene is; `complexity` is the split that the paper's Table 4 makes."
-    width: int = 64 # pixels
-    height: int = 40 # pixels
+
+    width: int = 64  # pixels
+    height: int = 40  # pixels
     frames: int = 8
-    baseline: float = 0.12 # disparity at disparity 1, as a fraction of the width
-    supersample: int = 2 # samples per pixel along each side
-    n_objects: tuple = (1, 3) # fewest and most things in a simple scene; a complex one has one more
-    pace: float = 1. # world time that a clip lasts, about 0.5 to 1.5: at 0.5 a ball rolls half as far
-    complexity: str = 'simple' # or 'complex', or 'any': a mixture, two in five complex
-    def __post_init__(self): check_choice('complexity', self.complexity, ('simple', 'complex', 'any'))
+    baseline: float = 0.12  # disparity at disparity 1, as a fraction of the width
+    supersample: int = 2  # samples per pixel along each side
+    n_objects: tuple = (
+        1,
+        3,
+    )  # fewest and most things in a simple scene; a complex one has one more
+    pace: float = (
+        1.0  # world time that a clip lasts, about 0.5 to 1.5: at 0.5 a ball rolls half as far
+    )
+    complexity: str = 'simple'  # or 'complex', or 'any': a mixture, two in five complex
+
+    def __post_init__(self):
+        check_choice('complexity', self.complexity, ('simple', 'complex', 'any'))
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-007
 @dataclass(frozen=True)
 class Backdrop:
     "An upright painted layer behind the things."
-    kind: str # 'hills', 'peaks', 'forest', 'city', 'photo'
-    disparity: float # 0 (infinitely far) to 1
-    base: float # mean height of its upper edge, as a fraction of the frame's height, 0 = top
-    colour: tuple # RGB in [0, 1]
-    rough: tuple # 16 random numbers in [0, 1] that make its shape
+
+    kind: str  # 'hills', 'peaks', 'forest', 'city', 'photo'
+    disparity: float  # 0 (infinitely far) to 1
+    base: float  # mean height of its upper edge, as a fraction of the frame's height, 0 = top
+    colour: tuple  # RGB in [0, 1]
+    rough: tuple  # 16 random numbers in [0, 1] that make its shape
+
 
 @dataclass(frozen=True)
 class Thing:
     "One object, and what it does."
+
     kind: str
-    colour: str # a name in COLOURS
-    disparity: float # in the first frame
-    x: float # centre in the first frame, fraction of the width, 0 = middle
-    y: float # centre in the first frame, fraction of the height, 0 = top
-    verb: str # a name in VERBS
-    direction: int # -1 left, 1 right, 0 neither
-    facing: int # -1 left, 1 right
-    rough: tuple # random numbers in [0, 1]
+    colour: str  # a name in COLOURS
+    disparity: float  # in the first frame
+    x: float  # centre in the first frame, fraction of the width, 0 = middle
+    y: float  # centre in the first frame, fraction of the height, 0 = top
+    verb: str  # a name in VERBS
+    direction: int  # -1 left, 1 right, 0 neither
+    facing: int  # -1 left, 1 right
+    rough: tuple  # random numbers in [0, 1]
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-008
 @dataclass(frozen=True)
 class Scene:
     "Everything `render` needs, in plain numbers and words: no pixels, no random state."
-    place: str # a name in PLACES
-    time: str # a name in TIMES
-    horizon: float # upper edge of the ground, fraction of the height, 0 = top
-    light: tuple # (x, y) of sun or moon: fraction of the width from the middle, of the height from the top
-    camera: str # '', 'left', 'right' or 'closer'
-    rough: tuple # random numbers in [0, 1]
-    backdrops: tuple # of Backdrop, far to near
-    things: tuple # of Thing, far to near
+
+    place: str  # a name in PLACES
+    time: str  # a name in TIMES
+    horizon: float  # upper edge of the ground, fraction of the height, 0 = top
+    light: tuple  # (x, y) of sun or moon: fraction of the width from the middle, of the height from the top
+    camera: str  # '', 'left', 'right' or 'closer'
+    rough: tuple  # random numbers in [0, 1]
+    backdrops: tuple  # of Backdrop, far to near
+    things: tuple  # of Thing, far to near
     caption: str
-    subject: int = 0 # index into `things` of what the caption speaks of first
-    weather: str = '' # '', 'snow' or 'rain'
-    complex: bool = False # drawn as a complex scene; the sea then mirrors what stands on it
+    subject: int = 0  # index into `things` of what the caption speaks of first
+    weather: str = ''  # '', 'snow' or 'rain'
+    complex: bool = False  # drawn as a complex scene; the sea then mirrors what stands on it
+
 
 @dataclass(frozen=True)
 class Clip:
     "What `render` gives; `right`, `right_disparity` and `visible` are None for a mono clip."
-    left: Tensor # (T, H, W, 3) in [0, 1]
-    disparity: Tensor # (T, H, W) disparity of the left view in [0, 1]
+
+    left: Tensor  # (T, H, W, 3) in [0, 1]
+    disparity: Tensor  # (T, H, W) disparity of the left view in [0, 1]
     caption: str
-    right: Tensor|None = None # (T, H, W, 3) in [0, 1]
-    right_disparity: Tensor|None = None # (T, H, W) disparity of the right view
-    visible: Tensor|None = None # (T, H, W) bool: this left pixel is also seen by the right eye
+    right: Tensor | None = None  # (T, H, W, 3) in [0, 1]
+    right_disparity: Tensor | None = None  # (T, H, W) disparity of the right view
+    visible: Tensor | None = None  # (T, H, W) bool: this left pixel is also seen by the right eye
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-010
-COLOURS = dict(red=(.87,.14,.12), green=(.16,.62,.22), blue=(.13,.36,.88), yellow=(.98,.83,.14), orange=(.97,.5,.08),
-    purple=(.55,.2,.72), white=(.95,.95,.93), pink=(.97,.5,.7), brown=(.52,.32,.17), black=(.13,.13,.16)) # RGB in [0, 1]
+COLOURS = dict(
+    red=(0.87, 0.14, 0.12),
+    green=(0.16, 0.62, 0.22),
+    blue=(0.13, 0.36, 0.88),
+    yellow=(0.98, 0.83, 0.14),
+    orange=(0.97, 0.5, 0.08),
+    purple=(0.55, 0.2, 0.72),
+    white=(0.95, 0.95, 0.93),
+    pink=(0.97, 0.5, 0.7),
+    brown=(0.52, 0.32, 0.17),
+    black=(0.13, 0.13, 0.16),
+)  # RGB in [0, 1]
 # verb: (sideways in widths, downwards in heights, factor of disparity), each per unit of world time
-VERBS = dict(stands=(0,0,1), drifts=(.1,0,1), slides=(.1,0,1), walks=(.1,0,1), rolls=(.2,0,1), sails=(.2,0,1), swims=(.2,0,1),
-    moves=(.2,0,1), drives=(.3,0,1), flies=(.3,0,1), rises=(0,-.25,1), sinks=(0,.25,1), falls=(0,.4,1), bobs=(0,0,1),
-    comes=(0,0,1.4), goes=(0,0,1/1.4))
+VERBS = dict(
+    stands=(0, 0, 1),
+    drifts=(0.1, 0, 1),
+    slides=(0.1, 0, 1),
+    walks=(0.1, 0, 1),
+    rolls=(0.2, 0, 1),
+    sails=(0.2, 0, 1),
+    swims=(0.2, 0, 1),
+    moves=(0.2, 0, 1),
+    drives=(0.3, 0, 1),
+    flies=(0.3, 0, 1),
+    rises=(0, -0.25, 1),
+    sinks=(0, 0.25, 1),
+    falls=(0, 0.4, 1),
+    bobs=(0, 0, 1),
+    comes=(0, 0, 1.4),
+    goes=(0, 0, 1 / 1.4),
+)
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-012
 # kind: (size in heights at disparity 1, foot in its own coordinates or None if it flies, names, verbs)
 KINDS = dict(
-    ball=(.5, .47, ('ball',), 'rolls rolls rolls moves drifts stands comes goes'),
-    box=(.52, .46, ('box','crate'), 'slides slides moves stands comes goes'),
-    tree=(.95, .5, ('tree',), 'stands'),
-    balloon=(.72, None, ('balloon',), 'drifts drifts rises sinks bobs moves flies'),
-    boat=(.78, .4, ('boat','ship'), 'drifts drifts sails sails bobs moves comes goes stands'),
-    car=(.7, .27, ('car',), 'drives drives drives moves comes goes stands'),
-    bird=(.55, None, ('bird',), 'flies flies flies drifts moves rises'),
-    house=(.85, .5, ('house','hut'), 'stands'),
-    fish=(.55, None, ('fish',), 'swims swims swims drifts moves rises sinks'),
-    star=(.5, None, ('star',), 'falls falls rises drifts moves bobs'),
-    sheep=(.55, .4, ('sheep',), 'walks walks moves stands comes goes'),
-    picture=(.75, .47, ('picture',), 'stands slides moves comes goes'),
-    flower=(.6, .5, ('flower',), 'stands'),
-    rocket=(.7, None, ('rocket',), 'rises rises flies flies moves'),
-    train=(1.1, .2, ('train',), 'drives drives moves comes goes stands'),
-    kite=(.85, None, ('kite',), 'flies drifts rises sinks bobs moves'),
-    windmill=(.95, .5, ('windmill',), 'stands'),
-    fence=(1.4, .17, ('fence',), 'stands'),
-    sapling=(.95, .5, ('sapling',), 'stands'),
-    weed=(.8, .5, ('weed',), 'stands'))
-THIN = 'kite windmill fence sapling weed'.split() # kinds with parts thinner than a pixel: hard for a depth estimator
+    ball=(0.5, 0.47, ('ball',), 'rolls rolls rolls moves drifts stands comes goes'),
+    box=(0.52, 0.46, ('box', 'crate'), 'slides slides moves stands comes goes'),
+    tree=(0.95, 0.5, ('tree',), 'stands'),
+    balloon=(0.72, None, ('balloon',), 'drifts drifts rises sinks bobs moves flies'),
+    boat=(0.78, 0.4, ('boat', 'ship'), 'drifts drifts sails sails bobs moves comes goes stands'),
+    car=(0.7, 0.27, ('car',), 'drives drives drives moves comes goes stands'),
+    bird=(0.55, None, ('bird',), 'flies flies flies drifts moves rises'),
+    house=(0.85, 0.5, ('house', 'hut'), 'stands'),
+    fish=(0.55, None, ('fish',), 'swims swims swims drifts moves rises sinks'),
+    star=(0.5, None, ('star',), 'falls falls rises drifts moves bobs'),
+    sheep=(0.55, 0.4, ('sheep',), 'walks walks moves stands comes goes'),
+    picture=(0.75, 0.47, ('picture',), 'stands slides moves comes goes'),
+    flower=(0.6, 0.5, ('flower',), 'stands'),
+    rocket=(0.7, None, ('rocket',), 'rises rises flies flies moves'),
+    train=(1.1, 0.2, ('train',), 'drives drives moves comes goes stands'),
+    kite=(0.85, None, ('kite',), 'flies drifts rises sinks bobs moves'),
+    windmill=(0.95, 0.5, ('windmill',), 'stands'),
+    fence=(1.4, 0.17, ('fence',), 'stands'),
+    sapling=(0.95, 0.5, ('sapling',), 'stands'),
+    weed=(0.8, 0.5, ('weed',), 'stands'),
+)
+THIN = (
+    'kite windmill fence sapling weed'.split()
+)  # kinds with parts thinner than a pixel: hard for a depth estimator
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-013
 _LAND = 'ball ball box tree balloon car bird house star sheep picture'
 # place: (ground colour, phrase for those on the ground, phrase for those above it, inhabitants)
 PLACES = dict(
-    meadow=((.36,.62,.22), 'in a meadow', 'over a meadow', _LAND),
-    hills=((.42,.66,.25), 'by green hills', 'over green hills', _LAND),
-    mountains=((.44,.56,.3), 'by the mountains', 'over the mountains', _LAND),
-    forest=((.33,.52,.2), 'by a forest', 'over a forest', _LAND),
-    city=((.45,.46,.48), 'before a city', 'over a city', _LAND),
-    desert=((.88,.7,.42), 'in the desert', 'over the desert', _LAND),
-    snow=((.9,.93,.97), 'in the snow', 'over the snow', _LAND),
-    sea=((.1,.38,.6), 'on the sea', 'over the sea', 'boat boat boat balloon bird star ball'),
-    water=((.5,.6,.5), 'under water', 'under water', 'fish fish fish star ball'),
-    photo=(None, 'before a photograph', 'before a photograph', _LAND+' boat boat fish'))
-_MORE = {'sea': 'kite kite rocket', 'water': 'weed weed'} # who else lives in a complex scene
+    meadow=((0.36, 0.62, 0.22), 'in a meadow', 'over a meadow', _LAND),
+    hills=((0.42, 0.66, 0.25), 'by green hills', 'over green hills', _LAND),
+    mountains=((0.44, 0.56, 0.3), 'by the mountains', 'over the mountains', _LAND),
+    forest=((0.33, 0.52, 0.2), 'by a forest', 'over a forest', _LAND),
+    city=((0.45, 0.46, 0.48), 'before a city', 'over a city', _LAND),
+    desert=((0.88, 0.7, 0.42), 'in the desert', 'over the desert', _LAND),
+    snow=((0.9, 0.93, 0.97), 'in the snow', 'over the snow', _LAND),
+    sea=((0.1, 0.38, 0.6), 'on the sea', 'over the sea', 'boat boat boat balloon bird star ball'),
+    water=((0.5, 0.6, 0.5), 'under water', 'under water', 'fish fish fish star ball'),
+    photo=(None, 'before a photograph', 'before a photograph', _LAND + ' boat boat fish'),
+)
+_MORE = {'sea': 'kite kite rocket', 'water': 'weed weed'}  # who else lives in a complex scene
 _MORE_LAND = 'rocket train flower kite windmill fence sapling'
 # time: (sky above, sky at the horizon, colour of the light)
-TIMES = dict(day=((.25,.52,.9), (.78,.89,.97), (1.,.99,.95)),
-             dusk=((.23,.2,.45), (.98,.6,.34), (.92,.7,.6)),
-             night=((.02,.03,.1), (.1,.15,.3), (.43,.49,.7)))
+TIMES = dict(
+    day=((0.25, 0.52, 0.9), (0.78, 0.89, 0.97), (1.0, 0.99, 0.95)),
+    dusk=((0.23, 0.2, 0.45), (0.98, 0.6, 0.34), (0.92, 0.7, 0.6)),
+    night=((0.02, 0.03, 0.1), (0.1, 0.15, 0.3), (0.43, 0.49, 0.7)),
+)
 
-_TIMEWORDS = dict(day=('','','','by day','in the sun'), dusk=('at dusk','at dusk','at dusk','at sunset',''),
-    night=('at night','at night','at night',''))
+_TIMEWORDS = dict(
+    day=('', '', '', 'by day', 'in the sun'),
+    dusk=('at dusk', 'at dusk', 'at dusk', 'at sunset', ''),
+    night=('at night', 'at night', 'at night', ''),
+)
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-015
 class _Dice:
     "A torch generator with the throws that a scene needs."
-    def __init__(self, g: torch.Generator|int):
-        self.g = torch.Generator().manual_seed(g) if isinstance(g, int) else g
-    def __call__(self, lo=0., hi=1.): return lo + (hi-lo)*torch.rand((), generator=self.g, device=self.g.device).item()
-    def pick(self, xs): return xs[min(int(self()*len(xs)), len(xs)-1)]
-    def many(self, n): return tuple(torch.rand(n, generator=self.g, device=self.g.device).tolist())
 
-_BOTTOM = .8 # disparity of the ground at the bottom edge
+    def __init__(self, g: torch.Generator | int):
+        self.g = torch.Generator().manual_seed(g) if isinstance(g, int) else g
+
+    def __call__(self, lo=0.0, hi=1.0):
+        return lo + (hi - lo) * torch.rand((), generator=self.g, device=self.g.device).item()
+
+    def pick(self, xs):
+        return xs[min(int(self() * len(xs)), len(xs) - 1)]
+
+    def many(self, n):
+        return tuple(torch.rand(n, generator=self.g, device=self.g.device).tolist())
+
+
+_BOTTOM = 0.8  # disparity of the ground at the bottom edge
+
 
 def _ground(scene: Scene) -> float:
     "Disparity of the ground at the horizon: that of the layer it meets."
-    return scene.backdrops[-1].nearness if scene.backdrops else .04
+    return scene.backdrops[-1].nearness if scene.backdrops else 0.04
+
 
 def _row(scene: Scene, near):
     "The row (fraction of the height) on which the ground has disparity `near`."
     n0 = _ground(scene)
-    return scene.horizon + (near-n0)/(_BOTTOM-n0)*(1-scene.horizon)
+    return scene.horizon + (near - n0) / (_BOTTOM - n0) * (1 - scene.horizon)
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-016
 def _backdrops(place: str, horizon: float, d: _Dice) -> tuple:
     "Draw the upright layers of a place, far to near."
-    def b(kind, near, up, colour): return Backdrop(kind, near, horizon-up, tuple(colour), d.many(16))
-    jit = lambda c: [min(max(v+d(-.06,.06),0),1) for v in c]
-    far = lambda: b('peaks' if d()<.4 else 'hills', d(.1,.18), d(.1,.2), jit((.3,.42,.5)))
-    if place=='photo':
-        out = [b('photo', d(.05,.25), 2, (0,0,0))]
-        for k in range(d.pick((0,0,1,2))): out.append(b('photo', d(.3,.4) + .1*k, -d(.05,.2)-.18*k, (0,0,0)))
+
+    def b(kind, near, up, colour):
+        return Backdrop(kind, near, horizon - up, tuple(colour), d.many(16))
+
+    jit = lambda c: [min(max(v + d(-0.06, 0.06), 0), 1) for v in c]
+    far = lambda: b(
+        'peaks' if d() < 0.4 else 'hills', d(0.1, 0.18), d(0.1, 0.2), jit((0.3, 0.42, 0.5))
+    )
+    if place == 'photo':
+        out = [b('photo', d(0.05, 0.25), 2, (0, 0, 0))]
+        for k in range(d.pick((0, 0, 1, 2))):
+            out.append(b('photo', d(0.3, 0.4) + 0.1 * k, -d(0.05, 0.2) - 0.18 * k, (0, 0, 0)))
         return tuple(out)
-    if place=='sea': return (b('hills', d(.06,.1), d(.02,.08), jit((.25,.36,.42))),) if d()<.5 else ()
-    if place=='water': return (b('hills', d(.12,.18), d(.1,.25), (.1,.35,.5)), b('hills', d(.25,.38), d(.03,.1), (.2,.42,.45)))
-    if place=='desert': return (b('hills', d(.1,.18), d(.08,.16), jit((.72,.48,.36))),
-        b('hills', d(.25,.36), d(.03,.08), jit((.86,.64,.4))))
-    if place=='snow': return (b('peaks', d(.1,.16), d(.14,.22), jit((.6,.68,.8))),
-        b('hills' if d()<.5 else 'forest', d(.25,.36), d(.03,.08), jit((.8,.86,.93))))
-    if place=='mountains': return (b('peaks', d(.1,.14), d(.2,.28), jit((.42,.46,.58))),
-        b('peaks', d(.2,.28), d(.07,.12), jit((.33,.42,.38))))
-    if place=='forest': return (far(), b('forest', d(.28,.4), d(.1,.16), jit((.12,.36,.18))))
-    if place=='city': return (far(), b('city', d(.2,.28), d(.12,.2), jit((.5,.52,.62))))
-    near = jit((.3,.6,.22)) if place=='hills' else jit((.38,.6,.26))
-    if d()<.12: return (far(), b('photo', d(.22,.3), d(.06,.16), (0,0,0)))
-    return (far(), b('hills', d(.25,.36), d(.09,.17) if place=='hills' else d(.02,.05), near))
+    if place == 'sea':
+        return (
+            (b('hills', d(0.06, 0.1), d(0.02, 0.08), jit((0.25, 0.36, 0.42))),) if d() < 0.5 else ()
+        )
+    if place == 'water':
+        return (
+            b('hills', d(0.12, 0.18), d(0.1, 0.25), (0.1, 0.35, 0.5)),
+            b('hills', d(0.25, 0.38), d(0.03, 0.1), (0.2, 0.42, 0.45)),
+        )
+    if place == 'desert':
+        return (
+            b('hills', d(0.1, 0.18), d(0.08, 0.16), jit((0.72, 0.48, 0.36))),
+            b('hills', d(0.25, 0.36), d(0.03, 0.08), jit((0.86, 0.64, 0.4))),
+        )
+    if place == 'snow':
+        return (
+            b('peaks', d(0.1, 0.16), d(0.14, 0.22), jit((0.6, 0.68, 0.8))),
+            b(
+                'hills' if d() < 0.5 else 'forest',
+                d(0.25, 0.36),
+                d(0.03, 0.08),
+                jit((0.8, 0.86, 0.93)),
+            ),
+        )
+    if place == 'mountains':
+        return (
+            b('peaks', d(0.1, 0.14), d(0.2, 0.28), jit((0.42, 0.46, 0.58))),
+            b('peaks', d(0.2, 0.28), d(0.07, 0.12), jit((0.33, 0.42, 0.38))),
+        )
+    if place == 'forest':
+        return (far(), b('forest', d(0.28, 0.4), d(0.1, 0.16), jit((0.12, 0.36, 0.18))))
+    if place == 'city':
+        return (far(), b('city', d(0.2, 0.28), d(0.12, 0.2), jit((0.5, 0.52, 0.62))))
+    near = jit((0.3, 0.6, 0.22)) if place == 'hills' else jit((0.38, 0.6, 0.26))
+    if d() < 0.12:
+        return (far(), b('photo', d(0.22, 0.3), d(0.06, 0.16), (0, 0, 0)))
+    return (
+        far(),
+        b('hills', d(0.25, 0.36), d(0.09, 0.17) if place == 'hills' else d(0.02, 0.05), near),
+    )
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-017
-def _thing(scene: Scene, kind: str, verb: str|None, cfg: WorldConfig, d: _Dice) -> Thing:
+def _thing(scene: Scene, kind: str, verb: str | None, cfg: WorldConfig, d: _Dice) -> Thing:
     "Draw one thing that stays inside the frame while it does its verb."
     size, foot, _, verbs = KINDS[kind]
     verb = verb or d.pick(verbs.split())
-    side, up, nearing = VERBS[verb]; up = up*cfg.pace
-    lo, hi = (.45, .74) if foot is not None else (.45, .9)
-    if nearing>1: lo, hi = .45, .57
-    if nearing<1: lo, hi = (.62 if _ground(scene)<.41 else .72), .76
-    if scene.camera=='closer': hi = min(hi, .52 if nearing>1 else .7)
-    near = d(max(lo, _ground(scene)+.05), hi)
-    way = (-1 if d()<.5 else 1) if side else 0
-    x = d(-.36, .36-side*cfg.pace)*(way or 1)
-    half = size*near/2
-    if scene.place=='photo': y = d(max(.3,half), 1-half*.9) if foot is not None else d(half, 1-half)
-    elif foot is not None: y = _row(scene, near) - size*near*foot
+    side, up, nearing = VERBS[verb]
+    up = up * cfg.pace
+    lo, hi = (0.45, 0.74) if foot is not None else (0.45, 0.9)
+    if nearing > 1:
+        lo, hi = 0.45, 0.57
+    if nearing < 1:
+        lo, hi = (0.62 if _ground(scene) < 0.41 else 0.72), 0.76
+    if scene.camera == 'closer':
+        hi = min(hi, 0.52 if nearing > 1 else 0.7)
+    near = d(max(lo, _ground(scene) + 0.05), hi)
+    way = (-1 if d() < 0.5 else 1) if side else 0
+    x = d(-0.36, 0.36 - side * cfg.pace) * (way or 1)
+    half = size * near / 2
+    if scene.place == 'photo':
+        y = d(max(0.3, half), 1 - half * 0.9) if foot is not None else d(half, 1 - half)
+    elif foot is not None:
+        y = _row(scene, near) - size * near * foot
     else:
-        top, low = half+.02, (.75 if scene.place=='water' else scene.horizon+.15)-half*.4
-        y = d(top-min(up,0), max(low-max(up,0), top-min(up,0)+.02))
-    colour = d.pick(list(COLOURS)[:8] if d()<.9 else list(COLOURS))
-    return Thing(kind, colour, near, x, y, verb, way, way or (-1 if d()<.5 else 1), d.many(6))
+        top, low = (
+            half + 0.02,
+            (0.75 if scene.place == 'water' else scene.horizon + 0.15) - half * 0.4,
+        )
+        y = d(top - min(up, 0), max(low - max(up, 0), top - min(up, 0) + 0.02))
+    colour = d.pick(list(COLOURS)[:8] if d() < 0.9 else list(COLOURS))
+    return Thing(kind, colour, near, x, y, verb, way, way or (-1 if d() < 0.5 else 1), d.many(6))
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-018
 def _things(scene: Scene, cfg: WorldConfig, d: _Dice) -> tuple:
     "Draw the things of a scene, the subject first, none on top of another."
-    n, kinds, out = cfg.n_objects[0] + int(d()*(cfg.n_objects[1]-cfg.n_objects[0]+1)), PLACES[scene.place][3].split(), []
-    second = d()<.35
-    if scene.complex: n, kinds = n+1, kinds + _MORE.get(scene.place, _MORE_LAND).split()
-    thin = [k for k in kinds if k in THIN] if scene.complex and d()<.65 else []
+    n, kinds, out = (
+        cfg.n_objects[0] + int(d() * (cfg.n_objects[1] - cfg.n_objects[0] + 1)),
+        PLACES[scene.place][3].split(),
+        [],
+    )
+    second = d() < 0.35
+    if scene.complex:
+        n, kinds = n + 1, kinds + _MORE.get(scene.place, _MORE_LAND).split()
+    thin = [k for k in kinds if k in THIN] if scene.complex and d() < 0.65 else []
     for k in range(n):
         for i in range(40 if scene.complex else 12):
-            kind = d.pick(thin if thin and k==n-1 else kinds)
-            if k==0 and i<(30 if scene.complex else 6) and KINDS[kind][3]=='stands' and d()<(.9 if scene.complex else .7): continue # trees and houses are rarely the subject
-            t = _thing(scene, kind, None if k==0 or (k==1 and second) else 'stands', cfg, d)
-            if k>=1 and KINDS[kind][1] is None and t.verb=='stands' and kind in ('bird','fish','rocket'): continue
-            if all(abs(t.x-o.x)>.2 or abs(t.y-o.y)>.4 for o in out): out.append(t); break
+            kind = d.pick(thin if thin and k == n - 1 else kinds)
+            if (
+                k == 0
+                and i < (30 if scene.complex else 6)
+                and KINDS[kind][3] == 'stands'
+                and d() < (0.9 if scene.complex else 0.7)
+            ):
+                continue  # trees and houses are rarely the subject
+            t = _thing(scene, kind, None if k == 0 or (k == 1 and second) else 'stands', cfg, d)
+            if (
+                k >= 1
+                and KINDS[kind][1] is None
+                and t.verb == 'stands'
+                and kind in ('bird', 'fish', 'rocket')
+            ):
+                continue
+            if all(abs(t.x - o.x) > 0.2 or abs(t.y - o.y) > 0.4 for o in out):
+                out.append(t)
+                break
     return tuple(out)
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-019
 def _clause(t: Thing, d: _Dice) -> str:
     "'a red ball rolls left'"
     noun = KINDS[t.kind][2]
-    noun = noun[0] if len(noun)==1 or d()<.7 else noun[1]
-    noun = f'{t.colour} {noun}' if d()<.88 else noun
-    what = {'stands':'stands still', 'comes':'comes closer', 'goes':'goes away'}.get(t.verb, t.verb)
-    way = {-1:' left', 1:' right', 0:''}[t.direction]
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {what}{way}"
+    noun = noun[0] if len(noun) == 1 or d() < 0.7 else noun[1]
+    noun = f'{t.colour} {noun}' if d() < 0.88 else noun
+    what = {'stands': 'stands still', 'comes': 'comes closer', 'goes': 'goes away'}.get(
+        t.verb, t.verb
+    )
+    way = {-1: ' left', 1: ' right', 0: ''}[t.direction]
+    return f'{"an" if noun[0] in "aeiou" else "a"} {noun} {what}{way}'
+
 
 def _caption(scene: Scene, things: tuple, d: _Dice) -> str:
     "One small regular sentence; place, time and colour are sometimes left out, motion never."
     out = _clause(things[0], d)
-    if len(things)>1 and things[1].verb!='stands': out += f' and {_clause(things[1], d)}'
+    if len(things) > 1 and things[1].verb != 'stands':
+        out += f' and {_clause(things[1], d)}'
     _, on, over, _ = PLACES[scene.place]
-    if d()<.85: out += ' ' + (on if KINDS[things[0].kind][1] is not None else over)
+    if d() < 0.85:
+        out += ' ' + (on if KINDS[things[0].kind][1] is not None else over)
     when = [w for w in _TIMEWORDS[scene.time] if not (scene.weather and 'sun' in w)]
     out = f'{out} {d.pick(when)}'.strip()
-    cam = {'':'', 'left':', the camera pans left', 'right':', the camera pans right', 'closer':', the camera moves closer'}[scene.camera]
-    return out + cam + {'':'', 'snow':', it snows', 'rain':', it rains'}[scene.weather]
+    cam = {
+        '': '',
+        'left': ', the camera pans left',
+        'right': ', the camera pans right',
+        'closer': ', the camera moves closer',
+    }[scene.camera]
+    return out + cam + {'': '', 'snow': ', it snows', 'rain': ', it rains'}[scene.weather]
+
 
 def _peopled(s: Scene, cfg: WorldConfig, d: _Dice) -> Scene:
     "The scene with things and a caption drawn for it."
-    things = _things(s, cfg, d); order = sorted(range(len(things)), key=lambda i: things[i].nearness)
-    return replace(s, things=tuple(things[i] for i in order), subject=order.index(0), caption=_caption(s, things, d))
+    things = _things(s, cfg, d)
+    order = sorted(range(len(things)), key=lambda i: things[i].nearness)
+    return replace(
+        s,
+        things=tuple(things[i] for i in order),
+        subject=order.index(0),
+        caption=_caption(s, things, d),
+    )
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-020
 def sample_scene(
-    generator: torch.Generator|int, # a generator, or a seed for a fresh one
-    cfg: WorldConfig = WorldConfig(), # `n_objects`, `pace` and `complexity` are read
+    generator: torch.Generator | int,  # a generator, or a seed for a fresh one
+    cfg: WorldConfig = WorldConfig(),  # `n_objects`, `pace` and `complexity` are read
 ) -> Scene:
     "Draw a scene; the global random state is neither read nor changed."
     d = _Dice(generator)
-    place = d.pick([p for p in PLACES for _ in range({'photo':6,'sea':4}.get(p,2))])
-    time, horizon = d.pick(('day','day','dusk','night')), d(.48, .62)
-    if place in ('water', 'photo') and d()<.7: time = 'day'
-    cam = d.pick(('','','','','','left','right','closer'))
-    s = Scene(place, time, horizon, (d(-.4,.4), d(.08,.3)), cam, d.many(8), _backdrops(place, horizon, d), (), '')
+    place = d.pick([p for p in PLACES for _ in range({'photo': 6, 'sea': 4}.get(p, 2))])
+    time, horizon = d.pick(('day', 'day', 'dusk', 'night')), d(0.48, 0.62)
+    if place in ('water', 'photo') and d() < 0.7:
+        time = 'day'
+    cam = d.pick(('', '', '', '', '', 'left', 'right', 'closer'))
+    s = Scene(
+        place,
+        time,
+        horizon,
+        (d(-0.4, 0.4), d(0.08, 0.3)),
+        cam,
+        d.many(8),
+        _backdrops(place, horizon, d),
+        (),
+        '',
+    )
     simple = _peopled(s, cfg, d)
-    if cfg.complexity=='simple' or (d()>=.4 and cfg.complexity=='any'): return simple
-    weather = '' if place=='water' or d()>=.34 else {'snow':'snow', 'desert':'rain'}.get(place) or d.pick(('snow','rain'))
+    if cfg.complexity == 'simple' or (d() >= 0.4 and cfg.complexity == 'any'):
+        return simple
+    weather = (
+        ''
+        if place == 'water' or d() >= 0.34
+        else {'snow': 'snow', 'desert': 'rain'}.get(place) or d.pick(('snow', 'rain'))
+    )
     return _peopled(replace(s, weather=weather, complex=True), cfg, d)
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-025
 def _words() -> set:
     "All words of the grammar."
-    out = 'a an and the camera pans moves closer back left right stands still comes goes away it snows rains'.split() + list(COLOURS) + list(VERBS)
-    for _, _, names, _ in KINDS.values(): out += names
-    for _, on, over, _ in PLACES.values(): out += f'{on} {over}'.split()
-    for ws in _TIMEWORDS.values(): out += ' '.join(ws).split()
+    out = (
+        'a an and the camera pans moves closer back left right stands still comes goes away it snows rains'.split()
+        + list(COLOURS)
+        + list(VERBS)
+    )
+    for _, _, names, _ in KINDS.values():
+        out += names
+    for _, on, over, _ in PLACES.values():
+        out += f'{on} {over}'.split()
+    for ws in _TIMEWORDS.values():
+        out += ' '.join(ws).split()
     return set(out)
 
-VOCABULARY = tuple(sorted(_words())) # every word a caption can hold
+
+VOCABULARY = tuple(sorted(_words()))  # every word a caption can hold
 
 # %% ../../nbs/lessons/20_scenes.ipynb #20_scenes-027
 def swap_sides(caption: str, which: str = r'\b(left|right)\b', count: int = 0) -> str:
     "The caption with left for right and right for left: the first `count` of those that the pattern `which` finds, 0 for all."
     return re.sub(which, lambda m: dict(left='right', right='left')[m[0]], caption, count=count)
 
-def twin(scene: Scene) -> Scene|None:
+
+def twin(scene: Scene) -> Scene | None:
     "The scene with its subject, or else its camera, going the other way, and a caption that says so; None where neither goes left or right."
     thing = scene.things[scene.subject]
     if thing.direction:
         other = replace(thing, direction=-thing.direction, facing=-thing.facing)
-        return replace(scene, things=tuple(other if t is thing else t for t in scene.things), caption=swap_sides(scene.caption, count=1))
-    if scene.camera in ('left', 'right'): return replace(scene, camera=swap_sides(scene.camera), caption=swap_sides(scene.caption, r'(?<=pans )(left|right)'))
+        return replace(
+            scene,
+            things=tuple(other if t is thing else t for t in scene.things),
+            caption=swap_sides(scene.caption, count=1),
+        )
+    if scene.camera in ('left', 'right'):
+        return replace(
+            scene,
+            camera=swap_sides(scene.camera),
+            caption=swap_sides(scene.caption, r'(?<=pans )(left|right)'),
+        )

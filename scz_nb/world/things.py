@@ -6,11 +6,14 @@ Docs: https://scz-nb.github.io/scz_nb/parts/things.html.md"""
 
 # %% ../../nbs/parts/things.ipynb #things-005
 from __future__ import annotations
+
 import math
 from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from .scenes import COLOURS, TIMES, Thing
 
 # %% auto #0
@@ -20,20 +23,28 @@ __all__ = ['photographs']
 @lru_cache(maxsize=8)
 def _noise(device: str) -> Tensor:
     "(1, 1, 256, 256) cloudy texture in [0, 1], the same on every machine."
-    g, out = torch.Generator().manual_seed(7), torch.zeros(1,1,256,256)
+    g, out = torch.Generator().manual_seed(7), torch.zeros(1, 1, 256, 256)
     for k in range(5):
-        p = 64//2**k # a coarse cell, in texels
-        c = F.pad(torch.rand(1,1,4*2**k,4*2**k, generator=g), (2,2,2,2), mode='circular') # so that it tiles
-        out += F.interpolate(c, scale_factor=p, mode='bicubic', align_corners=False)[...,2*p:2*p+256,2*p:2*p+256]*.55**k
-    return ((out-out.mean())/out.std()*.22+.5).clamp(0,1).to(device)
+        p = 64 // 2**k  # a coarse cell, in texels
+        c = F.pad(
+            torch.rand(1, 1, 4 * 2**k, 4 * 2**k, generator=g), (2, 2, 2, 2), mode='circular'
+        )  # so that it tiles
+        out += (
+            F.interpolate(c, scale_factor=p, mode='bicubic', align_corners=False)[
+                ..., 2 * p : 2 * p + 256, 2 * p : 2 * p + 256
+            ]
+            * 0.55**k
+        )
+    return ((out - out.mean()) / out.std() * 0.22 + 0.5).clamp(0, 1).to(device)
+
 
 @lru_cache(maxsize=8)
 def _stars(device: str) -> Tensor:
     "(1, 1, 256, 256) soft dots in the dark."
-    g, out = torch.Generator().manual_seed(8), torch.zeros(1,1,256,256)
-    i = torch.randint(0,256,(2,220),generator=g)
-    out[0,0,i[0],i[1]] = torch.rand(220,generator=g)*.8+.4
-    return (F.avg_pool2d(F.pad(out,(1,1,1,1)),3,1)*5).clamp(0,1).to(device)
+    g, out = torch.Generator().manual_seed(8), torch.zeros(1, 1, 256, 256)
+    i = torch.randint(0, 256, (2, 220), generator=g)
+    out[0, 0, i[0], i[1]] = torch.rand(220, generator=g) * 0.8 + 0.4
+    return (F.avg_pool2d(F.pad(out, (1, 1, 1, 1)), 3, 1) * 5).clamp(0, 1).to(device)
 
 # %% ../../nbs/parts/things.ipynb #things-007
 @lru_cache(maxsize=8)
@@ -41,307 +52,568 @@ def photographs(device: str = 'cpu') -> tuple:
     "Pyramids of four photographs that scikit-image carries: per photograph a tuple of (1, 3, h, w) in [0, 1], halved each time."
     import numpy as np
     from skimage import data
+
     def pyramid(a):
-        ps = [torch.from_numpy(np.ascontiguousarray(a)).permute(2,0,1)[None].float().div(255)]
-        while min(ps[-1].shape[-2:])>16: ps.append(F.avg_pool2d(ps[-1],2))
+        ps = [torch.from_numpy(np.ascontiguousarray(a)).permute(2, 0, 1)[None].float().div(255)]
+        while min(ps[-1].shape[-2:]) > 16:
+            ps.append(F.avg_pool2d(ps[-1], 2))
         return tuple(p.to(device) for p in ps)
-    return tuple(pyramid(getattr(data,n)()) for n in ('astronaut','chelsea','coffee','rocket'))
+
+    return tuple(pyramid(getattr(data, n)()) for n in ('astronaut', 'chelsea', 'coffee', 'rocket'))
 
 # %% ../../nbs/parts/things.ipynb #things-008
 def _look(tex: Tensor, x: Tensor, y: Tensor) -> Tensor:
     "Look up tex (1, C, h, w) at x, y (T, 1, h, w) in [-1, 1], mirrored beyond: (T, C, h, w)."
-    x, y = torch.broadcast_tensors(x[:,0], y[:,0])
-    g = torch.stack((x,y),-1)
-    return F.grid_sample(tex.expand(g.shape[0],-1,-1,-1), g, mode='bilinear', padding_mode='reflection', align_corners=False)
+    x, y = torch.broadcast_tensors(x[:, 0], y[:, 0])
+    g = torch.stack((x, y), -1)
+    return F.grid_sample(
+        tex.expand(g.shape[0], -1, -1, -1),
+        g,
+        mode='bilinear',
+        padding_mode='reflection',
+        align_corners=False,
+    )
 
-def _photo(rough, x, y, px: float, wide=1.) -> Tensor:
+
+def _photo(rough, x, y, px: float, wide=1.0) -> Tensor:
     "A crop of a photograph, chosen by `rough`, at x, y in crop widths from its middle; `px` is a sample in that unit: (T, 3, h, w)."
     ps = photographs(str(x.device))
-    p = ps[min(int(rough[0]*len(ps)), len(ps)-1)]
+    p = ps[min(int(rough[0] * len(ps)), len(ps) - 1)]
     h, w = p[0].shape[-2:]
-    side = min(h*wide, w)*(.4+.6*rough[1]) # crop width in texels of the finest level
-    cx, cy = w/2+(w-side)*(rough[2]-.5)*.9, h/2+(h-side/wide)*(rough[3]-.5)*.9
-    lvl = min(max(int(round(math.log2(max(side*px,1)))),0), len(p)-1)
-    flip = -1 if rough[4]<.5 else 1
-    out = _look(p[lvl], (cx+flip*side*x)*(2/w)-1, (cy+side*y)*(2/h)-1)
-    gain = out.new_tensor([rough[5],rough[6%len(rough)],rough[7%len(rough)]]).view(1,3,1,1)*.3+.85
-    return (out*gain).clamp(0,1)
+    side = min(h * wide, w) * (0.4 + 0.6 * rough[1])  # crop width in texels of the finest level
+    cx, cy = (
+        w / 2 + (w - side) * (rough[2] - 0.5) * 0.9,
+        h / 2 + (h - side / wide) * (rough[3] - 0.5) * 0.9,
+    )
+    lvl = min(max(int(round(math.log2(max(side * px, 1)))), 0), len(p) - 1)
+    flip = -1 if rough[4] < 0.5 else 1
+    out = _look(p[lvl], (cx + flip * side * x) * (2 / w) - 1, (cy + side * y) * (2 / h) - 1)
+    gain = (
+        out.new_tensor([rough[5], rough[6 % len(rough)], rough[7 % len(rough)]]).view(1, 3, 1, 1)
+        * 0.3
+        + 0.85
+    )
+    return (out * gain).clamp(0, 1)
 
 # %% ../../nbs/parts/things.ipynb #things-009
-def _c(colour, like: Tensor) -> Tensor: return torch.as_tensor(colour, dtype=like.dtype, device=like.device).view(1,3,1,1)
+def _c(colour, like: Tensor) -> Tensor:
+    return torch.as_tensor(colour, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
 
-def _mix(a, b, k): return a+(b-a)*k
+
+def _mix(a, b, k):
+    return a + (b - a) * k
 
 # %% ../../nbs/parts/things.ipynb #things-011
 class _Pen:
     "Paints one thing from filled shapes in its own coordinates: x to the right, y down, about -0.5 to 0.5."
+
     def __init__(self, x, y, px, thing: Thing, time: str, t: Tensor, light: float):
         self.x, self.y, self.px, self.thing, self.time, self.t = x, y, px, thing, time, t
-        self.rgb, self.a = 0., 0. # colour times coverage, and coverage
-        self.c, self.tint = _c(COLOURS[thing.colour], x), _c(TIMES[time][2], x)**.8
-        self.side = 1.04+.3*(x*light-y) # light from above, from the side of the sun
-    def fill(self, sdf, colour=None, shade=1., glow=False):
+        self.rgb, self.a = 0.0, 0.0  # colour times coverage, and coverage
+        self.c, self.tint = _c(COLOURS[thing.colour], x), _c(TIMES[time][2], x) ** 0.8
+        self.side = 1.04 + 0.3 * (x * light - y)  # light from above, from the side of the sun
+
+    def fill(self, sdf, colour=None, shade=1.0, glow=False):
         "Fill where sdf < 0 with a colour times a shade."
-        a = (.5-sdf/self.px).clamp(0,1)
-        c = self.c if colour is None else _c(colour, self.x) if isinstance(colour, tuple) else colour
-        c = c*(1. if glow else self.tint*shade)
-        self.rgb, self.a = self.rgb*(1-a)+c.clamp(0,1)*a, self.a*(1-a)+a
-    def rim(self, sdf, k=.3, w=.07): return self.side*(1-k*torch.exp((sdf/w).clamp(max=0)))
+        a = (0.5 - sdf / self.px).clamp(0, 1)
+        c = (
+            self.c
+            if colour is None
+            else _c(colour, self.x)
+            if isinstance(colour, tuple)
+            else colour
+        )
+        c = c * (1.0 if glow else self.tint * shade)
+        self.rgb, self.a = self.rgb * (1 - a) + c.clamp(0, 1) * a, self.a * (1 - a) + a
+
+    def rim(self, sdf, k=0.3, w=0.07):
+        return self.side * (1 - k * torch.exp((sdf / w).clamp(max=0)))
 
 # %% ../../nbs/parts/things.ipynb #things-012
-def _disc(x, y, r): return torch.sqrt(x*x+y*y)-r
+def _disc(x, y, r):
+    return torch.sqrt(x * x + y * y) - r
 
-def _oval(x, y, a, b): return (torch.sqrt((x/a)**2+(y/b)**2)-1)*min(a,b)
 
-def _rect(x, y, a, b, r=0.):
+def _oval(x, y, a, b):
+    return (torch.sqrt((x / a) ** 2 + (y / b) ** 2) - 1) * min(a, b)
+
+
+def _rect(x, y, a, b, r=0.0):
     "Half sides a and b, corners rounded by r."
-    x, y = x.abs()-a+r, y.abs()-b+r
-    return torch.sqrt(x.clamp(min=0)**2+y.clamp(min=0)**2) + torch.maximum(x, y).clamp(max=0) - r
+    x, y = x.abs() - a + r, y.abs() - b + r
+    return (
+        torch.sqrt(x.clamp(min=0) ** 2 + y.clamp(min=0) ** 2) + torch.maximum(x, y).clamp(max=0) - r
+    )
+
 
 def _poly(x, y, *pts):
     "Convex polygon, corners clockwise on the screen."
     out = None
-    for (ax,ay),(bx,by) in zip(pts, pts[1:]+pts[:1]):
-        l = math.hypot(bx-ax,by-ay); d = ((by-ay)*(x-ax)-(bx-ax)*(y-ay))/l
+    for (ax, ay), (bx, by) in zip(pts, pts[1:] + pts[:1]):
+        l = math.hypot(bx - ax, by - ay)
+        d = ((by - ay) * (x - ax) - (bx - ax) * (y - ay)) / l
         out = d if out is None else torch.maximum(out, d)
     return out
 
+
 def _line(x, y, ax, ay, bx, by, r):
     "A stroke from a to b, r to each side."
-    k = (((x-ax)*(bx-ax)+(y-ay)*(by-ay))/((bx-ax)**2+(by-ay)**2)).clamp(0,1)
-    return _disc(x-ax-k*(bx-ax), y-ay-k*(by-ay), r)
+    k = (((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2)).clamp(
+        0, 1
+    )
+    return _disc(x - ax - k * (bx - ax), y - ay - k * (by - ay), r)
 
-def _turn(x, y, a): return x*torch.cos(a)+y*torch.sin(a), y*torch.cos(a)-x*torch.sin(a)
+
+def _turn(x, y, a):
+    return x * torch.cos(a) + y * torch.sin(a), y * torch.cos(a) - x * torch.sin(a)
 
 # %% ../../nbs/parts/things.ipynb #things-013
 def _ball(p: _Pen, turn: Tensor, light):
     "A beach ball: lit like a sphere, with a white band that turns as it rolls."
-    x, y = p.x, p.y; d = _disc(x,y,.47)
-    z = (.2209-x*x-y*y).clamp(min=0).sqrt()/.47
-    lam = .5+.62*(z*.6+(x*light*.45-y*.6)/.47).clamp(0,1.2)
+    x, y = p.x, p.y
+    d = _disc(x, y, 0.47)
+    z = (0.2209 - x * x - y * y).clamp(min=0).sqrt() / 0.47
+    lam = 0.5 + 0.62 * (z * 0.6 + (x * light * 0.45 - y * 0.6) / 0.47).clamp(0, 1.2)
     p.fill(d, None, lam)
     u, v = _turn(x, y, turn)
-    band = torch.maximum(d, (u-.1*(1-z)).abs()-.1*z-.025)
-    p.fill(band, (.97,.97,.95) if p.thing.colour!='white' else (.85,.25,.2), lam)
-    p.fill(torch.maximum(d, _disc(u,(v-.3),.09)), (.97,.97,.95) if p.thing.colour!='white' else (.85,.25,.2), lam)
-    p.fill(_disc(x-.17*light, y+.2, .07)+.03, (1,1,1), .95)
+    band = torch.maximum(d, (u - 0.1 * (1 - z)).abs() - 0.1 * z - 0.025)
+    p.fill(band, (0.97, 0.97, 0.95) if p.thing.colour != 'white' else (0.85, 0.25, 0.2), lam)
+    p.fill(
+        torch.maximum(d, _disc(u, (v - 0.3), 0.09)),
+        (0.97, 0.97, 0.95) if p.thing.colour != 'white' else (0.85, 0.25, 0.2),
+        lam,
+    )
+    p.fill(_disc(x - 0.17 * light, y + 0.2, 0.07) + 0.03, (1, 1, 1), 0.95)
+
 
 def _box(p, turn, light):
     "A crate with planks and a brace."
-    x, y = p.x, p.y; d = _rect(x,y,.46,.46,.04)
-    p.fill(d, None, p.rim(d,.25,.05)*.8)
-    q = _rect(x,y,.34,.34); p.fill(q, None, p.side*(.92+.12*torch.cos(x*55)))
-    p.fill(torch.maximum(q,(x+y).abs()*.7-.07), None, p.side*.72)
-    p.fill(torch.maximum(q,(x+y).abs()*.7-.045), None, p.side*1.08)
+    x, y = p.x, p.y
+    d = _rect(x, y, 0.46, 0.46, 0.04)
+    p.fill(d, None, p.rim(d, 0.25, 0.05) * 0.8)
+    q = _rect(x, y, 0.34, 0.34)
+    p.fill(q, None, p.side * (0.92 + 0.12 * torch.cos(x * 55)))
+    p.fill(torch.maximum(q, (x + y).abs() * 0.7 - 0.07), None, p.side * 0.72)
+    p.fill(torch.maximum(q, (x + y).abs() * 0.7 - 0.045), None, p.side * 1.08)
 
 # %% ../../nbs/parts/things.ipynb #things-014
 def _tree(p, turn, light):
     "A fir or a round tree."
     x, y = p.x, p.y
-    p.fill(_rect(x,y-.4,.05,.11), (.42,.27,.15), p.side)
-    if p.thing.rough[0]<.5:
-        for k,(top,low,w) in enumerate(((-.08,.34,.3),(-.3,.12,.24),(-.5,-.1,.17))):
-            d = _poly(x,y,(0,top),(w,low),(-w,low)); p.fill(d, None, p.rim(d,.35,.05)*(.8+.1*k))
+    p.fill(_rect(x, y - 0.4, 0.05, 0.11), (0.42, 0.27, 0.15), p.side)
+    if p.thing.rough[0] < 0.5:
+        for k, (top, low, w) in enumerate(
+            ((-0.08, 0.34, 0.3), (-0.3, 0.12, 0.24), (-0.5, -0.1, 0.17))
+        ):
+            d = _poly(x, y, (0, top), (w, low), (-w, low))
+            p.fill(d, None, p.rim(d, 0.35, 0.05) * (0.8 + 0.1 * k))
     else:
-        d = torch.minimum(torch.minimum(_disc(x,y+.2,.25),_disc(x-.14,y-.02,.2)),_disc(x+.15,y-.01,.2))
-        p.fill(d, None, p.rim(d,.35,.09)*(.95+.1*torch.cos(x*31+2)*torch.cos(y*29)))
+        d = torch.minimum(
+            torch.minimum(_disc(x, y + 0.2, 0.25), _disc(x - 0.14, y - 0.02, 0.2)),
+            _disc(x + 0.15, y - 0.01, 0.2),
+        )
+        p.fill(
+            d, None, p.rim(d, 0.35, 0.09) * (0.95 + 0.1 * torch.cos(x * 31 + 2) * torch.cos(y * 29))
+        )
+
 
 def _balloon(p, turn, light):
     "A striped balloon with a basket."
-    x, y = p.x, p.y; d = torch.minimum(_disc(x,y+.15,.34), _poly(x,y,(-.3,-.02),(.3,-.02),(.07,.3),(-.07,.3)))
-    p.fill(torch.minimum((x-.07).abs()-.008,(x+.07).abs()-.008).clamp(min=-.008)+((y-.34).abs()-.06).clamp(min=0), (.3,.22,.15))
-    lam = .62+.5*(.7+(x*light-y-.15)*1.1).clamp(0,1.1)-.25*(x*x*8).clamp(0,1)
+    x, y = p.x, p.y
+    d = torch.minimum(
+        _disc(x, y + 0.15, 0.34),
+        _poly(x, y, (-0.3, -0.02), (0.3, -0.02), (0.07, 0.3), (-0.07, 0.3)),
+    )
+    p.fill(
+        torch.minimum((x - 0.07).abs() - 0.008, (x + 0.07).abs() - 0.008).clamp(min=-0.008)
+        + ((y - 0.34).abs() - 0.06).clamp(min=0),
+        (0.3, 0.22, 0.15),
+    )
+    lam = (
+        0.62
+        + 0.5 * (0.7 + (x * light - y - 0.15) * 1.1).clamp(0, 1.1)
+        - 0.25 * (x * x * 8).clamp(0, 1)
+    )
     p.fill(d, None, lam)
-    k = (1-(y+.15)**2/.2).clamp(min=.15).sqrt()*.34
-    stripe = (x/k).abs(); s = torch.minimum(stripe-.2, (stripe-.85).abs()-.13)*k
-    p.fill(torch.maximum(d+.005, s), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), lam)
-    p.fill(_rect(x,y-.43,.085,.06,.02), (.5,.32,.17), p.side)
+    k = (1 - (y + 0.15) ** 2 / 0.2).clamp(min=0.15).sqrt() * 0.34
+    stripe = (x / k).abs()
+    s = torch.minimum(stripe - 0.2, (stripe - 0.85).abs() - 0.13) * k
+    p.fill(
+        torch.maximum(d + 0.005, s),
+        (0.98, 0.95, 0.85) if p.thing.colour != 'white' else (0.9, 0.35, 0.25),
+        lam,
+    )
+    p.fill(_rect(x, y - 0.43, 0.085, 0.06, 0.02), (0.5, 0.32, 0.17), p.side)
 
 # %% ../../nbs/parts/things.ipynb #things-015
 def _boat(p, turn, light):
     "Two sails, a flag and a hull; the bow points right."
     x, y = p.x, p.y
-    p.fill(_rect(x+.02,y+.05,.014,.4), (.35,.24,.16))
-    sail = (.98,.96,.9) if p.thing.colour!='white' else (.95,.85,.6)
-    d = _poly(x,y,(.02,-.44),(.36,.14),(.02,.14)); p.fill(d, sail, p.rim(d,.15,.05)*(.95+.2*x))
-    d = _poly(x,y,(-.05,-.38),(-.05,.14),(-.3,.14)); p.fill(d, None, p.rim(d,.15,.05))
-    p.fill(_poly(x,y,(-.02,-.5),(-.02,-.42),(-.14,-.46)), None)
-    d = _poly(x,y,(-.42,.19),(.48,.19),(.32,.4),(-.32,.4)); p.fill(d, None, p.side*.95)
-    p.fill(torch.maximum(d,(y-.22).abs()-.025), (.97,.96,.93), p.side)
+    p.fill(_rect(x + 0.02, y + 0.05, 0.014, 0.4), (0.35, 0.24, 0.16))
+    sail = (0.98, 0.96, 0.9) if p.thing.colour != 'white' else (0.95, 0.85, 0.6)
+    d = _poly(x, y, (0.02, -0.44), (0.36, 0.14), (0.02, 0.14))
+    p.fill(d, sail, p.rim(d, 0.15, 0.05) * (0.95 + 0.2 * x))
+    d = _poly(x, y, (-0.05, -0.38), (-0.05, 0.14), (-0.3, 0.14))
+    p.fill(d, None, p.rim(d, 0.15, 0.05))
+    p.fill(_poly(x, y, (-0.02, -0.5), (-0.02, -0.42), (-0.14, -0.46)), None)
+    d = _poly(x, y, (-0.42, 0.19), (0.48, 0.19), (0.32, 0.4), (-0.32, 0.4))
+    p.fill(d, None, p.side * 0.95)
+    p.fill(torch.maximum(d, (y - 0.22).abs() - 0.025), (0.97, 0.96, 0.93), p.side)
+
 
 def _car(p, turn, light):
     "A car that drives to the right; its wheels turn."
     x, y = p.x, p.y
-    d = _poly(x,y,(-.2,-.24),(.12,-.24),(.26,-.02),(-.3,-.02)); p.fill(d-.02, None, p.side*1.05)
-    p.fill(d+.035, (.7,.87,.95) if p.time=='day' else (1.,.9,.6), 1., p.time=='night')
-    p.fill(_rect(x+.02,y+.12,.018,.12), None)
-    d = _rect(x,y-.06,.48,.12,.06); p.fill(d, None, p.rim(d,.2,.04)*(1.05-.9*y))
-    p.fill(_disc(x-.44,y-.03,.035), (1.,.95,.7), 1., p.time!='day')
-    for k in (-.27,.27):
-        p.fill(_disc(x-k,y-.17,.105), (.1,.1,.12)); p.fill(_disc(x-k,y-.17,.05), (.8,.8,.82))
-        u, v = _turn(x-k, y-.17, turn*3); p.fill(_rect(u,v,.045,.012), (.25,.25,.28))
+    d = _poly(x, y, (-0.2, -0.24), (0.12, -0.24), (0.26, -0.02), (-0.3, -0.02))
+    p.fill(d - 0.02, None, p.side * 1.05)
+    p.fill(
+        d + 0.035, (0.7, 0.87, 0.95) if p.time == 'day' else (1.0, 0.9, 0.6), 1.0, p.time == 'night'
+    )
+    p.fill(_rect(x + 0.02, y + 0.12, 0.018, 0.12), None)
+    d = _rect(x, y - 0.06, 0.48, 0.12, 0.06)
+    p.fill(d, None, p.rim(d, 0.2, 0.04) * (1.05 - 0.9 * y))
+    p.fill(_disc(x - 0.44, y - 0.03, 0.035), (1.0, 0.95, 0.7), 1.0, p.time != 'day')
+    for k in (-0.27, 0.27):
+        p.fill(_disc(x - k, y - 0.17, 0.105), (0.1, 0.1, 0.12))
+        p.fill(_disc(x - k, y - 0.17, 0.05), (0.8, 0.8, 0.82))
+        u, v = _turn(x - k, y - 0.17, turn * 3)
+        p.fill(_rect(u, v, 0.045, 0.012), (0.25, 0.25, 0.28))
 
 # %% ../../nbs/parts/things.ipynb #things-016
 def _bird(p, turn, light):
     "A bird that flies to the right, wings up at the start, two beats a clip."
-    x, y = p.x, p.y; f = torch.cos(p.t*4*math.pi)
-    p.fill(_poly(x,y,(-.48,-.1),(-.2,-.05),(-.2,.06),(-.45,.08)), None, p.side*.75)
-    d = _oval(x,y,.3,.13); p.fill(d, None, p.rim(d,.3,.05))
-    d = _disc(x-.27,y+.09,.105); p.fill(d, None, p.rim(d,.2,.04)*1.05)
-    p.fill(_poly(x,y,(.35,-.13),(.5,-.07),(.35,-.04)), (1.,.62,.1))
-    p.fill(_disc(x-.3,y+.115,.024), (.05,.05,.07))
-    tip = -.42*f
-    lean = (y/torch.where(tip.abs()<.06, .06*torch.ones_like(tip), tip)) # 0 at the shoulder, 1 at the wing's tip
-    d = torch.maximum((x+.05+.12*lean).abs()-.13*(1-lean*.8), torch.maximum(-lean*.3-.02, (lean-1)*.3))
-    p.fill(d, None, p.side*.82)
+    x, y = p.x, p.y
+    f = torch.cos(p.t * 4 * math.pi)
+    p.fill(
+        _poly(x, y, (-0.48, -0.1), (-0.2, -0.05), (-0.2, 0.06), (-0.45, 0.08)), None, p.side * 0.75
+    )
+    d = _oval(x, y, 0.3, 0.13)
+    p.fill(d, None, p.rim(d, 0.3, 0.05))
+    d = _disc(x - 0.27, y + 0.09, 0.105)
+    p.fill(d, None, p.rim(d, 0.2, 0.04) * 1.05)
+    p.fill(_poly(x, y, (0.35, -0.13), (0.5, -0.07), (0.35, -0.04)), (1.0, 0.62, 0.1))
+    p.fill(_disc(x - 0.3, y + 0.115, 0.024), (0.05, 0.05, 0.07))
+    tip = -0.42 * f
+    lean = y / torch.where(
+        tip.abs() < 0.06, 0.06 * torch.ones_like(tip), tip
+    )  # 0 at the shoulder, 1 at the wing's tip
+    d = torch.maximum(
+        (x + 0.05 + 0.12 * lean).abs() - 0.13 * (1 - lean * 0.8),
+        torch.maximum(-lean * 0.3 - 0.02, (lean - 1) * 0.3),
+    )
+    p.fill(d, None, p.side * 0.82)
+
 
 def _house(p, turn, light):
     "A house; its windows are lit at dusk and at night."
-    x, y = p.x, p.y; d = _rect(x,y-.2,.36,.3)
-    p.fill(_rect(x-.2,y+.32,.05,.14), (.5,.28,.22), p.side)
-    p.fill(d, None, p.side*(1-.12*(x*light<0)))
-    roof = _poly(x,y,(0,-.48),(.46,-.08),(-.46,-.08))
-    p.fill(roof, (.28,.3,.38) if p.thing.colour in ('red','brown','orange') else (.45,.2,.16), p.rim(roof,.2,.05))
-    p.fill(_rect(x,y-.36,.075,.14), (.36,.22,.13), p.side)
-    for k in (-.22,.22):
-        p.fill(_rect(x-k,y-.16,.085,.085), (.95,.95,.92), p.side)
-        p.fill(_rect(x-k,y-.16,.065,.065), (.45,.65,.82) if p.time=='day' else (1.,.85,.45), 1., p.time!='day')
+    x, y = p.x, p.y
+    d = _rect(x, y - 0.2, 0.36, 0.3)
+    p.fill(_rect(x - 0.2, y + 0.32, 0.05, 0.14), (0.5, 0.28, 0.22), p.side)
+    p.fill(d, None, p.side * (1 - 0.12 * (x * light < 0)))
+    roof = _poly(x, y, (0, -0.48), (0.46, -0.08), (-0.46, -0.08))
+    p.fill(
+        roof,
+        (0.28, 0.3, 0.38) if p.thing.colour in ('red', 'brown', 'orange') else (0.45, 0.2, 0.16),
+        p.rim(roof, 0.2, 0.05),
+    )
+    p.fill(_rect(x, y - 0.36, 0.075, 0.14), (0.36, 0.22, 0.13), p.side)
+    for k in (-0.22, 0.22):
+        p.fill(_rect(x - k, y - 0.16, 0.085, 0.085), (0.95, 0.95, 0.92), p.side)
+        p.fill(
+            _rect(x - k, y - 0.16, 0.065, 0.065),
+            (0.45, 0.65, 0.82) if p.time == 'day' else (1.0, 0.85, 0.45),
+            1.0,
+            p.time != 'day',
+        )
 
 # %% ../../nbs/parts/things.ipynb #things-017
 def _fish(p, turn, light):
     "A fish that swims to the right; its tail beats twice a clip."
-    x, y = p.x, p.y; y = y+.035*torch.sin(p.t*4*math.pi)*(x-.3)
-    d = _poly(x,y,(-.25,0),(-.48,.22),(-.42,0)); d = torch.minimum(d, _poly(x,y,(-.25,0),(-.42,0),(-.48,-.22)))
-    p.fill(d, None, p.side*.8)
-    p.fill(_poly(x,y,(-.1,-.36),(.12,-.2),(-.14,-.16)), None, p.side*.85)
-    d = _oval(x-.06,y,.38,.24); p.fill(d, None, p.rim(d,.25,.06))
-    stripe = (.98,.97,.92) if p.thing.colour!='white' else (.95,.5,.15)
-    p.fill(torch.maximum(d,(x-.14+.5*y*y).abs()-.04), stripe, p.side); p.fill(torch.maximum(d,(x+.1-.5*y*y).abs()-.035), stripe, p.side)
-    p.fill(_disc(x-.3,y+.05,.055), (1,1,1)); p.fill(_disc(x-.31,y+.05,.03), (.05,.05,.08))
+    x, y = p.x, p.y
+    y = y + 0.035 * torch.sin(p.t * 4 * math.pi) * (x - 0.3)
+    d = _poly(x, y, (-0.25, 0), (-0.48, 0.22), (-0.42, 0))
+    d = torch.minimum(d, _poly(x, y, (-0.25, 0), (-0.42, 0), (-0.48, -0.22)))
+    p.fill(d, None, p.side * 0.8)
+    p.fill(_poly(x, y, (-0.1, -0.36), (0.12, -0.2), (-0.14, -0.16)), None, p.side * 0.85)
+    d = _oval(x - 0.06, y, 0.38, 0.24)
+    p.fill(d, None, p.rim(d, 0.25, 0.06))
+    stripe = (0.98, 0.97, 0.92) if p.thing.colour != 'white' else (0.95, 0.5, 0.15)
+    p.fill(torch.maximum(d, (x - 0.14 + 0.5 * y * y).abs() - 0.04), stripe, p.side)
+    p.fill(torch.maximum(d, (x + 0.1 - 0.5 * y * y).abs() - 0.035), stripe, p.side)
+    p.fill(_disc(x - 0.3, y + 0.05, 0.055), (1, 1, 1))
+    p.fill(_disc(x - 0.31, y + 0.05, 0.03), (0.05, 0.05, 0.08))
+
 
 def _star(p, turn, light):
     "Five rays, each with a bright and a dark half."
-    x, y = p.x, p.y; k = 2*math.pi/5
-    ang = torch.atan2(x,-y); r = torch.sqrt(x*x+y*y)
-    f = (torch.remainder(ang+k/2,k)-k/2).abs(); fx, fy = r*torch.sin(f), r*torch.cos(f)
-    ix, iy = .22*math.sin(k/2), .22*math.cos(k/2); l = math.hypot(ix, iy-.5) # a ray: from its tip (0, .5) to (ix, iy)
-    d = ((fx)*(.5-iy)+(fy-.5)*ix)/l
-    facet = torch.sign(torch.remainder(ang+k/2,k)-k/2)
-    p.fill(d-.015, None, p.side*(1.02+.1*facet)*(1-.25*torch.exp((d/.05).clamp(max=0))))
+    x, y = p.x, p.y
+    k = 2 * math.pi / 5
+    ang = torch.atan2(x, -y)
+    r = torch.sqrt(x * x + y * y)
+    f = (torch.remainder(ang + k / 2, k) - k / 2).abs()
+    fx, fy = r * torch.sin(f), r * torch.cos(f)
+    ix, iy = 0.22 * math.sin(k / 2), 0.22 * math.cos(k / 2)
+    l = math.hypot(ix, iy - 0.5)  # a ray: from its tip (0, .5) to (ix, iy)
+    d = ((fx) * (0.5 - iy) + (fy - 0.5) * ix) / l
+    facet = torch.sign(torch.remainder(ang + k / 2, k) - k / 2)
+    p.fill(
+        d - 0.015,
+        None,
+        p.side * (1.02 + 0.1 * facet) * (1 - 0.25 * torch.exp((d / 0.05).clamp(max=0))),
+    )
 
 # %% ../../nbs/parts/things.ipynb #things-018
 def _sheep(p, turn, light):
     "A woolly sheep that walks to the right."
-    x, y = p.x, p.y; step = torch.sin(turn*6)*.03
-    for k,s in ((-.2,1),(-.1,-1),(.1,1),(.2,-1)): p.fill(_rect(x-k-s*step,y-.29,.03,.12), (.2,.18,.18))
-    d = _disc(x,y-.02,.2)
-    for cx,cy,r in ((-.2,.0,.16),(.2,.0,.16),(-.1,-.13,.15),(.1,-.13,.15),(0,.1,.17),(-.18,.1,.13),(.18,.1,.13)):
-        d = torch.minimum(d,_disc(x-cx,y-cy,r))
-    p.fill(d, None, p.rim(d,.3,.06))
-    d = _oval(x-.36,y+.1,.1,.13); p.fill(d, (.22,.2,.2), p.side); p.fill(_disc(x-.38,y+.13,.022), (1,1,1))
-    p.fill(_disc(x-.31,y+.21,.08), None, p.side)
+    x, y = p.x, p.y
+    step = torch.sin(turn * 6) * 0.03
+    for k, s in ((-0.2, 1), (-0.1, -1), (0.1, 1), (0.2, -1)):
+        p.fill(_rect(x - k - s * step, y - 0.29, 0.03, 0.12), (0.2, 0.18, 0.18))
+    d = _disc(x, y - 0.02, 0.2)
+    for cx, cy, r in (
+        (-0.2, 0.0, 0.16),
+        (0.2, 0.0, 0.16),
+        (-0.1, -0.13, 0.15),
+        (0.1, -0.13, 0.15),
+        (0, 0.1, 0.17),
+        (-0.18, 0.1, 0.13),
+        (0.18, 0.1, 0.13),
+    ):
+        d = torch.minimum(d, _disc(x - cx, y - cy, r))
+    p.fill(d, None, p.rim(d, 0.3, 0.06))
+    d = _oval(x - 0.36, y + 0.1, 0.1, 0.13)
+    p.fill(d, (0.22, 0.2, 0.2), p.side)
+    p.fill(_disc(x - 0.38, y + 0.13, 0.022), (1, 1, 1))
+    p.fill(_disc(x - 0.31, y + 0.21, 0.08), None, p.side)
+
 
 def _picture(p, turn, light):
     "A photograph in a coloured frame."
-    x, y = p.x, p.y; d = _rect(x,y,.47,.47); p.fill(d, None, p.rim(d,.3,.03))
-    inner = _rect(x,y,.38,.38); px = p.px.max().item()/.76
-    p.fill(inner, _photo(p.thing.rough+(.5,.5), p.thing.facing*x/.76, y/.76, px), 1.) # facing undoes the mirror: photographs aren't turned
+    x, y = p.x, p.y
+    d = _rect(x, y, 0.47, 0.47)
+    p.fill(d, None, p.rim(d, 0.3, 0.03))
+    inner = _rect(x, y, 0.38, 0.38)
+    px = p.px.max().item() / 0.76
+    p.fill(
+        inner, _photo(p.thing.rough + (0.5, 0.5), p.thing.facing * x / 0.76, y / 0.76, px), 1.0
+    )  # facing undoes the mirror: photographs aren't turned
 
 # %% ../../nbs/parts/things.ipynb #things-019
 def _flower(p, turn, light):
     "A flower on a stem that bends a little."
-    x, y = p.x, p.y; green, bend = (.2,.5,.18), x+.12*(y-.5)*(y+.2)
-    p.fill(torch.maximum(bend.abs()-.022, (y-.14).abs()-.36), green, p.side)
-    for k in (-1,1): p.fill(_poly(x*k,y,(0,.42+.03*k),(.05,.2+.03*k),(.27,.12+.03*k),(.19,.32+.03*k)), green, p.side*(1+.1*k))
-    x, y = x, y+.22; ang, a = torch.atan2(x,-y), 2*math.pi/7
-    f = torch.remainder(ang+a/2,a)-a/2; rad = torch.sqrt(x*x+y*y)
-    d = _oval(rad*torch.sin(f), rad*torch.cos(f)-.16, .075, .12); p.fill(d, None, p.rim(d,.3,.03))
-    p.fill(_disc(x,y,.09), (.98,.8,.2) if p.thing.colour not in ('yellow','orange') else (.45,.25,.12), p.side)
+    x, y = p.x, p.y
+    green, bend = (0.2, 0.5, 0.18), x + 0.12 * (y - 0.5) * (y + 0.2)
+    p.fill(torch.maximum(bend.abs() - 0.022, (y - 0.14).abs() - 0.36), green, p.side)
+    for k in (-1, 1):
+        p.fill(
+            _poly(
+                x * k,
+                y,
+                (0, 0.42 + 0.03 * k),
+                (0.05, 0.2 + 0.03 * k),
+                (0.27, 0.12 + 0.03 * k),
+                (0.19, 0.32 + 0.03 * k),
+            ),
+            green,
+            p.side * (1 + 0.1 * k),
+        )
+    x, y = x, y + 0.22
+    ang, a = torch.atan2(x, -y), 2 * math.pi / 7
+    f = torch.remainder(ang + a / 2, a) - a / 2
+    rad = torch.sqrt(x * x + y * y)
+    d = _oval(rad * torch.sin(f), rad * torch.cos(f) - 0.16, 0.075, 0.12)
+    p.fill(d, None, p.rim(d, 0.3, 0.03))
+    p.fill(
+        _disc(x, y, 0.09),
+        (0.98, 0.8, 0.2) if p.thing.colour not in ('yellow', 'orange') else (0.45, 0.25, 0.12),
+        p.side,
+    )
+
 
 def _rocket(p, turn, light):
     "A rocket on its flame; it leans the way it flies."
-    lean = .9 if p.thing.direction else 0.
+    lean = 0.9 if p.thing.direction else 0.0
     x, y = _turn(p.x, p.y, torch.full_like(p.t, lean))
-    y2 = (y-.26)/(1+.25*torch.sin(p.t*40)) # the flame flickers
-    p.fill(_poly(x,y2,(-.09,0),(.09,0),(0,.19)), (1.,.6,.12), 1., True); p.fill(_poly(x,y2,(-.045,0),(.045,0),(0,.12)), (1.,.95,.6), 1., True)
-    for k in (-1,1): p.fill(_poly(x*k,y,(.1,.02),(.26,.2),(.26,.32),(.08,.24)), None, p.side*(.78+.08*k))
-    d = torch.maximum(_oval(x,y+.02,.145,.47), y-.27); p.fill(d, (.94,.94,.96), p.rim(d,.3,.05)*(1+.5*x*light))
-    p.fill(torch.maximum(d,y+.27), None, p.side*(1+.5*x*light)); p.fill(torch.maximum(d,(y-.23).abs()-.035), None, p.side)
-    p.fill(_disc(x,y+.1,.075), (.3,.33,.4)); p.fill(_disc(x,y+.1,.052), (.55,.8,.95), 1., p.time!='day')
+    y2 = (y - 0.26) / (1 + 0.25 * torch.sin(p.t * 40))  # the flame flickers
+    p.fill(_poly(x, y2, (-0.09, 0), (0.09, 0), (0, 0.19)), (1.0, 0.6, 0.12), 1.0, True)
+    p.fill(_poly(x, y2, (-0.045, 0), (0.045, 0), (0, 0.12)), (1.0, 0.95, 0.6), 1.0, True)
+    for k in (-1, 1):
+        p.fill(
+            _poly(x * k, y, (0.1, 0.02), (0.26, 0.2), (0.26, 0.32), (0.08, 0.24)),
+            None,
+            p.side * (0.78 + 0.08 * k),
+        )
+    d = torch.maximum(_oval(x, y + 0.02, 0.145, 0.47), y - 0.27)
+    p.fill(d, (0.94, 0.94, 0.96), p.rim(d, 0.3, 0.05) * (1 + 0.5 * x * light))
+    p.fill(torch.maximum(d, y + 0.27), None, p.side * (1 + 0.5 * x * light))
+    p.fill(torch.maximum(d, (y - 0.23).abs() - 0.035), None, p.side)
+    p.fill(_disc(x, y + 0.1, 0.075), (0.3, 0.33, 0.4))
+    p.fill(_disc(x, y + 0.1, 0.052), (0.55, 0.8, 0.95), 1.0, p.time != 'day')
 
 # %% ../../nbs/parts/things.ipynb #things-020
 def _train(p, turn, light):
     "An engine and a wagon; the wheels turn."
-    x, y = p.x, p.y; dark = (.16,.16,.19)
-    p.fill(_line(x,y,-.45,.1,.4,.1,.012), dark)
-    d = _rect(x+.3,y-.0,.18,.115,.02); p.fill(d, None, p.rim(d,.2,.04)*.9)
-    for k in (-.41,-.3,-.19): p.fill(_rect(x-k,y+.02,.037,.045), (.75,.88,.95) if p.time=='day' else (1.,.88,.5), 1., p.time!='day')
-    p.fill(_rect(x-.36,y+.14,.028,.075), dark); p.fill(_rect(x-.36,y+.2,.042,.02), dark); p.fill(_disc(x-.24,y+.08,.035), (.9,.75,.3), p.side)
-    d = _rect(x-.27,y-.02,.2,.085,.03); p.fill(d, None, p.rim(d,.25,.05))
-    p.fill(torch.maximum(d,torch.minimum((x-.2).abs(),(x-.32).abs())-.008), (.95,.9,.7), p.side)
-    d = _rect(x-.04,y+.03,.085,.145); p.fill(d, None, p.side*.85); p.fill(_rect(x-.04,y+.18,.115,.02), dark, p.side)
-    p.fill(_rect(x-.045,y+.07,.05,.05), (.75,.88,.95) if p.time=='day' else (1.,.88,.5), 1., p.time!='day')
-    p.fill(_poly(x,y,(.43,.06),(.5,.18),(.43,.18)), dark)
-    for k,q in ((-.4,.055),(-.2,.055),(.03,.075),(.2,.06),(.36,.06)):
-        p.fill(_disc(x-k,y-.2+q,q), dark); u, v = _turn(x-k, y-.2+q, turn*3)
-        p.fill(_rect(u,v,q*.75,.009), (.7,.7,.72))
+    x, y = p.x, p.y
+    dark = (0.16, 0.16, 0.19)
+    p.fill(_line(x, y, -0.45, 0.1, 0.4, 0.1, 0.012), dark)
+    d = _rect(x + 0.3, y - 0.0, 0.18, 0.115, 0.02)
+    p.fill(d, None, p.rim(d, 0.2, 0.04) * 0.9)
+    for k in (-0.41, -0.3, -0.19):
+        p.fill(
+            _rect(x - k, y + 0.02, 0.037, 0.045),
+            (0.75, 0.88, 0.95) if p.time == 'day' else (1.0, 0.88, 0.5),
+            1.0,
+            p.time != 'day',
+        )
+    p.fill(_rect(x - 0.36, y + 0.14, 0.028, 0.075), dark)
+    p.fill(_rect(x - 0.36, y + 0.2, 0.042, 0.02), dark)
+    p.fill(_disc(x - 0.24, y + 0.08, 0.035), (0.9, 0.75, 0.3), p.side)
+    d = _rect(x - 0.27, y - 0.02, 0.2, 0.085, 0.03)
+    p.fill(d, None, p.rim(d, 0.25, 0.05))
+    p.fill(
+        torch.maximum(d, torch.minimum((x - 0.2).abs(), (x - 0.32).abs()) - 0.008),
+        (0.95, 0.9, 0.7),
+        p.side,
+    )
+    d = _rect(x - 0.04, y + 0.03, 0.085, 0.145)
+    p.fill(d, None, p.side * 0.85)
+    p.fill(_rect(x - 0.04, y + 0.18, 0.115, 0.02), dark, p.side)
+    p.fill(
+        _rect(x - 0.045, y + 0.07, 0.05, 0.05),
+        (0.75, 0.88, 0.95) if p.time == 'day' else (1.0, 0.88, 0.5),
+        1.0,
+        p.time != 'day',
+    )
+    p.fill(_poly(x, y, (0.43, 0.06), (0.5, 0.18), (0.43, 0.18)), dark)
+    for k, q in ((-0.4, 0.055), (-0.2, 0.055), (0.03, 0.075), (0.2, 0.06), (0.36, 0.06)):
+        p.fill(_disc(x - k, y - 0.2 + q, q), dark)
+        u, v = _turn(x - k, y - 0.2 + q, turn * 3)
+        p.fill(_rect(u, v, q * 0.75, 0.009), (0.7, 0.7, 0.72))
+
 
 def _kite(p, turn, light):
     "A kite, its tail with bows, and its string."
-    x, y = p.x, p.y; sway = .03*torch.sin(p.t*6.3+9*y)
-    p.fill((x+.42*(y+.2)+.3*(y+.2)*(y-.5)).abs()*.85-.007+((y-.15).abs()-.35).clamp(min=0), (.4,.34,.32))
-    tail = x-.14-.42*(y-.1)+sway*1.3; p.fill((tail.abs()-.008)+((y-.26).abs()-.2).clamp(min=0), None, p.side*.8)
-    for k in (.2,.32,.44):
-        d = torch.maximum(tail.abs()-.06, (y-k).abs()-.1*tail.abs()/.16-.008); p.fill(d, None, p.side)
-    a, b, c, e = (-.13,-.5),(.21,-.3),(.14,.1),(-.28,-.2)
-    d = _poly(x,y,a,b,c,e); p.fill(d, None, p.rim(d,.2,.03))
-    two = _poly(x,y,a,b,(.0,-.22)); p.fill(torch.maximum(d,two), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), p.side)
-    two = _poly(x,y,(.0,-.22),c,e); p.fill(torch.maximum(d,two), (.98,.95,.85) if p.thing.colour!='white' else (.9,.35,.25), p.side*.93)
+    x, y = p.x, p.y
+    sway = 0.03 * torch.sin(p.t * 6.3 + 9 * y)
+    p.fill(
+        (x + 0.42 * (y + 0.2) + 0.3 * (y + 0.2) * (y - 0.5)).abs() * 0.85
+        - 0.007
+        + ((y - 0.15).abs() - 0.35).clamp(min=0),
+        (0.4, 0.34, 0.32),
+    )
+    tail = x - 0.14 - 0.42 * (y - 0.1) + sway * 1.3
+    p.fill((tail.abs() - 0.008) + ((y - 0.26).abs() - 0.2).clamp(min=0), None, p.side * 0.8)
+    for k in (0.2, 0.32, 0.44):
+        d = torch.maximum(tail.abs() - 0.06, (y - k).abs() - 0.1 * tail.abs() / 0.16 - 0.008)
+        p.fill(d, None, p.side)
+    a, b, c, e = (-0.13, -0.5), (0.21, -0.3), (0.14, 0.1), (-0.28, -0.2)
+    d = _poly(x, y, a, b, c, e)
+    p.fill(d, None, p.rim(d, 0.2, 0.03))
+    two = _poly(x, y, a, b, (0.0, -0.22))
+    p.fill(
+        torch.maximum(d, two),
+        (0.98, 0.95, 0.85) if p.thing.colour != 'white' else (0.9, 0.35, 0.25),
+        p.side,
+    )
+    two = _poly(x, y, (0.0, -0.22), c, e)
+    p.fill(
+        torch.maximum(d, two),
+        (0.98, 0.95, 0.85) if p.thing.colour != 'white' else (0.9, 0.35, 0.25),
+        p.side * 0.93,
+    )
 
 # %% ../../nbs/parts/things.ipynb #things-021
 def _windmill(p, turn, light):
     "A windmill; its four sails are lattices and make a quarter turn a clip."
-    x, y = p.x, p.y; d = _poly(x,y,(-.085,-.16),(.085,-.16),(.15,.5),(-.15,.5))
-    p.fill(d, (.93,.9,.84), p.rim(d,.2,.04)*(1+.6*x*light))
-    p.fill(torch.maximum(_disc(x,y+.16,.11), y+.15), None, p.side); p.fill(_rect(x,y-.42,.04,.08), (.36,.24,.15), p.side)
-    p.fill(_rect(x,y-.1,.028,.04), (.5,.65,.8) if p.time=='day' else (1.,.85,.45), 1., p.time!='day')
-    u, v = _turn(x, y+.16, -(p.t+p.thing.rough[0])*math.pi/2)
-    for a, b in ((u,v),(v,-u),(-u,-v),(-v,u)):
-        sail = torch.maximum((a-.03).abs()-.036, (b-.21).abs()-.12)
-        bars = torch.minimum(((b*22)%1-.5).abs()/22-.008, (a-.06).abs()-.007) # laths across, and the far edge
-        p.fill(torch.maximum(sail, bars), None, p.side*.95)
-        p.fill(torch.maximum(a.abs()-.011, (b-.17).abs()-.17), (.34,.22,.14), p.side)
-    p.fill(_disc(x,y+.16,.03), (.3,.2,.14))
+    x, y = p.x, p.y
+    d = _poly(x, y, (-0.085, -0.16), (0.085, -0.16), (0.15, 0.5), (-0.15, 0.5))
+    p.fill(d, (0.93, 0.9, 0.84), p.rim(d, 0.2, 0.04) * (1 + 0.6 * x * light))
+    p.fill(torch.maximum(_disc(x, y + 0.16, 0.11), y + 0.15), None, p.side)
+    p.fill(_rect(x, y - 0.42, 0.04, 0.08), (0.36, 0.24, 0.15), p.side)
+    p.fill(
+        _rect(x, y - 0.1, 0.028, 0.04),
+        (0.5, 0.65, 0.8) if p.time == 'day' else (1.0, 0.85, 0.45),
+        1.0,
+        p.time != 'day',
+    )
+    u, v = _turn(x, y + 0.16, -(p.t + p.thing.rough[0]) * math.pi / 2)
+    for a, b in ((u, v), (v, -u), (-u, -v), (-v, u)):
+        sail = torch.maximum((a - 0.03).abs() - 0.036, (b - 0.21).abs() - 0.12)
+        bars = torch.minimum(
+            ((b * 22) % 1 - 0.5).abs() / 22 - 0.008, (a - 0.06).abs() - 0.007
+        )  # laths across, and the far edge
+        p.fill(torch.maximum(sail, bars), None, p.side * 0.95)
+        p.fill(torch.maximum(a.abs() - 0.011, (b - 0.17).abs() - 0.17), (0.34, 0.22, 0.14), p.side)
+    p.fill(_disc(x, y + 0.16, 0.03), (0.3, 0.2, 0.14))
+
 
 def _fence(p, turn, light):
     "Pickets on two rails; one sees through between them."
     x, y = p.x, p.y
-    for k in (-.045,.085): p.fill(_rect(x,y-k,.49,.014), None, p.side*.75)
-    u = (x*9)%1/9-1/18 # one picket, nine times
-    d = torch.maximum(_rect(u,y-.015,.022,.155), (u.abs()-y-.165)*.7)
-    p.fill(torch.maximum(d, x.abs()-.5), None, p.side*(1.05-.6*u*light/.022*.2))
+    for k in (-0.045, 0.085):
+        p.fill(_rect(x, y - k, 0.49, 0.014), None, p.side * 0.75)
+    u = (x * 9) % 1 / 9 - 1 / 18  # one picket, nine times
+    d = torch.maximum(_rect(u, y - 0.015, 0.022, 0.155), (u.abs() - y - 0.165) * 0.7)
+    p.fill(torch.maximum(d, x.abs() - 0.5), None, p.side * (1.05 - 0.6 * u * light / 0.022 * 0.2))
 
 # %% ../../nbs/parts/things.ipynb #things-022
 def _sapling(p, turn, light):
     "A young tree without leaves: one side is drawn, the other is its mirror image, and both are bent."
-    x, y = p.x, p.y; q = p.thing.rough
-    x = x+.05*torch.sin(7*y+6*q[0])*(.5-y)+.06*(q[1]-.5)*(.5-y); m = x.abs()
-    d = torch.maximum(m-.012-.03*(y+.3).clamp(min=0), (y-.05).abs()-.45)
-    for a,b,e,f,r in ((0,.2,.3,-.1,.013),(0,.02,.2,-.34,.012),(.13,.02,.36,.02,.008),(.18,-.0,.25,-.22,.008),
-        (.1,-.16,.34,-.3,.007),(0,-.2,.09,-.44,.008),(.24,-.06,.42,-.16,.006)):
-        d = torch.minimum(d, _line(m,y,a,b,e,f,r))
-    p.fill(d, (.4,.27,.17) if p.time!='night' else (.5,.4,.32), 1.+.4*x*light)
-    for k,(a,b) in enumerate(((.3,-.1),(.2,-.34),(.09,-.44))): p.fill(_disc(x*(-1)**k-a,y-b,.028), None, p.side) # last fruit
+    x, y = p.x, p.y
+    q = p.thing.rough
+    x = x + 0.05 * torch.sin(7 * y + 6 * q[0]) * (0.5 - y) + 0.06 * (q[1] - 0.5) * (0.5 - y)
+    m = x.abs()
+    d = torch.maximum(m - 0.012 - 0.03 * (y + 0.3).clamp(min=0), (y - 0.05).abs() - 0.45)
+    for a, b, e, f, r in (
+        (0, 0.2, 0.3, -0.1, 0.013),
+        (0, 0.02, 0.2, -0.34, 0.012),
+        (0.13, 0.02, 0.36, 0.02, 0.008),
+        (0.18, -0.0, 0.25, -0.22, 0.008),
+        (0.1, -0.16, 0.34, -0.3, 0.007),
+        (0, -0.2, 0.09, -0.44, 0.008),
+        (0.24, -0.06, 0.42, -0.16, 0.006),
+    ):
+        d = torch.minimum(d, _line(m, y, a, b, e, f, r))
+    p.fill(d, (0.4, 0.27, 0.17) if p.time != 'night' else (0.5, 0.4, 0.32), 1.0 + 0.4 * x * light)
+    for k, (a, b) in enumerate(((0.3, -0.1), (0.2, -0.34), (0.09, -0.44))):
+        p.fill(_disc(x * (-1) ** k - a, y - b, 0.028), None, p.side)  # last fruit
+
 
 def _weed(p, turn, light):
     "Blades that sway in the water."
     x, y = p.x, p.y
-    for k,(c,top) in enumerate(((-.22,-.1),(.2,-.25),(-.09,-.45),(.08,-.35),(0,-.02))):
-        bend = .07*torch.sin(6.3*p.t+5*y+2*k+6*p.thing.rough[0])*(.5-y)+.25*c*(.5-y)
-        d = torch.maximum((x-c-bend).abs()-.03*(y-top).clamp(0,.4)/.4-.006, (y-(.5+top)/2).abs()-(.5-top)/2)
-        p.fill(d, None if k%2 else (.16,.45,.25), p.side*(.85+.08*k))
+    for k, (c, top) in enumerate(
+        ((-0.22, -0.1), (0.2, -0.25), (-0.09, -0.45), (0.08, -0.35), (0, -0.02))
+    ):
+        bend = 0.07 * torch.sin(6.3 * p.t + 5 * y + 2 * k + 6 * p.thing.rough[0]) * (
+            0.5 - y
+        ) + 0.25 * c * (0.5 - y)
+        d = torch.maximum(
+            (x - c - bend).abs() - 0.03 * (y - top).clamp(0, 0.4) / 0.4 - 0.006,
+            (y - (0.5 + top) / 2).abs() - (0.5 - top) / 2,
+        )
+        p.fill(d, None if k % 2 else (0.16, 0.45, 0.25), p.side * (0.85 + 0.08 * k))
 
 # %% ../../nbs/parts/things.ipynb #things-023
-_DRAW = dict(ball=_ball, box=_box, tree=_tree, balloon=_balloon, boat=_boat, car=_car, bird=_bird,
-    house=_house, fish=_fish, star=_star, sheep=_sheep, picture=_picture, flower=_flower, rocket=_rocket, train=_train,
-    kite=_kite, windmill=_windmill, fence=_fence, sapling=_sapling, weed=_weed)
+_DRAW = dict(
+    ball=_ball,
+    box=_box,
+    tree=_tree,
+    balloon=_balloon,
+    boat=_boat,
+    car=_car,
+    bird=_bird,
+    house=_house,
+    fish=_fish,
+    star=_star,
+    sheep=_sheep,
+    picture=_picture,
+    flower=_flower,
+    rocket=_rocket,
+    train=_train,
+    kite=_kite,
+    windmill=_windmill,
+    fence=_fence,
+    sapling=_sapling,
+    weed=_weed,
+)
