@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scz_nb.core import InputError
-from scz_nb.geometry.disparity import shift_columns
+from scz_nb.geometry.disparity import resize_disparity, shift_columns
 from scz_nb.geometry.warp import (
+    Warp,
     _compiled_loops,
     _machine_code,
     border_columns,
@@ -272,6 +273,27 @@ def test_border_needs_a_mask():
     for bad in (torch.zeros(2, 3), [[True]], torch.zeros(3, dtype=torch.bool)):
         with pytest.raises(InputError, match='mask'):
             border_columns(bad, -4)
+
+
+# the warp of one run
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('scale', [-20, 20, 0])
+def test_warp_of_a_run_is_the_warp_of_its_resized_disparity(dtype, scale):
+    disparity = rand(3, 20, 32)
+    z = (rand(1, 4, 3, 5, 8) - 0.5).to(dtype)
+    warp_run = Warp(disparity, (5, 8), scale, 2.0)
+    out, valid = warp_video(z, resize_disparity(disparity, (5, 8)), scale, 2.0)
+    same(warp_run(z), out)
+    same(warp_run.valid, valid)
+
+
+@pytest.mark.parametrize('scale', [-20, 20])
+def test_warp_of_a_run_names_its_holes_and_its_border(scale):
+    warp_run = Warp(rand(3, 20, 32), (5, 8), scale)
+    assert warp_run.valid.shape == (1, 1, 3, 5, 8) and warp_run.scale == scale
+    same(warp_run.holes, ~warp_run.valid)
+    same(warp_run.border, border_columns(warp_run.valid, scale))
+    assert warp_run(torch.ones(1, 2, 3, 5, 8))[warp_run.holes.expand(1, 2, -1, -1, -1)].eq(0).all()
 
 
 # the compiled loops, and what compilers and GPUs need
