@@ -167,7 +167,7 @@ def _edge(b: Backdrop, x: Tensor) -> Tensor:
 def _hill(L: _Lens, b: Backdrop, rgb: Tensor, near: Tensor):
     "Paint one backdrop."
     s = L.s
-    x, y0 = L.to(b.nearness)
+    x, y0 = L.to(b.disparity)
     edge = _edge(b, x)
     e = edge.min().item()
     up = int(min(e, L.vanish + (e - L.vanish) * 1.25) * L.h) - 2  # the camera's dolly magnifies it
@@ -202,9 +202,9 @@ def _hill(L: _Lens, b: Backdrop, rgb: Tensor, near: Tensor):
             if b.kind == 'peaks':
                 col = _mix(col, _c((0.95, 0.96, 1.0), x), snow)
             col = col * light
-        col = _mix(col, low, max(0, 0.55 - 2 * b.nearness))  # the air between
+        col = _mix(col, low, max(0, 0.55 - 2 * b.disparity))  # the air between
     rgb[:, :, r] = _mix(rgb[:, :, r], col, a)
-    near[:, :, r] = torch.where(a > 0.5, L.near(b.nearness), near[:, :, r])
+    near[:, :, r] = torch.where(a > 0.5, L.near(b.disparity), near[:, :, r])
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-011
 def _city(L: _Lens, b: Backdrop, x, y, tex, light) -> Tensor:
@@ -280,17 +280,17 @@ def _path(L: _Lens, th: Thing) -> tuple:
     size, foot, _, _ = KINDS[th.kind]
     side, up, nearing = VERBS[th.verb]
     s, t = L.s, L.t
-    n = th.nearness * (nearing**t)  # own motion: disparity grows or falls geometrically
+    n = th.disparity * (nearing**t)  # own motion: disparity grows or falls geometrically
     if L.cfg.pace > 1:
         n = torch.minimum(n, 1 / (1 + L.dolly))  # nothing comes nearer to the camera than 1
     travel = side * th.direction * L.aspect * t
-    x = th.x * L.aspect * (n / th.nearness) ** 0.5 + travel
+    x = th.x * L.aspect * (n / th.disparity) ** 0.5 + travel
     y = th.y + up * t + (0.07 * torch.sin(2 * math.pi * t) if th.verb == 'bobs' else 0)
     if nearing != 1:  # its foot stays on the ground
         if s.place != 'photo':
             y = (
                 L.vanish
-                + (th.y + size * th.nearness * (foot or 0) - L.vanish) * n / th.nearness
+                + (th.y + size * th.disparity * (foot or 0) - L.vanish) * n / th.disparity
                 - size * n * (foot or 0)
             )
     if s.place == 'sea' and th.kind in ('boat', 'ball') and th.verb != 'bobs':
@@ -354,17 +354,17 @@ def _waterline(L: _Lens, n):  # disparity in each frame
 def _mirror_hill(L: _Lens, b: Backdrop, rgb: Tensor):
     "A faint mirror image of a backdrop, on the surface of the water."
     r0, m, _ = _plane(L)
-    z = 1 / (1 - L.dolly * b.nearness)
-    w = _waterline(L, b.nearness * z)
+    z = 1 / (1 - L.dolly * b.disparity)
+    w = _waterline(L, b.disparity * z)
     r = slice(r0, min(L.h, r0 + int(0.3 * L.h)))
     m = m[:, :, : r.stop - r0]
     Y = L.Y[:, :, r]
-    x = (L.X + L.eyes_apart(m) + L.pan * (0.3 + b.nearness)) / z
+    x = (L.X + L.eyes_apart(m) + L.pan * (0.3 + b.disparity)) / z
     y = L.vanish + (2 * w - Y - L.vanish + 0.006 * torch.sin(60 * x + 9 * L.t + 300 * Y)) / z
     a = (0.5 + (y - _edge(b, x)) / L.px).clamp(0, 1) * (Y > w) * 0.5
     _, low, light = _air(L)
     rgb[:, :, r] = _mix(
-        rgb[:, :, r], _mix(_c(b.colour, x) * light, low, max(0, 0.55 - 2 * b.nearness)), a
+        rgb[:, :, r], _mix(_c(b.colour, x) * light, low, max(0, 0.55 - 2 * b.disparity)), a
     )
 
 

@@ -210,7 +210,7 @@ _BOTTOM = 0.8  # disparity of the ground at the bottom edge
 
 def _ground(scene: Scene) -> float:
     "Disparity of the ground at the horizon: that of the layer it meets."
-    return scene.backdrops[-1].nearness if scene.backdrops else 0.04
+    return scene.backdrops[-1].disparity if scene.backdrops else 0.04
 
 
 def _row(scene: Scene, near):
@@ -376,7 +376,7 @@ def _caption(scene: Scene, things: tuple, d: _Dice) -> str:
 def _peopled(s: Scene, cfg: WorldConfig, d: _Dice) -> Scene:
     "The scene with things and a caption drawn for it."
     things = _things(s, cfg, d)
-    order = sorted(range(len(things)), key=lambda i: things[i].nearness)
+    order = sorted(range(len(things)), key=lambda i: things[i].disparity)
     return replace(
         s,
         things=tuple(things[i] for i in order),
