@@ -20,7 +20,9 @@ from scz_nb.media.show import (
     frames_of,
     grid,
     latents_rgb,
+    panels,
     picture,
+    plot,
     show_kinds,
     strip,
     to_html,
@@ -154,3 +156,10 @@ def test_every_kind_of_show(kind):
     if kind == 'disparity':
         with pytest.raises(InputError):
             StereoVideo(l, l).show(kind)
+
+
+def test_plot_names_its_curves():
+    ax = panels(2)[1]
+    plot({'a': [1, 2, 3], 'b': ([0, 1], [2, 3]), '_c': [0, 0]}, 'x', 'y', ax=ax, xlim=(0, 2))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ['a', 'b']
+    assert ax.get_xlabel() == 'x' and ax.get_xlim() == (0, 2) and len(ax.lines) == 3

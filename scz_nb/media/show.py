@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/show.html.md"""
 
 # %% auto #0
 __all__ = ['anaglyph_kinds', 'show_kinds', 'frames_of', 'resized', 'picture', 'strip', 'grid', 'depth_colors', 'latents_rgb',
-           'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo', 'Table']
+           'anaglyph', 'difference', 'wiggle', 'Html', 'to_html', 'show_stereo', 'Table', 'panels', 'plot']
 
 # %% ../../nbs/parts/show.ipynb #show-003
 import base64
@@ -327,3 +327,34 @@ class Table:
         )
 
     __repr__ = __str__
+
+# %% ../../nbs/parts/show.ipynb #show-043
+def panels(
+    n: int = 1,  # plots side by side
+    width: float = 6.0,  # inches, all together
+    height: float = 2.4,  # inches
+):  # matplotlib's axes, an array of n
+    "Places for plots side by side, at twice the resolution of the screen."
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(1, n, figsize=(width, height), dpi=140, layout='constrained')
+    return np.atleast_1d(axes)
+
+
+def plot(
+    curves: dict,  # name → y, or (x, y); a name with a leading _ is left out of the legend
+    xlabel: str = '',
+    ylabel: str = '',
+    title: str = '',
+    style: str = '-',  # of all curves, as matplotlib writes it
+    ax=None,  # where to draw, from `panels`; None: a plot of its own
+    **more,  # limits, scales, ticks: as for `Axes.set`
+):
+    "Named curves as one plot."
+    ax = panels()[0] if ax is None else ax
+    for name, curve in curves.items():
+        xy = curve if isinstance(curve, tuple) else (curve,)
+        ax.plot(*xy, style, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, **more)
+    if sum(not name.startswith('_') for name in curves) > 1:
+        ax.legend(fontsize=8)
