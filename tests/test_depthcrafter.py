@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from test_dynamicrafter import assert_golden, by_formula, wave
 
-from scz_nb.core import InputError, MissingDependency, NoiseSource, SczError
+from scz_nb.core import InputError, MissingDependency, NoiseSource, SczError, windows
 from scz_nb.depth.depthcrafter import (
     DepthCrafter,
     DepthCrafterPipeline,
@@ -35,7 +35,6 @@ from scz_nb.depth.depthcrafter import (
     small_parts,
     svd_scheduler,
     velocity_to_x0,
-    windows,
 )
 from scz_nb.geometry.disparity import check_disparity
 from scz_nb.models.hub import hub
@@ -239,9 +238,9 @@ def test_windows_cover_every_frame_and_overlap(frames, size, overlap):
 
 def test_windows_of_the_released_program():
     assert (
-        windows(195) == [(0, 110), (85, 195)]
-        and windows(110) == [(0, 110)]
-        and windows(111) == [(0, 110), (85, 111)]
+        windows(195, 110, 25) == [(0, 110), (85, 195)]
+        and windows(110, 110, 25) == [(0, 110)]
+        and windows(111, 110, 25) == [(0, 110), (85, 111)]
     )
 
 

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scz_nb.core import InputError, NoiseSource
+from scz_nb.core import InputError, NoiseSource, in_windows
 from scz_nb.diffusion.invert import invert
 from scz_nb.diffusion.schedule import ddim_step, make_schedule
 from scz_nb.media.video import StereoVideo
 from scz_nb.models.backbones import load_backbone
-from scz_nb.sampler import in_windows, run
+from scz_nb.sampler import run
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
 

@@ -7,13 +7,12 @@ Docs: https://scz-nb.github.io/scz_nb/parts/depthcrafter.html.md"""
 # %% auto #0
 __all__ = ['small_parts', 'full_parts', 'svd_scheduler', 'time_ids', 'noise_on_video', 'PerFrame', 'DepthCrafterUNet',
            'karras_sigmas', 'velocity_to_x0', 'euler_step', 'dissolve_sigma', 'fit_size', 'check_video', 'to_pixels',
-           'GivenVideo', 'windows', 'fade_in', 'crossfade', 'DepthCrafterOutput', 'DepthCrafterPipeline', 'build_parts',
+           'GivenVideo', 'fade_in', 'crossfade', 'DepthCrafterOutput', 'DepthCrafterPipeline', 'build_parts',
            'random_depthcrafter', 'DepthCrafter', 'load_depthcrafter']
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-003
 import json
 import math
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,7 +32,15 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import InputError, MissingDependency, NoiseSource, pick_device, to_uint8
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    NoiseSource,
+    as_video,
+    first_line,
+    pick_device,
+    windows,
+)
 from .maps import to_size
 from ..diffusion.schedule import guide
 from ..geometry.disparity import check_disparity, normalise
@@ -202,9 +209,7 @@ def check_video(
     video,  # (T, H, W, 3) uint8, or float in [0, 1]
 ) -> np.ndarray:  # uint8
     "The frames, or what is wrong with them."
-    frames = to_uint8(video)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
+    frames = as_video(video)
     t, h, w, _ = frames.shape
     if t < 2:
         raise InputError(
@@ -241,24 +246,6 @@ class GivenVideo:
         return GivenVideo(self.embeddings[:, at], self.latents[:, at])
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-029
-def windows(
-    frames: int,  # of the video
-    size: int = 110,  # frames that the network takes at once
-    overlap: int = 25,  # frames that two neighbours share
-) -> list:  # (begin, end) of each window
-    "Where the windows of a video lie; a video that fits goes at once."
-    if not 0 <= overlap < size:
-        raise InputError(
-            f'windows of {size} frames cannot overlap by {overlap}; the overlap must be from 0 to {size - 1}.'
-        )
-    step = size - overlap
-    return (
-        [(b, min(b + size, frames)) for b in range(0, max(frames - overlap, 1), step)]
-        if frames > size
-        else [(0, frames)]
-    )
-
-
 def fade_in(overlap: int) -> Tensor:  # (overlap,) from 0 to 1
     "The weight of the new window on each frame that it shares with the old one; the old one has the rest."
     return torch.linspace(0, 1, overlap)
@@ -634,11 +621,6 @@ _wanted = dict(
 )
 
 
-def _why(e: Exception) -> str:
-    "The first sentence of an error."
-    return re.split(r'\.\s|\n', str(e).strip() or type(e).__name__)[0][:200].rstrip('.:')
-
-
 def _fetch(key: str) -> Path:
     "The folder with the files of one of `hub`, downloaded if they are not here; what was cut off goes on."
     import huggingface_hub
@@ -652,7 +634,7 @@ def _fetch(key: str) -> Path:
         )
     except Exception as e:  # a dozen kinds, by what is wrong and where
         raise MissingDependency(
-            f'depthcrafter cannot be downloaded from {m.url} ({_why(e)}); check the connection, log in with hf auth login if its page asks for it, or give a folder that save_pretrained wrote.'
+            f'depthcrafter cannot be downloaded from {m.url} ({first_line(e)}); check the connection, log in with hf auth login if its page asks for it, or give a folder that save_pretrained wrote.'
         ) from None
 
 
@@ -674,7 +656,7 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
         part = _library(name).from_pretrained(where, **kw)
     except Exception as e:
         raise InputError(
-            f'the {name} of DepthCrafter cannot be loaded from {where} ({_why(e)}); {remedy}.'
+            f'the {name} of DepthCrafter cannot be loaded from {where} ({first_line(e)}); {remedy}.'
         ) from None
     if not net:
         return part

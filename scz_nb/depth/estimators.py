@@ -30,8 +30,10 @@ from scz_nb.core import (
     OutputError,
     atomic_write,
     check_choice,
+    first_line,
     pick_device,
     unknown_name,
+    windows,
 )
 from scz_nb.depth.maps import (
     _array,
@@ -178,7 +180,7 @@ def _embedded(repo, known, device, progress):
             torch.zeros(T, 1, 1),
             torch.arange(1, n + 1).minimum(torch.arange(n, 0, -1)).view(n, 1, 1),
         )
-        for begin in sorted({*range(0, T - n, n // 2), T - n}):
+        for begin, _ in windows(T, n, n - n // 2, full=True):
             total[begin : begin + n] += (
                 w * tiny.estimate_depth(small[begin : begin + n], NoiseSource(0)).float().cpu()
             )
@@ -404,10 +406,8 @@ def load_depth(
     try:
         model, processor = _pretrained(repo, known.revision if known else 'main')
     except Exception as e:  # a dozen kinds, by what is wrong and where
-        why, local = (
-            (str(e).strip().splitlines() or [type(e).__name__])[0][:200].rstrip('.:'),
-            Path(repo).is_dir(),
-        )
+        why = first_line(e)
+        local = Path(repo).is_dir()
         raise (InputError if local else MissingDependency)(
             f'depth {str(name)!r} cannot be loaded from {repo} ({why}); '
             + (

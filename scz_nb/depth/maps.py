@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core import InputError, MissingDependency, check_choice, to_numpy, to_uint8
+from ..core import InputError, MissingDependency, as_video, check_choice, to_numpy
 from ..geometry.disparity import normalise
 from ..geometry.flow import matches
 from ..media.io import _video_suffixes, read_video
@@ -89,10 +89,9 @@ def as_frames(
     video,  # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
 ) -> np.ndarray:  # (T, H, W, 3) uint8
     "The frames of a video, or an `InputError`."
-    frames = read_video(video)[0] if isinstance(video, (str, os.PathLike)) else to_uint8(video)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise InputError(f'a video is (frames, height, width, 3); got {frames.shape}.')
-    return frames
+    if isinstance(video, (str, os.PathLike)):
+        video = read_video(video)[0]
+    return as_video(video)
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-017
 def _grey(x: np.ndarray, name) -> np.ndarray:  # (..., 3) to (...,)

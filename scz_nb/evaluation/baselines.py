@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import InputError, check_choice, to_uint8
+from ..core import InputError, check_choice, in_windows, to_uint8
 from ..diffusion.attention import bidirectional
 from ..diffusion.schedule import Schedule, ddim_step, to_x0_eps
 from ..geometry.disparity import resize_disparity
@@ -23,7 +23,7 @@ from ..geometry.fill import copy_columns, fill_background, given_view, visible_e
 from ..geometry.warp import warp_map, warp_with
 from ..media.io import read_image, read_video
 from ..models.backbones import load_backbone
-from ..sampler import in_windows, resolve_config
+from ..sampler import resolve_config
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-006
 def copy_left(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import InputError, MissingDependency, _two, to_uint8
+from ..core import InputError, MissingDependency, as_pair, to_uint8
 from ..geometry.flow import _alone, dis_flow
 from ..models.hub import from_hub
 
@@ -92,7 +92,7 @@ def clip_f(
     clip: ClipScorer | None = None,  # None: ViT-B/32 from the hub
 ) -> float:  # -100 to 100, 100 for equal views; higher is better
     "CLIP-F: how near the frames of two views are, ×100. The left view copied has 100: read it beside a measure of depth."
-    clip, (left, made) = clip or ClipScorer(), _two(left, made)
+    clip, (left, made) = clip or ClipScorer(), as_pair(left, made)
     return float(100 * (clip.pictures(left) * clip.pictures(made)).sum(-1).mean())
 
 # %% ../../nbs/parts/features.ipynb #features-012
@@ -152,7 +152,7 @@ def met3r(
     | None = None,  # (T, H, W, 2) pixels from left to made, and from made to left; None: DIS optical flow
 ) -> float:  # 0 for equal views, up to 2; lower is better (the paper's tables have it ×100)
     "MEt3R with optical flow: 1 − ½(S12 + S21)."
-    (left, made), features = _two(left, made), features or dino_features()
+    (left, made), features = as_pair(left, made), features or dino_features()
     there, back = flows or (dis_flow(left, made), dis_flow(made, left))
     a, b = features(left), features(made)
     return 1 - (carried_cosine(a, b, there) + carried_cosine(b, a, back)) / 2
@@ -275,7 +275,7 @@ def met3r_package(
         metric = MEt3R(
             img_size=size, backbone='mast3r', feature_backbone='dinov2', distance='cosine'
         ).to(device)
-    views = torch.stack([_pixels(v, size, size, 0.5, 0.5) for v in _two(left, made)], 1)
+    views = torch.stack([_pixels(v, size, size, 0.5, 0.5) for v in as_pair(left, made)], 1)
     with torch.inference_mode():
         scores = [metric(images=v[None].to(device))[0] for v in views]
     return float(torch.stack([s.mean() for s in scores]).mean())
@@ -298,6 +298,6 @@ def lpips(
     with torch.inference_mode():
         return float(
             model(
-                *(torch.from_numpy(v / 127.5 - 1).float().permute(0, 3, 1, 2) for v in _two(a, b))
+                *(torch.from_numpy(v / 127.5 - 1).float().permute(0, 3, 1, 2) for v in as_pair(a, b))
             ).mean()
         )

@@ -12,7 +12,15 @@ __all__ = ['shift_between', 'stereo_agreement', 'psnr', 'roughness', 'unseen', '
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-003
 import numpy as np
 
-from ..core import InputError, MissingDependency, _two, check_choice, to_numpy, to_uint8
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    as_pair,
+    as_video,
+    check_choice,
+    to_numpy,
+    to_uint8,
+)
 from ..geometry.flow import _alone, _at, dis_flow, motion
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-006
@@ -22,7 +30,7 @@ def shift_between(
     zoom: int | None = None,  # enlarge by this before measuring; None: to about 320 rows
 ) -> np.ndarray:  # (T, H, W, 2) float32: how far each left pixel moves to the right and down, in percent of the width
     "Shift from the left to the right view, measured by DIS optical flow."
-    left, right = _two(left, right)
+    left, right = as_pair(left, right)
     return dis_flow(left, right, zoom) * (100 / left.shape[2])
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-010
@@ -125,7 +133,7 @@ def ssim(
     "Structural similarity (Gaussian window of 1.5 pixels, 11 wide; data range 255), mean over colours, pixels and frames."
     from skimage.metrics import structural_similarity
 
-    a, b = _two(a, b)
+    a, b = as_pair(a, b)
     if min(a.shape[1:3]) < 11:
         raise InputError(
             f'the window of SSIM is 11 pixels wide; frames of {a.shape[2]}×{a.shape[1]} are too small.'
@@ -154,9 +162,9 @@ def siou(
     "Stereo IoU: ¾ for edges (Canny, thresholds 100 and 200), ¼ for what differs from the left view by more than 5 grey levels; mean over frames."
     import cv2
 
-    left, made = _two(left, made)
+    left, made = as_pair(left, made)
     grey = lambda v: np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in v])
-    left, made, true = grey(left), grey(made), grey(_two(made, true)[1])
+    left, made, true = grey(left), grey(made), grey(as_pair(made, true)[1])
     edges = lambda f: cv2.Canny(f, 100, 200) > 0
     differ = lambda f, l: np.abs(f.astype(int) - l) > 5
     return float(
@@ -196,7 +204,7 @@ def sgbm_shift(
     "Shift from the left to the right view, measured along rows by semi-global matching."
     import cv2
 
-    left, right = _two(left, right)
+    left, right = as_pair(left, right)
     T, H, W, _ = left.shape
     zoom = zoom or max(1, round(320 / H))
     n = 16 * int(
@@ -240,7 +248,7 @@ def disparity_error(
 ) -> dict:  # mean in pixels of the frame as given; over1 and over3, shares above 1 and 3 pixels; measured, share that the estimator found
     "How far the measured shift between two views is from the intended one, where both eyes see; lower is better."
     check_choice('estimator', estimator, ('dis', 'sgbm'))
-    (left, made), shift = _two(left, made), to_numpy(shift).astype(np.float64)
+    (left, made), shift = as_pair(left, made), to_numpy(shift).astype(np.float64)
     if shift.shape != left.shape[:3]:
         raise InputError(f'the shift has shape {shift.shape}; it must be {left.shape[:3]}.')
     seen = (both_see(shift) if seen is None else to_numpy(seen).astype(bool)) & np.isfinite(shift)
@@ -268,7 +276,7 @@ def flicker(
     seen=None,  # (T-1, H, W) bool: where the flow holds; None with a flow: where no two pixels of different motion land on one place
 ) -> float:  # grey levels, 0 for a video that only moves; lower is calmer
     "Temporal warping error: mean change of colour along the motion. A frozen video has none."
-    x, _ = _two(video, video)
+    x = as_video(video)
     if len(x) < 2:
         raise InputError('flicker needs two frames or more.')
     flow, seen = motion(x) if flow is None else (to_numpy(flow).astype(np.float32), seen)
@@ -316,7 +324,7 @@ def right_scores(
     | None = None,  # `motion` of the true right view, if it is at hand; not needed for one frame
 ) -> dict:  # psnr, hole_psnr (dB), ssim, siou (up to 1): higher is better; disparity (mean px), over1 (share), flicker (grey levels): lower
     "All measures of a made right view against the true one; `flicker` runs along the true motion, and is NaN for a single frame."
-    made, true = _two(made, clip.right)
+    made, true = as_pair(made, clip.right)
     off = disparity_error(
         clip.left, made, -100 * baseline * to_numpy(clip.disparity), seen=clip.visible
     )
@@ -338,6 +346,6 @@ def vertical_disparity(
     seen=None,  # (T, H, W) bool: left pixels that count; None: all
 ) -> float:  # pixels of the frame as given, 0 or more; lower is better
     "Mean size of the vertical shift between two views, by DIS optical flow; a stereo pair has none."
-    left, made = _two(left, made)
+    left, made = as_pair(left, made)
     up = np.abs(shift_between(left, made)[..., 1]) * (left.shape[2] / 100)
     return float(up[slice(None) if seen is None else to_numpy(seen).astype(bool)].mean())

@@ -11,16 +11,14 @@ __all__ = ['given_view', 'warp_right', 'visible_ends', 'copy_columns', 'fill_far
 import numpy as np
 import torch
 
-from ..core import InputError, to_uint8
+from ..core import InputError, as_video, to_uint8
 from .disparity import check_disparity
 from .warp import warp_map
 
 # %% ../../nbs/lessons/03_fill.ipynb #03_fill-005
 def given_view(left, disparity, scale) -> tuple:
     "Left video as uint8 and disparity (T, H, W) float64, or an `InputError`."
-    left = to_uint8(left, 'left view')
-    if left.ndim != 4 or left.shape[-1] != 3 or 0 in left.shape:
-        raise InputError(f'the left view has shape {left.shape}; it must be (T, H, W, 3).')
+    left = as_video(left, 'left view')
     if not 0 <= scale <= 100:
         raise InputError(
             f'scale={scale} cannot be used; it is the largest shift in percent of the width, from 0 to 100.'

@@ -13,7 +13,7 @@ import numpy as np
 from scz_nb.core import (
     InputError,
     MissingDependency,
-    _two,
+    as_video,
     check_choice,
     pick_device,
     to_numpy,
@@ -175,7 +175,7 @@ def motion(
     zoom: int | None = None,  # enlarge by this before measuring; None: to about 320 rows
 ) -> tuple:  # flow (T-1, H, W, 2) pixels to the right and down to the next frame; seen (T-1, H, W) bool: there and back agree
     "Where each pixel goes in the next frame, by DIS optical flow, and where that can be trusted."
-    x, _ = _two(video, video)
+    x = as_video(video)
     if len(x) < 2:
         raise InputError('motion needs two frames or more.')
     there, back = dis_flow(x[:-1], x[1:], zoom), dis_flow(x[1:], x[:-1], zoom)
@@ -206,7 +206,7 @@ def video_flow(
     np.ndarray
 ):  # (T-1, H, W, 2) float32: pixels to the right and down that each pixel moves to the next frame
     "DIS optical flow between neighbouring frames."
-    x = to_uint8(video)
-    if x.ndim != 4 or len(x) < 2:
+    x = as_video(video)
+    if len(x) < 2:
         raise InputError(f'flow needs a video (T, H, W, 3) of two frames or more, not {x.shape}.')
     return dis_flow(x[:-1], x[1:], zoom)

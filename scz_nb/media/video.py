@@ -15,22 +15,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import InputError, to_numpy, to_uint8
+from ..core import InputError, as_video, to_numpy
 
 # %% ../../nbs/parts/video.ipynb #video-006
 def _views(left, right):
     "Both views as uint8 (T, H, W, 3), or an `InputError`."
-    out = [to_uint8(v, n) for v, n in ((left, 'left view'), (right, 'right view'))]
-    for v, n in zip(out, ('left', 'right')):
-        if v.ndim != 4 or v.shape[-1] != 3 or 0 in v.shape:
-            raise InputError(
-                f'the {n} view has shape {v.shape}; a video is (frames, height, width, 3).'
-            )
-    if out[0].shape != out[1].shape:
+    left = as_video(left, 'left view')
+    right = as_video(right, 'right view')
+    if left.shape != right.shape:
         raise InputError(
-            f'left view {out[0].shape} and right view {out[1].shape} must have the same shape.'
+            f'left view {left.shape} and right view {right.shape} must have the same shape.'
         )
-    return out
+    return left, right
 
 
 def _nearness(disparity, shape):

@@ -21,7 +21,14 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..config import StereoConfig
-from ..core import InputError, MissingDependency, check_choice, pick_device, to_uint8
+from scz_nb.core import (
+    InputError,
+    MissingDependency,
+    check_choice,
+    first_line,
+    pick_device,
+    to_uint8,
+)
 from ..depth.estimators import default_depth, load_depth
 from ..diffusion.denoiser import Backbone
 from ..diffusion.dissolve import dissolve
@@ -368,5 +375,5 @@ def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise InputError(
-            f'{path} cannot be loaded as a pipeline ({str(e).splitlines()[0][:160]}); write it again with save_pretrained.'
+            f'{path} cannot be loaded as a pipeline ({first_line(e)}); write it again with save_pretrained.'
         ) from None

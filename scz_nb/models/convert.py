@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..core import InputError, MissingDependency, check_choice
+from ..core import InputError, MissingDependency, check_choice, first_line
 from .unet import DynamiCrafterUNet, Resampler, load_strict
 
 # %% ../../nbs/parts/convert.ipynb #convert-006
@@ -485,7 +485,7 @@ def read_checkpoint(
         )
     except Exception as e:
         raise InputError(
-            f'{path} cannot be read as a checkpoint ({_first_line(e)}); it may be cut off or of another kind: download it again.'
+            f'{path} cannot be read as a checkpoint ({first_line(e)}); it may be cut off or of another kind: download it again.'
         ) from None
     if isinstance(state, dict) and isinstance(state.get('module'), dict):
         state = {k.removeprefix('_forward_module.'): t for k, t in state['module'].items()}
@@ -495,11 +495,6 @@ def read_checkpoint(
             f'{path} holds no table of named tensors; give the checkpoint of DynamiCrafter itself.'
         )
     return state
-
-
-def _first_line(e: Exception) -> str:
-    "The first sentence of an error."
-    return re.split(r'\.\s|\n', str(e).strip() or type(e).__name__)[0][:160].rstrip('.')
 
 # %% ../../nbs/parts/convert.ipynb #convert-029
 def write_checkpoint(

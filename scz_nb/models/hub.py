@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import MissingDependency, OutputError, check_choice
+from ..core import MissingDependency, OutputError, check_choice, first_line
 from .embedded import shipped_weights
 
 # %% ../../nbs/parts/hub.ipynb #hub-005
@@ -40,7 +40,7 @@ def from_hub(
         )
     except (OSError, ValueError) as e:
         raise MissingDependency(
-            f'{kind} {str(name)!r} could not be loaded ({str(e).splitlines()[0]}); give a name on the hub and a network, or a local folder.'
+            f'{kind} {str(name)!r} could not be loaded ({first_line(e)}); give a name on the hub and a network, or a local folder.'
         ) from None
 
 # %% ../../nbs/parts/hub.ipynb #hub-008
@@ -174,10 +174,8 @@ def _hub_error(name: str, e: Exception) -> Exception:
     "What went wrong with a download, in one sentence."
     from huggingface_hub import errors
 
-    m, what = (
-        models[name],
-        str(e).strip().splitlines()[0][:160].rstrip('.:') if str(e).strip() else type(e).__name__,
-    )
+    m = models[name]
+    what = first_line(e)
     elsewhere = f"or download {m.file} from {m.url} by other means and pass '{name}=PATH'"
     if isinstance(e, OSError) and e.errno == 28:
         return OutputError(

@@ -20,10 +20,9 @@ from diffusers.video_processor import VideoProcessor
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import InputError, MissingDependency, check_choice
+from ..core import InputError, MissingDependency, check_choice, first_line
 from ..diffusion.schedule import Schedule, ddim_step, guide, make_schedule
 from scz_nb.models.convert import (
-    _first_line,
     _transformers,
     _usual,
     aligned,
@@ -136,7 +135,7 @@ def _clip_part(part: str, clip: str, layers: int):
         )
     except (OSError, ValueError, TypeError) as e:
         raise MissingDependency(
-            f'the {part.replace("_", " ")} cannot be loaded from {clip!r} ({_first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.'
+            f'the {part.replace("_", " ")} cannot be loaded from {clip!r} ({first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.'
         ) from None
 
 
