@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constra
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
-	@echo "make bench   how fast it is, as ratios: benchmarks/speed.md (about ten minutes, with nothing else running)"
+	@echo "make bench   how fast it is, as ratios: nbs/tables/speed.md (about ten minutes, with nothing else running)"
 	@echo "make docs    the site, in _docs/ (docs-quarto: the same with Quarto)"
 	@echo "make notebooks  every notebook run and saved with its outputs (NB='nbs/10_disparity.ipynb …': those alone)"
 	@echo "make figures all that is made with the embedded model's weights: tables, gallery, notebooks (about four hours of a core)"
@@ -53,7 +53,7 @@ figures: $(VENV)/.dev
 	rm -rf $(OUT)/curves
 	for p in quick full; do \
 		$(BIN)/scz-nb eval --protocol $$p --out $(OUT)/$$p || exit; \
-		for kind in md csv; do cp $(OUT)/$$p/table.$$kind benchmarks/truth_$$p.$$kind; done; \
+		for kind in md csv; do cp $(OUT)/$$p/table.$$kind nbs/tables/truth_$$p.$$kind; done; \
 	done
 	$(BIN)/python benchmarks/curves.py --out $(OUT)/curves
 	$(BIN)/python benchmarks/ablations.py

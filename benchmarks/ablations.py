@@ -50,9 +50,9 @@ if __name__ == '__main__':
         python=platform.python_version(),
         processor=platform.machine(),
     )
-    here = Path(__file__).parent
-    (here / 'ABLATIONS.json').write_text(json.dumps(dict(facts=facts, tables=tables), indent=1))
-    (here / 'ABLATIONS.md').write_text(
+    here = Path(__file__).parents[1] / 'nbs/tables'
+    (here / 'ablations.json').write_text(json.dumps(dict(facts=facts, tables=tables), indent=1))
+    (here / 'ablations.md').write_text(
         f"""# One stage off at a time
 
 Medians over {args.scenes} held-out scenes, {args.steps} steps, scale 12, the embedded model. Shifts in percent of the width, from left to right;

@@ -49,7 +49,7 @@ guided = {
     )
     for a, b in ((0.0, 1.0), (0.0, 0.5), (0.2, 0.8))
 }
-plans = tol | guided | {'20 steps, held': dict(steps=20, right='inpaint')}
+plans = tol | guided | {'20 steps, inpainting form': dict(steps=20, right='inpaint')}
 base, columns = '50 steps, tol 0.0', ('psnr', 'hole_psnr', 'siou', 'flicker')
 
 
@@ -77,7 +77,7 @@ def one_scene(i: int, out: Path):
             progress=False,
         )
         rows[name] = right_scores(clip, v.right, world.baseline, moves) | dict(
-            count_calls=v.meta['calls'], seconds=time.process_time() - begin
+            calls=v.meta['calls'], seconds=time.process_time() - begin
         )
     with atomic_write(path) as tmp:
         tmp.write_text(json.dumps(rows))
@@ -92,7 +92,7 @@ def table(scenes: list) -> str:
         return f'{mean(name, k) - mean(base, k):+.2f} ({lo:+.2f} to {hi:+.2f})'
 
     lines = [
-        '| plan | view-steps | CPU time | ' + ' | '.join(columns) + ' |',
+        '| plan | network evaluations | CPU time | ' + ' | '.join(columns) + ' |',
         '| --- ' * (3 + len(columns)) + '|',
     ]
     for name in plans:
@@ -122,10 +122,10 @@ if __name__ == '__main__':
         python=platform.python_version(),
         processor=platform.machine(),
     )
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1] / 'nbs/tables'
     (here / 'curves.json').write_text(json.dumps(dict(facts=facts, scenes=scenes), indent=1))
     words = (
-        "Scenes 10,000 and on with their true disparity; the left view is given. View-steps in brackets: as a share of the paper's 310 for 50 steps. CPU time: as a share of the first row's. "
+        "Scenes 10,000 and on with their true disparity; the left view is given. Network evaluations in brackets: as a share of the paper's 310 for 50 steps. CPU time: as a share of the first row's. "
         "The first row's measures are means; the others are differences to it on the same scenes, with 95 % intervals over scenes."
     )
     (here / 'curves.md').write_text(

@@ -110,7 +110,11 @@ if __name__ == '__main__':
         cores=os.cpu_count(),
         seconds=round(time.time() - begin),
     )
-    here = Path(__file__).parent / ('embedded' if args.size == 'tiny' else f'embedded_{args.size}')
+    here = (
+        Path(__file__).parents[1]
+        / 'nbs/tables'
+        / ('embedded' if args.size == 'tiny' else f'embedded_{args.size}')
+    )
     here.with_suffix('.json').write_text(
         json.dumps(dict(facts=facts, samples=samples, scores=scores, stereo=stereo), indent=1)
     )

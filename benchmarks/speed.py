@@ -65,6 +65,6 @@ def table(found: dict) -> str:
 
 
 if __name__ == '__main__':
-    (Path(__file__).parent / 'speed.md').write_text(
+    (Path(__file__).parents[1] / 'nbs/tables/speed.md').write_text(
         table(json.loads(Path(sys.argv[1]).read_text()))
     )

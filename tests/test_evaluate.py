@@ -24,13 +24,13 @@ from scz_nb.evaluation.tables import (
     truth_rows,
 )
 
-few = ('ours, held', 'no refinement')
+few = ('inpainting form', 'no refinement')
 small = Protocol(scenes=2, steps=2, methods=few)
 
 
 @pytest.fixture(scope='module')
 def rows():
-    return truth_rows(1, 2, dict(ours={}), features=colours)
+    return truth_rows(1, 2, {"paper's form": {}}, features=colours)
 
 
 def test_rows_have_their_limits(rows):
@@ -47,7 +47,7 @@ def test_rows_have_their_limits(rows):
 
 
 def test_truth_is_seeded(rows):
-    assert truth_rows(1, 2, dict(ours={}), features=colours) == rows
+    assert truth_rows(1, 2, {"paper's form": {}}, features=colours) == rows
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_cut_off_and_by_other_processes(tmp_path):
         and 'no restart' not in one
         and len((tmp_path / 'two' / 'table.csv').read_text().splitlines()) > 2 * 8
     )
-    code = 'import sys; from scz_nb.evaluate import Protocol, evaluate\nif __name__ == "__main__": evaluate(Protocol(2, 2, ("ours, held", "no refinement")), sys.argv[1], progress=False)'
+    code = 'import sys; from scz_nb.evaluation.tables import Protocol, evaluate\nif __name__ == "__main__": evaluate(Protocol(2, 2, ("inpainting form", "no refinement")), sys.argv[1], progress=False)'
     (tmp_path / 'go.py').write_text(code)
     out = subprocess.run(
         [
@@ -158,7 +158,7 @@ def test_picture_scores_have_their_limits(hub):
 
 
 def test_paper_protocol(pictures, hub, tmp_path):
-    methods = {'ours': {}, 'copy_left': BASELINES['copy_left']}
+    methods = {"paper's form": {}, 'copy_left': BASELINES['copy_left']}
     go = lambda out, **kw: evaluate_pictures(
         pictures,
         tmp_path / out,
@@ -181,7 +181,7 @@ def test_paper_protocol(pictures, hub, tmp_path):
         'table.csv',
         'table.png',
         'item_p0-0.json',
-        'stereo/ours/p1-0_LR.mp4',
+        "stereo/paper's form/p1-0_LR.mp4",
         'stereo/copy_left/p0-0_LR.mp4',
     } <= found
     (tmp_path / 'one' / 'item_p1-0.json').unlink()  # cut off, and taken up again
@@ -209,7 +209,7 @@ def test_other_systems_enter_the_table(pictures, tmp_path):
     ).read_text()
     assert '| Theirs | ' in text and 'clip' not in text
     assert (
-        set(PICTURE_METHODS) >= {'ours', 'StereoDiffusion', 'copy_left'}
+        set(PICTURE_METHODS) >= {"paper's form", 'StereoDiffusion', 'copy_left'}
         and PROTOCOLS['quick'].met3r
         and not Protocol(1, 1).met3r
     )

@@ -82,8 +82,8 @@ def median_table(
 _once = tuple((step, 1) for step, _ in StereoConfig().refine)
 METHODS = {
     'StereoDiffusion': stereodiffusion,
-    'ours, held': dict(right='inpaint'),
-    'ours': {},
+    'inpainting form': dict(right='inpaint'),
+    "paper's form": {},
     'released refinement': dict(refine_form='released'),
     'refinement without repeats': dict(refine=_once),
     'no refinement': dict(refine=()),
@@ -373,8 +373,8 @@ def picture_scores(
 
 
 PICTURE_METHODS = {
-    'ours, held': dict(right='inpaint'),
-    'ours': {},
+    'inpainting form': dict(right='inpaint'),
+    "paper's form": {},
     'StereoDiffusion': stereodiffusion,
     **{k: BASELINES[k] for k in ('copy_left', 'inpaint_telea', 'fill_background')},
 }
