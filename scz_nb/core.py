@@ -62,7 +62,7 @@ def check_choice(what, name, options):
         raise unknown_name(what, name, options)
     return name
 
-# %% ../nbs/parts/core.ipynb #x
+# %% ../nbs/parts/core.ipynb #a18cf8cf
 def first_line(
     error: Exception,
     length: int = 160,  # characters at most
@@ -98,7 +98,7 @@ def to_uint8(
         raise InputError(f'{what} holds NaN or infinite values; replace them first.')
     return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
 
-# %% ../nbs/parts/core.ipynb #x
+# %% ../nbs/parts/core.ipynb #1aabd7ca
 def as_video(
     x,  # (T, H, W, 3) uint8, bool, or float in [0, 1]
     what: str = 'video',  # how the error message calls it
@@ -120,7 +120,7 @@ def as_pair(
         raise InputError(f'videos {a.shape} and {b.shape} must have one shape (T, H, W, 3).')
     return a, b
 
-# %% ../nbs/parts/core.ipynb #x
+# %% ../nbs/parts/core.ipynb #014097db
 def windows(
     frames: int,  # of the video
     size: int,  # frames of a window
@@ -140,7 +140,7 @@ def windows(
         begins = [min(b, frames - size) for b in begins]
     return [(b, min(b + size, frames)) for b in begins]
 
-# %% ../nbs/parts/core.ipynb #x
+# %% ../nbs/parts/core.ipynb #17cf76af
 def in_windows(
     f,  # function of arrays of `frames` frames, one each of `videos`
     frames: int,  # of a window
