@@ -1,30 +1,26 @@
 "One thread, no hub: every test runs offline, on two cores, from any folder."
 
 import os
+import shutil
+import sys
 
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
-os.environ.setdefault(
-    'OMP_NUM_THREADS', '1'
-)  # notebooks run in a thread of their own; two OpenMP teams wait for one another
-os.environ['PATH'] = os.path.dirname(__import__('sys').executable) + os.pathsep + os.environ['PATH']
-import shutil
-import socket
-from pathlib import Path
+# notebooks run in a thread of their own; two OpenMP teams wait for one another
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['PATH'] = os.path.dirname(sys.executable) + os.pathsep + os.environ['PATH']
 
-import numpy as np
-import pytest
-
-root = Path(__file__).resolve().parents[1]
+import pytest  # noqa: E402  after the environment is set, like everything that reads it
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(
-        key=lambda item: item.get_closest_marker('slow') is None
-    )  # long ones first: the processes end together
+    "Long tests first: the processes end together."
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
 
 
 def pytest_xdist_make_scheduler(config, log):
-    "A file's tests go to one process, which makes their fixtures once; each notebook goes where there is time."
+    """A file's tests go to one process, which makes their fixtures once.
+
+    Each notebook goes where there is time."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
@@ -35,47 +31,30 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_terminal_summary(terminalreporter):
-    "Which notebook cells said something else than what is committed (tests/test_notebooks.py)."
-    changed = [
-        c
-        for r in terminalreporter.getreports('passed')
-        if r.when == 'call'
-        for k, v in r.user_properties
-        if k == 'changed'
-        for c in v
-    ]
+    "Which notebook cells gave something else than what is committed (tests/test_notebooks.py)."
+    changed = []
+    for report in terminalreporter.getreports('passed'):
+        if report.when == 'call':
+            changed += dict(report.user_properties).get('changed', [])
     if changed:
         terminalreporter.section(f'{len(changed)} text outputs are not what is committed')
     for cell, was, now in changed:
         terminalreporter.line(f'{cell}\n  committed: {was!r}\n  now:       {now!r}')
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch, request):
-    "A test that reaches for the network fails at once, with the address in the message."
-    real = socket.socket.connect
+@pytest.fixture(scope='module')
+def backbone():
+    "The embedded model as it is shipped, loaded once for each test file."
+    from scz_nb.models.backbones import load_backbone
 
-    def connect(self, address):
-        local = self.family == getattr(socket, 'AF_UNIX', None) or str(address[0]) in (
-            '127.0.0.1',
-            '::1',
-            'localhost',
-        )
-        if not local:
-            raise RuntimeError(f'a test reached for the network: {address}')
-        return real(self, address)
-
-    monkeypatch.setattr(socket.socket, 'connect', connect)
+    return load_backbone('tiny', 'cpu')
 
 
 @pytest.fixture(scope='module')
 def browser():
     "Headless Chromium, where there is one."
-    chromium = (
-        shutil.which('chromium')
-        or shutil.which('chromium-browser')
-        or shutil.which('google-chrome')
-    )
+    names = 'chromium', 'chromium-browser', 'google-chrome'
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if not chromium:
         pytest.skip('no Chromium on this machine')
     sync = pytest.importorskip('playwright.sync_api')
@@ -85,12 +64,25 @@ def browser():
         b.close()
 
 
-# what a widget has drawn: tests of the drawings and of the page in a browser
-def halves(px):
-    "The two tiles of a drawing, without the gap between them."
-    return px[:, : (px.shape[1] - 4) // 2], px[:, (px.shape[1] + 4) // 2 :]
+@pytest.fixture(scope='module')
+def hub(tmp_path_factory):
+    "Folders as they come from the hub: CLIP and DINOv2 at a small size, random weights."
+    transformers = pytest.importorskip('transformers')
+    import torch
 
-
-def magenta(px):
-    "How many pixels have the colour of holes."
-    return (np.abs(px.astype(int) - (255, 0, 170)).max(-1) < 60).sum()
+    torch.manual_seed(0)
+    where = tmp_path_factory.mktemp('hub')
+    size = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    text = dict(size, vocab_size=54, max_position_embeddings=9, bos_token_id=0, eos_token_id=1)
+    vision = dict(size, image_size=32, patch_size=8)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    transformers.CLIPModel(config).save_pretrained(where / 'clip')
+    letters = [chr(97 + i) for i in range(26)]
+    words = ['<|startoftext|>', '<|endoftext|>', *letters, *(letter + '</w>' for letter in letters)]
+    vocab = {word: i for i, word in enumerate(words)}
+    transformers.CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(where / 'clip')
+    dino = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28
+    )
+    transformers.Dinov2Model(dino).save_pretrained(where / 'dino')
+    return where

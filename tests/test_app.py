@@ -10,7 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import halves, magenta, root
+from helpers.drawing import halves, magenta
+from helpers.project import root
 from PIL import Image
 
 pytestmark = pytest.mark.slow

@@ -248,19 +248,12 @@ def test_read_results_says_what_is_wrong(tmp_path, corrupt, words):
 
 # StereoDiffusion
 @pytest.fixture(scope='module')
-def tiny():
-    from scz_nb.models.backbones import load_backbone
-
-    return load_backbone('tiny', 'cpu')
+def scene(backbone):
+    return render(sample_scene(10_002, backbone.model.config.world), backbone.model.config.world)
 
 
-@pytest.fixture(scope='module')
-def scene(tiny):
-    return render(sample_scene(10_002, tiny.model.config.world), tiny.model.config.world)
-
-
-def test_bidirectional_attention_is_its_equation(tiny):
-    net = next(m for m in self_attentions(tiny.unet))
+def test_bidirectional_attention_is_its_equation(backbone):
+    net = next(m for m in self_attentions(backbone.unet))
     g = torch.Generator().manual_seed(0)
     l, r = torch.randn(2, 1, 7, net.to_q.in_features, generator=g)
     views = torch.cat([l, r])
@@ -301,13 +294,13 @@ def test_ddim_inversion_of_a_known_denoiser():
         torch.testing.assert_close(z, zs[i + 1], atol=2e-4, rtol=2e-4)
 
 
-def test_stereodiffusion_moves_what_is_seen(tiny, scene):
+def test_stereodiffusion_moves_what_is_seen(backbone, scene):
     left, near, scale = (
         to_uint8(scene.left),
         scene.disparity.numpy(),
-        100 * tiny.model.config.world.baseline,
+        100 * backbone.model.config.world.baseline,
     )
-    make = lambda s=scale, **kw: stereodiffusion(left, near, s, scene.caption, tiny, 4, **kw)
+    make = lambda s=scale, **kw: stereodiffusion(left, near, s, scene.caption, backbone, 4, **kw)
     right = make()
     assert right.shape == left.shape and right.dtype == np.uint8 and (make() == right).all()
     toward = lambda v: masked_psnr(v, to_uint8(scene.right), ~hidden_right(scene, scale / 100))
@@ -318,8 +311,10 @@ def test_stereodiffusion_moves_what_is_seen(tiny, scene):
     assert (make(again=None) != right).any()
 
 
-def test_stereodiffusion_bad_input(tiny, scene):
+def test_stereodiffusion_bad_input(backbone, scene):
     with pytest.raises(InputError, match='64×40'):
-        stereodiffusion(np.zeros((2, 20, 20, 3), np.uint8), np.zeros((2, 20, 20)), 5, backbone=tiny)
+        stereodiffusion(
+            np.zeros((2, 20, 20, 3), np.uint8), np.zeros((2, 20, 20)), 5, backbone=backbone
+        )
     with pytest.raises(InputError):
-        stereodiffusion(to_uint8(scene.left), scene.disparity, -5, backbone=tiny)
+        stereodiffusion(to_uint8(scene.left), scene.disparity, -5, backbone=backbone)

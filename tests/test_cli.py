@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import root
+from helpers.project import root
 from PIL import Image
 
-from scz_nb import __version__, core
+from scz_nb import __version__
 from scz_nb.apps import cli
 from scz_nb.world.render import scene_picture
 

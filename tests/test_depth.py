@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from conftest import root
+from helpers.project import root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from scz_nb.core import InputError, MissingDependency, SczError
 from scz_nb.depth.estimators import (
-    ClipDepth,
     GivenDepth,
     default_depth,
     depth_cache,
@@ -30,7 +29,6 @@ from scz_nb.depth.maps import (
     align_frames,
     depth_flicker,
     fit_line,
-    fitted,
     read_depth,
     stretched,
     to_inverse,
@@ -368,13 +366,6 @@ quick = dict(restart_iterations=1, refine=(), dissolve=0)
 
 
 @pytest.fixture(scope='module')
-def tiny():
-    from scz_nb.models.backbones import load_backbone
-
-    return load_backbone('tiny', 'cpu')
-
-
-@pytest.fixture(scope='module')
 def published():
     "A small pipeline with random weights, as a backbone."
     import tempfile
@@ -398,18 +389,18 @@ def go(backbone, **kw):
     return run(picture, 'a ball', backbone=backbone, steps=2, config=quick, progress=False, **kw)
 
 
-def test_run_takes_a_network_by_name(tiny, folders):
-    v = go(tiny, depth=folders('dpt'))
+def test_run_takes_a_network_by_name(backbone, folders):
+    v = go(backbone, depth=folders('dpt'))
     np.testing.assert_array_equal(v.disparity, load_depth(folders('dpt'), 'cpu')(v.left))
     assert v.meta['depth'] == folders('dpt')
-    again = go(tiny, depth=load_depth(folders('dpt'), 'cpu'))
+    again = go(backbone, depth=load_depth(folders('dpt'), 'cpu'))
     np.testing.assert_array_equal(v.right, again.right)
 
 
-def test_run_takes_a_file(tiny, tmp_path):
+def test_run_takes_a_file(backbone, tmp_path):
     near = np.random.default_rng(1).uniform(size=(8, 40, 64)).astype(np.float32)
     np.save(tmp_path / 'near.npy', near)
-    v = go(tiny, depth=tmp_path / 'near.npy')
+    v = go(backbone, depth=tmp_path / 'near.npy')
     np.testing.assert_allclose(v.disparity, normalise(near, 1, 99), atol=1e-6)
     assert v.meta['depth'] == str(tmp_path / 'near.npy')
 

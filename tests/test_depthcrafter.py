@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import root
 from diffusers import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from helpers.golden import assert_golden, by_formula, wave
+from helpers.project import root
 from hypothesis import given as over
 from hypothesis import settings
 from hypothesis import strategies as st
-from test_dynamicrafter import assert_golden, by_formula, wave
 
-from scz_nb.core import InputError, MissingDependency, NoiseSource, SczError, windows
+from scz_nb.core import InputError, MissingDependency, windows
 from scz_nb.depth.depthcrafter import (
     DepthCrafter,
     DepthCrafterPipeline,

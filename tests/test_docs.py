@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from conftest import root
+from helpers.project import root
 
 sys.path.insert(0, str(root / 'docs'))
 pytestmark = pytest.mark.slow

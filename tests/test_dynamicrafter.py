@@ -2,12 +2,11 @@
 
 import gzip
 import json
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from helpers.golden import assert_golden, by_formula, wave
 
 from scz_nb.core import InputError
 from scz_nb.models.unet import DynamiCrafterUNet, Resampler
@@ -17,38 +16,11 @@ golden = json.loads((here / 'dynamicrafter_numbers.json').read_text())
 checkpoints = json.loads(gzip.decompress((here / 'dynamicrafter_checkpoints.json.gz').read_bytes()))
 
 
-def wave(name, shape, salt=0):
-    n = int(np.prod(shape))
-    return torch.from_numpy(
-        np.sin(0.73 * np.arange(n) + zlib.crc32(name.encode()) % 10007 + salt).reshape(shape)
-    )
-
-
-def by_formula(name, shape, salt):
-    w = wave(name, shape, salt)
-    if len(shape) <= 1:
-        return (1 + 0.1 * w if name.endswith('.weight') else 0.1 * w).float()
-    return (w / np.sqrt(np.prod(shape[1:]))).float()
-
-
 def original_names(unet):
     "Name and shape of each tensor as the published files have them."
     for k, v in unet.state_dict().items():
         shape = tuple(v.shape) + ((1,) if k.startswith('init_attn.0.proj') and v.ndim == 2 else ())
         yield k.replace('temporal_conv', 'temopral_conv'), shape
-
-
-def assert_golden(y, want):
-    assert list(y.shape) == want['shape']
-    torch.testing.assert_close(
-        y.flatten()[want['index']], torch.tensor(want['value']), atol=1e-4, rtol=0
-    )
-    for name, got in (
-        ('mean', y.mean()),
-        ('std', y.std(unbiased=False)),
-        ('absmax', y.abs().max()),
-    ):
-        assert abs(got.item() - want[name]) < 2e-4, name
 
 
 @pytest.mark.parametrize('name', golden['unet'])

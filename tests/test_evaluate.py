@@ -1,14 +1,13 @@
 "Tables against the truth: cut off and taken up again, by any number of processes, they are the same."
 
-import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from helpers.models import colours
 from PIL import Image
-from test_metrics import colours, hub
 
 from scz_nb.core import InputError
 from scz_nb.evaluation.baselines import BASELINES, stereodiffusion

@@ -7,16 +7,10 @@ import torch
 from scz_nb.core import InputError, NoiseSource, to_uint8
 from scz_nb.diffusion.inpaint import held_walk, visible_latents
 from scz_nb.diffusion.schedule import make_schedule
-from scz_nb.evaluation.metrics import masked_psnr, psnr
+from scz_nb.evaluation.metrics import psnr
 from scz_nb.geometry.fill import fill_background, warp_right
-from scz_nb.models.backbones import load_backbone
 from scz_nb.models.embedded import held_out
 from scz_nb.sampler import count_calls, run
-
-
-@pytest.fixture(scope='module')
-def backbone():
-    return load_backbone('tiny', 'cpu')
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,6 @@ from scz_nb.core import InputError, NoiseSource, in_windows
 from scz_nb.diffusion.invert import invert
 from scz_nb.diffusion.schedule import ddim_step, make_schedule
 from scz_nb.media.video import StereoVideo
-from scz_nb.models.backbones import load_backbone
 from scz_nb.sampler import run
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
@@ -68,11 +67,6 @@ def test_windows_cover_every_frame_once(n, frames):
     assert in_windows(f, frames, x, x).tolist() == (11 * x).tolist() and len(seen) == -(
         -n // frames
     )
-
-
-@pytest.fixture(scope='module')
-def backbone():
-    return load_backbone('tiny', 'cpu')
 
 
 @pytest.fixture(scope='module')

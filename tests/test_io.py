@@ -1,7 +1,6 @@
 "Every way in which a picture can be odd or a save can fail."
 
 import errno
-import json
 import os
 import subprocess
 
@@ -22,7 +21,6 @@ from scz_nb.media.io import (
     read_image,
     read_meta,
     read_video,
-    save_stereo,
 )
 from scz_nb.media.video import StereoVideo
 
@@ -65,7 +63,6 @@ def test_every_mode_of_pillow(mode):
 
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_orientation(orientation, tmp_path):
-    from PIL import ImageOps
 
     upright = np.zeros((40, 64, 3), np.uint8)
     upright[:20, :32] = 255, 0, 0

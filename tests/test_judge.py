@@ -1,7 +1,6 @@
 "The judge's instruments: known values, limits, errors; and the shipped judge reaches its floor on scenes it never saw."
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from scz_nb.training.judge import (
     CORRUPTIONS,
     HEADS,
     SUBJECTS,
-    Judge,
     accuracy,
     augment,
     corrupt,
@@ -26,7 +24,6 @@ from scz_nb.training.judge import (
     look,
     motion_error,
     prompt_adherence,
-    save_judge,
     shipped_judge,
     subject_mask,
     train_judge,

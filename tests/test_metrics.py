@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.models import colours
 from scipy.ndimage import gaussian_filter, zoom
 
 from scz_nb.core import InputError, MissingDependency
@@ -506,12 +507,6 @@ def test_agreement_of_a_known_flow():
 
 
 # networks: the arithmetic on features that can be followed by eye, the loading on small networks of the same classes
-def colours(video):
-    return torch.nn.functional.avg_pool2d(
-        torch.from_numpy(np.asarray(video) / 127.5 - 1).float().permute(0, 3, 1, 2), 2
-    )
-
-
 def along(dx, dy=0):
     return np.full((T, H, W, 2), (dx, dy), np.float32)
 
@@ -552,37 +547,6 @@ def test_met3r_leaves_out_what_is_hidden():
     full = lambda v: torch.nn.functional.interpolate(colours(v), (H, W))
     assert met3r(l, r, full, (way(c.disparity, -1), way(c.right_disparity, 1))) < 0.02
     assert met3r(l, r, full, (way(c.disparity, 1), way(c.right_disparity, -1))) > 0.2
-
-
-@pytest.fixture(scope='module')
-def hub(tmp_path_factory):
-    "Folders as they come from the hub: CLIP and DINOv2 at a small size, random weights."
-    t = pytest.importorskip('transformers')
-    torch.manual_seed(0)
-    where, small = (
-        tmp_path_factory.mktemp('hub'),
-        dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2),
-    )
-    config = t.CLIPConfig(
-        text_config=dict(
-            small, vocab_size=54, max_position_embeddings=9, bos_token_id=0, eos_token_id=1
-        ),
-        vision_config=dict(small, image_size=32, patch_size=8),
-        projection_dim=8,
-    )
-    t.CLIPModel(config).save_pretrained(where / 'clip')
-    letters = [chr(97 + i) for i in range(26)]
-    vocab = {
-        w: i
-        for i, w in enumerate(
-            ['<|startoftext|>', '<|endoftext|>', *letters, *(l + '</w>' for l in letters)]
-        )
-    }
-    t.CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(where / 'clip')
-    t.Dinov2Model(
-        t.Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28)
-    ).save_pretrained(where / 'dino')
-    return where
 
 
 def test_clip_scores(hub):

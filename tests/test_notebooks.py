@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from test_project import names, root
+from helpers.project import names, root
 
 number, timed = (
     re.compile(r'-?\d+(?:\.\d+)?(?:e[+-]?\d+)?'),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import root
+from helpers.project import root
 from torch import nn
 
 from scz_nb.core import InputError, MissingDependency, NoiseSource, OutputError, SczError
@@ -27,7 +27,6 @@ from scz_nb.models.backbones import (
 )
 from scz_nb.models.convert import (
     build,
-    clip_names,
     fill,
     full_size,
     manifest,

@@ -4,34 +4,14 @@ import ast
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
-import tomllib
-from configparser import ConfigParser
-from pathlib import Path
 
 import pytest
-from conftest import root
+from helpers.project import address, cfg, names, notebooks, project, root, site
 
-
-def settings():
-    ini = ConfigParser(interpolation=None)
-    ini.read(root / 'settings.ini', encoding='utf-8')
-    return ini['DEFAULT']
-
-
-cfg, project = settings(), tomllib.loads((root / 'pyproject.toml').read_text())
-address, site = (
-    f'https://github.com/{cfg["user"]}/{cfg["repo"]}',
-    f'https://{cfg["user"]}.github.io/{cfg["repo"]}/',
-)
 modules = sorted(p.stem for p in (root / 'scz_nb').glob('*.py') if not p.stem.startswith('_'))
-notebooks = sorted(
-    p
-    for p in (root / 'nbs').rglob('*.ipynb')
-    if not any(o.startswith(('_', '.')) for o in p.relative_to(root).parts)
-)
-names = [str(p.relative_to(root / 'nbs')) for p in notebooks]
 
 
 # one version, one address
@@ -94,6 +74,12 @@ def test_constraints_pin_every_requirement():
         ).split()
     }
     assert needs <= pins
+
+
+@pytest.mark.filterwarnings('ignore:A test tried')
+def test_no_test_reaches_the_network():
+    with pytest.raises(RuntimeError, match='192.0.2.1'):
+        socket.create_connection(('192.0.2.1', 80), timeout=1)
 
 
 def test_links_are_made_from_the_address():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import root
+from helpers.project import root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -22,11 +22,6 @@ def no_hooks(backbone):
     return not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.unet.modules())
 
 
-@pytest.fixture(scope='module')
-def backbone():
-    return load_backbone('tiny', 'cpu')
-
-
 quick = dict(restart_iterations=2, refine=((20, 2), (40, 2)))  # all stages, few repeats
 
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scz_nb.core import InputError, MissingDependency, to_uint8
-from scz_nb.depth.maps import align_frames, depth_flicker
+from scz_nb.core import InputError, MissingDependency
+from scz_nb.depth.maps import depth_flicker
 from scz_nb.depth.steady import bunny, dilate, gamma, scale_foreground, screen_plane, smooth
 from scz_nb.geometry.disparity import converge, shift_pair
 from scz_nb.world.render import render, true_flow

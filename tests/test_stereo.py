@@ -16,11 +16,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def backbone():
-    return load_backbone('tiny', 'cpu')
-
-
-@pytest.fixture(scope='module')
 def scenes(backbone):
     return held_out(backbone.model.config, 32)
 

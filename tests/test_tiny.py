@@ -1,8 +1,8 @@
 "The embedded model: what it is given, and weights that go out and come back."
 
-import numpy as np
 import pytest
 import torch
+from helpers.models import small
 
 from scz_nb.core import InputError, MissingDependency
 from scz_nb.models import embedded as tiny
@@ -20,18 +20,6 @@ from scz_nb.models.embedded import (
     shipped_weights,
 )
 from scz_nb.world.render import sample_clips
-
-small = TinyConfig(
-    width=32,
-    height=16,
-    frames=3,
-    model_channels=32,
-    channel_mult=(1, 1),
-    depth_channel_mult=(1, 1),
-    attention_resolutions=(2,),
-    depth_attention_resolutions=(2,),
-    text_dim=16,
-)
 
 
 def test_weights_round_trip(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_tiny import small
+from helpers.models import small
 
 from scz_nb.core import InputError, NoiseSource, SczError
 from scz_nb.diffusion.schedule import alphas_cumprod

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import root
+from helpers.project import root
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
-from conftest import halves, magenta, root
+from helpers.drawing import halves, magenta
+from helpers.project import root
 from PIL import Image
 from stateless import has_state, without_state
 
@@ -19,16 +20,10 @@ from scz_nb.apps import widgets as W
 from scz_nb.core import InputError
 from scz_nb.media.show import anaglyph
 from scz_nb.media.video import StereoVideo
-from scz_nb.models.backbones import load_backbone
 from scz_nb.sampler import run
 from scz_nb.world.render import scene_picture
 
 rng = np.random.default_rng(0)
-
-
-@pytest.fixture(scope='module')
-def backbone():
-    return load_backbone('tiny', 'cpu')
 
 
 quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))  # all stages, few repeats
