@@ -408,7 +408,7 @@ def test_run_takes_a_file(backbone, tmp_path):
 def test_auto_is_the_default_estimator_where_a_model_knows_no_depth(
     published, folders, monkeypatch
 ):
-    from scz_nb.depth import maps as depth
+    from scz_nb.depth import estimators as depth
     from scz_nb.diffusion.denoiser import Backbone
 
     monkeypatch.setitem(
@@ -735,7 +735,7 @@ def files():
 
 
 def test_what_was_computed_is_kept(folders, monkeypatch):
-    from scz_nb.depth import maps as depth
+    from scz_nb.depth import estimators as depth
 
     first = estimate_depth(video, folders('dpt'), device='cpu')
     assert len(files()) == 1 and files()[0].suffix == '.npz'

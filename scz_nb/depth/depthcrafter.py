@@ -24,6 +24,7 @@ from diffusers import (
     AutoencoderKLTemporalDecoder,
     DiffusionPipeline,
     EulerDiscreteScheduler,
+    ModelMixin,  # noqa: F401  diffusers, loading a pipeline, looks for it where a network's class is
     UNetSpatioTemporalConditionModel,
 )
 from diffusers.utils import BaseOutput
@@ -41,7 +42,7 @@ from scz_nb.core import (
     pick_device,
     windows,
 )
-from .maps import to_size
+from .maps import Depth, to_size
 from ..diffusion.schedule import guide
 from ..geometry.disparity import check_disparity, normalise
 from ..models.convert import aligned
@@ -667,10 +668,11 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     return aligned(part[0].eval())
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
-class DepthCrafter:
-    "DepthCrafter as a function: video uint8 (T, H, W, 3) → disparity (T, H, W) float32 in [0, 1], near = 1."
+class DepthCrafter(Depth):
+    "DepthCrafter as a depth: it dissolves its own latents."
 
     name = 'depthcrafter'
+    dissolves = True
 
     def __init__(
         self,
@@ -698,8 +700,8 @@ class DepthCrafter:
                 device=self.device
             )  # part by part, and back: a video model wants that room
 
-    def __call__(self, video) -> np.ndarray:
-        return normalise(self.raw(video)).numpy()
+    def __call__(self, video, strength: int = 0) -> np.ndarray:
+        return normalise(self.raw(video, strength)).numpy()
 
     def __repr__(self):
         return f'DepthCrafter(steps={self.options["num_inference_steps"]}, device={self.device!r})'
