@@ -1,4 +1,4 @@
-"""The words that every other notebook uses: settings, errors, noise, and the stereo video itself.
+"""Errors, arrays, windows and noise: the words that every other notebook uses.
 
 Docs: https://scz-nb.github.io/scz_nb/parts/core.html.md"""
 
@@ -15,13 +15,15 @@ import hashlib
 import numbers
 import os
 import re
+import secrets
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
 
-# %% ../nbs/parts/core.ipynb #core-005
+# %% ../nbs/parts/core.ipynb #core-006
 class SczError(Exception):
     "Base of all errors that this package raises for a person to read."
 
@@ -41,28 +43,30 @@ class OutputError(SczError, OSError):
 class HookError(SczError, RuntimeError):
     "A hook on a network found nothing to hold on to, or was left in place."
 
-# %% ../nbs/parts/core.ipynb #core-007
+# %% ../nbs/parts/core.ipynb #core-008
 def unknown_name(
     what,  # what is being named, such as "layout"
     name,  # the name that was given
     options,  # the names that exist
 ) -> InputError:  # the error, to be raised by the caller
     "An `InputError` for a name that does not exist, with the closest ones that do."
-    from difflib import get_close_matches
-
     options = [str(o) for o in options]
     near = get_close_matches(str(name), options, n=3, cutoff=0.5)
-    hint = f': did you mean {" or ".join(repr(o) for o in near)}? The' if near else '; the'
+    hint = f': did you mean {" or ".join(map(repr, near))}? The' if near else '; the'
     return InputError(f'unknown {what} {name!r}{hint} choices are {", ".join(options)}.')
 
-
-def check_choice(what, name, options):
-    "Return `name` if it is one of `options`, else raise the error of `unknown_name`."
+# %% ../nbs/parts/core.ipynb #core-010
+def check_choice(
+    what,  # what is being named, such as "layout"
+    name,  # the name that was given
+    options,  # the names that exist
+):  # `name`
+    "The name, if it is one of the options, else the error of `unknown_name`."
     if name not in options:
         raise unknown_name(what, name, options)
     return name
 
-# %% ../nbs/parts/core.ipynb #a18cf8cf
+# %% ../nbs/parts/core.ipynb #core-012
 def first_line(
     error: Exception,
     length: int = 160,  # characters at most
@@ -71,17 +75,17 @@ def first_line(
     text = str(error).strip() or type(error).__name__
     return re.split(r'\.\s|\n', text)[0][:length].rstrip('.:')
 
-# %% ../nbs/parts/core.ipynb #core-010
+# %% ../nbs/parts/core.ipynb #core-015
 def to_numpy(
     x,  # array, tensor or nested list
 ) -> np.ndarray:
     "A numpy array on the CPU; bfloat16 tensors become float32, which numpy knows."
-    if torch.is_tensor(x):
-        x = x.detach().cpu()
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    return np.asarray(x)
+    if not torch.is_tensor(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
-
+# %% ../nbs/parts/core.ipynb #core-016
 def to_uint8(
     x,  # (..., 3) uint8, bool, or float in [0, 1]
     what='video',  # how the error message calls it
@@ -98,7 +102,7 @@ def to_uint8(
         raise InputError(f'{what} holds NaN or infinite values; replace them first.')
     return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
 
-# %% ../nbs/parts/core.ipynb #1aabd7ca
+# %% ../nbs/parts/core.ipynb #core-020
 def as_video(
     x,  # (T, H, W, 3) uint8, bool, or float in [0, 1]
     what: str = 'video',  # how the error message calls it
@@ -120,7 +124,7 @@ def as_pair(
         raise InputError(f'videos {a.shape} and {b.shape} must have one shape (T, H, W, 3).')
     return a, b
 
-# %% ../nbs/parts/core.ipynb #014097db
+# %% ../nbs/parts/core.ipynb #core-025
 def windows(
     frames: int,  # of the video
     size: int,  # frames of a window
@@ -140,7 +144,7 @@ def windows(
         begins = [min(b, frames - size) for b in begins]
     return [(b, min(b + size, frames)) for b in begins]
 
-# %% ../nbs/parts/core.ipynb #17cf76af
+# %% ../nbs/parts/core.ipynb #core-028
 def in_windows(
     f,  # function of arrays of `frames` frames, one each of `videos`
     frames: int,  # of a window
@@ -161,7 +165,7 @@ def in_windows(
         return np.concatenate(out)
     return torch.cat([torch.as_tensor(o) for o in out])
 
-# %% ../nbs/parts/core.ipynb #core-013
+# %% ../nbs/parts/core.ipynb #core-032
 class NoiseSource:
     "Named standard-normal noise from one integer seed, whatever else is drawn and on any device."
 
@@ -171,7 +175,7 @@ class NoiseSource:
         self.seed = int(seed)
 
     def generator(self, name: str) -> torch.Generator:
-        "A fresh generator on the CPU that belongs to `name`."
+        "A new generator on the CPU that belongs to `name`."
         digest = hashlib.sha256(f'{self.seed}\n{name}'.encode()).digest()
         return torch.Generator('cpu').manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
@@ -189,16 +193,16 @@ class NoiseSource:
     def __repr__(self):
         return f'NoiseSource({self.seed})'
 
-# %% ../nbs/parts/core.ipynb #core-018
+# %% ../nbs/parts/core.ipynb #core-040
 @dataclass(frozen=True)
 class StepInfo:
     "One denoising step, as a callback sees it."
 
-    stage: str  # "mono", "depth", "restart" or "refine"
+    stage: str  # "mono", "invert", "depth", "restart", "refine" or "inpaint"
     step: int  # how many of the stage's steps are done, from 1 on
     total: int  # steps of the stage
     latents: torch.Tensor | None = None  # (B, C, T, H, W) after the step, if there are any
-    x0: torch.Tensor | None = None  # (B, C, T, H, W) the clean latents as the network sees them
+    x0: torch.Tensor | None = None  # (B, C, T, H, W) the clean latents that the network predicts
 
     def __repr__(self):
         return f'{self.stage} {self.step}/{self.total}'
@@ -207,7 +211,7 @@ class StepInfo:
 def ignore(info: StepInfo):
     "An `on_step` that does nothing."
 
-# %% ../nbs/parts/core.ipynb #core-020
+# %% ../nbs/parts/core.ipynb #core-043
 def pick_device(
     device: str | None = None,  # name, or None: cuda where there is one, else cpu
 ) -> str:
@@ -217,15 +221,16 @@ def pick_device(
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, TypeError) as e:
         raise InputError(
-            f"device {name!r} cannot be used here; leave it out, or take 'cpu' ({first_line(e, 60)}…)"
+            f'device {name!r} cannot be used here; '
+            f"leave it out, or take 'cpu' ({first_line(e, 60)}…)"
         ) from None
     return str(name)
 
-# %% ../nbs/parts/core.ipynb #core-021
+# %% ../nbs/parts/core.ipynb #core-046
 def check_writable(
     path,  # a folder that shall be written to, there or not
 ) -> Path:
-    "The folder's path, or an `OutputError` if it is a file or cannot be made: to be asked before minutes are spent."
+    "The folder's path, or an `OutputError` if it is a file or cannot be made."
     path = Path(path).expanduser()
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not there.is_dir():
@@ -234,12 +239,15 @@ def check_writable(
         raise OutputError(f'{there} may not be written to; choose another folder.')
     return path
 
-
+# %% ../nbs/parts/core.ipynb #core-048
 @contextlib.contextmanager
-def atomic_write(path):  # where the file shall be in the end
-    "A temporary path beside `path` that becomes `path` when the block ends well, and vanishes when it does not."
+def atomic_write(
+    path,  # where the file shall be in the end
+):
+    "A temporary path next to `path` that becomes `path` if the block ends well, else vanishes."
     path = Path(path)
-    tmp = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    token = f'{os.getpid()}-{secrets.token_hex(4)}'
+    tmp = path.with_name(f'.{path.stem}.{token}.part{path.suffix}')
     try:
         if path.is_dir():
             raise OutputError(f'{path} is a folder; name a file in it.')
@@ -250,7 +258,8 @@ def atomic_write(path):  # where the file shall be in the end
         raise
     except OSError as e:
         raise OutputError(
-            f'{path} could not be written ({e.strerror or e}); choose another folder or free some space.'
+            f'{path} could not be written ({e.strerror or e}); '
+            'choose another folder or free some space.'
         ) from e
     finally:
         with contextlib.suppress(OSError):
