@@ -166,7 +166,7 @@ def test_page_in_a_browser(browser, address, page, width):
 @pytest.mark.parametrize(
     'words,page',
     [
-        ('warp_unique', 'api/warp'),
+        ('warp_map', 'api/warp'),
         ('noisy restart', '22_restart'),
         ('disocclusion', 'explanations/glossary'),
         ('how do I use my own video', 'tutorials/own_video'),

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 import scz_nb
 from ..core import atomic_write, check_writable, pick_device
-from ..geometry.warp import warp, warp_map, warp_unique, warp_with
+from ..geometry.fast_warp import warp_unique
+from ..geometry.warp import warp, warp_map, warp_with
 from ..media.show import Table
 from ..models.offload import LiveBytes
 from ..models.unet import Attention, DynamiCrafterUNet, TemporalConv
