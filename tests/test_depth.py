@@ -15,6 +15,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from scz_nb.core import InputError, MissingDependency, SczError
+from scz_nb.models.hub import hub
 from scz_nb.depth.estimators import (
     GivenDepth,
     default_depth,
@@ -318,7 +319,7 @@ def test_names_lead_to_what_they_say(tmp_path, folders):
             and e.licence
             and e.params > 0
             and e.output in ('inverse', 'metric')
-            and e.revision
+            and hub[name].revision
         )
     for name, licence in {
         'depthcrafter': 'research only',
@@ -414,7 +415,7 @@ def test_auto_is_the_default_estimator_where_a_model_knows_no_depth(
     monkeypatch.setitem(
         depth.estimators,
         default_depth,
-        depth.Estimator(folders('depth_anything'), 'inverse', '', 0),
+        depth.Estimator(folders('depth_anything'), 'inverse', 0),
     )
     v = go(published)
     np.testing.assert_array_equal(v.disparity, load_depth(folders('depth_anything'), 'cpu')(v.left))

@@ -164,10 +164,13 @@ def test_sizes_are_those_of_the_tensors():
     with torch.device('meta'):
         nets = build_parts()
     n = {k: sum(p.numel() for p in v.parameters()) for k, v in nets.items()}
-    assert hub['unet'].size == 2 * n['unet'] and hub['svd'].size == 2 * (
+    assert hub['depthcrafter'].size == 2 * n['unet'] and hub['stable-video-diffusion'].size == 2 * (
         n['vae'] + n['image_encoder']
     )
-    assert all(len(m.revision) == 40 and m.licence and m.repo for m in hub.values())
+    assert all(
+        len(m.revision) == 40 and m.licence and m.repo
+        for m in (hub['depthcrafter'], hub['stable-video-diffusion'])
+    )
 
 
 # steps
@@ -462,15 +465,16 @@ def test_from_the_hubs_cache(pipe, folder, tmp_path, monkeypatch):
     at = {
         k: tmp_path / f'models--{m.repo.replace("/", "--")}' / 'snapshots' / m.revision
         for k, m in hub.items()
+        if k in ('depthcrafter', 'stable-video-diffusion')
     }
-    pipe.unet.save_pretrained(at['unet'])
+    pipe.unet.save_pretrained(at['depthcrafter'])
     for name in ('vae', 'image_encoder'):
-        getattr(pipe, name).save_pretrained(at['svd'] / name, variant='fp16')
-    pipe.scheduler.save_pretrained(at['svd'] / 'scheduler')
+        getattr(pipe, name).save_pretrained(at['stable-video-diffusion'] / name, variant='fp16')
+    pipe.scheduler.save_pretrained(at['stable-video-diffusion'] / 'scheduler')
     np.testing.assert_array_equal(
         load_depthcrafter(device='cpu')(video[:2]), load_depthcrafter(folder, 'cpu')(video[:2])
     )
-    (at['unet'] / 'diffusion_pytorch_model.safetensors').unlink()
+    (at['depthcrafter'] / 'diffusion_pytorch_model.safetensors').unlink()
     with pytest.raises(InputError, match='delete that folder'):
         load_depthcrafter(device='cpu')
 
@@ -671,7 +675,7 @@ def test_no_folder_and_no_network(tmp_path):
         load_depthcrafter(tmp_path / 'nowhere')
     with pytest.raises(MissingDependency, match='check the connection') as e:
         load_depthcrafter(device='cpu')
-    assert hub['svd'].repo in str(e.value)
+    assert hub['stable-video-diffusion'].repo in str(e.value)
 
 
 def test_missing_transformers():

@@ -90,7 +90,7 @@ def small(**kw):
 
 
 @pytest.mark.parametrize(
-    'spoil, message',
+    'corrupt, message',
     [
         (lambda sd: sd.pop('out.2.bias'), 'lacks'),
         (lambda sd: sd.update(more=torch.zeros(1)), 'unknown'),

@@ -673,7 +673,7 @@ def test_packages_that_are_not_here(tmp_path, monkeypatch):
         lpips(left, right)
     with pytest.raises(MissingDependency, match='mohammadasim98'):
         met3r_package(left, right)
-    with pytest.raises(MissingDependency, match='local folder'):
+    with pytest.raises(InputError, match='write the folder again'):
         ClipScorer(tmp_path)
     with pytest.raises(InputError):
         dino_from_onnx(tmp_path / 'no.onnx')

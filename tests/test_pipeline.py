@@ -37,7 +37,7 @@ from scz_nb.models.convert import (
     vae_names,
     write_checkpoint,
 )
-from scz_nb.models.hub import fetch, file_size, models, storage, stored
+from scz_nb.models.hub import fetch, file_size, hub, models_of, storage, stored
 from scz_nb.models.offload import LiveBytes, choose_level, needs, place
 from scz_nb.models.pipeline import DynamiCrafterPipeline, clip_pixels, letter_tokenizer, model_card
 from scz_nb.sampler import run
@@ -128,7 +128,7 @@ def test_sizes_are_those_of_the_tensors():
         ('dynamicrafter-interp', '-512'),
         ('videocrafter2', None),
     ):
-        assert models[kind].size == 4 * sum(
+        assert hub[kind].size == 4 * sum(
             torch.Size(s).numel()
             for s in published(f'dynamicrafter{like}' if like else kind).values()
         )
@@ -342,7 +342,7 @@ name = 'model.diffusion_model.out.2.bias'
 
 
 @pytest.mark.parametrize(
-    'spoil, message',
+    'corrupt, message',
     [
         (lambda sd: sd.pop(name), r"lacks 1 tensor, the first is 'out.2.bias'"),
         (lambda sd: sd.update(more=torch.zeros(1)), "unknown tensor, the first is 'more'"),
@@ -803,7 +803,7 @@ def without(name):
 
 
 @pytest.mark.parametrize(
-    'spoil, message',
+    'corrupt, message',
     [
         (without('out.2.bias'), "lacks 1 tensors of the unet, the first is 'out.2.bias'"),
         (lambda d: shutil.rmtree(d / 'tokenizer'), "no folder 'tokenizer'"),
@@ -845,7 +845,7 @@ def hub_raises(monkeypatch, error):
 def test_what_goes_wrong_with_a_download(cache, monkeypatch):
     from huggingface_hub import errors
 
-    monkeypatch.setattr(backbones.shutil, 'disk_usage', lambda p: type('U', (), dict(free=10**12)))
+    monkeypatch.setattr('shutil.disk_usage', lambda p: type('U', (), dict(free=10**12)))
     bare = lambda cls: cls.__new__(cls)
     for error, kind, message in (
         (bare(errors.GatedRepoError), MissingDependency, 'gated.*hf auth login'),
@@ -866,16 +866,14 @@ def test_what_goes_wrong_with_a_download(cache, monkeypatch):
 
 def test_no_room_is_seen_before_the_download(cache, monkeypatch):
     hub_raises(monkeypatch, AssertionError('it was downloaded'))
-    monkeypatch.setattr(
-        backbones.shutil, 'disk_usage', lambda p: type('U', (), dict(free=5 * 10**9))
-    )
+    monkeypatch.setattr('shutil.disk_usage', lambda p: type('U', (), dict(free=5 * 10**9)))
     with pytest.raises(OutputError, match='needs 10.4 GB.*5.0 GB are free'):
         fetch('dynamicrafter-512')
 
 
 def test_offline_is_one_sentence(cache, monkeypatch):
-    monkeypatch.setattr(backbones.shutil, 'disk_usage', lambda p: type('U', (), dict(free=10**12)))
-    with pytest.raises(MissingDependency, match='cannot be downloaded') as e:
+    monkeypatch.setattr('shutil.disk_usage', lambda p: type('U', (), dict(free=10**12)))
+    with pytest.raises(MissingDependency, match='cannot be loaded from') as e:
         fetch('dynamicrafter-1024')
     assert '\n' not in str(e.value)
 
@@ -898,8 +896,8 @@ def test_model_card_says_what_it_is(pipes):
 
 def test_what_is_stored_is_found(cache, capsys, monkeypatch, tmp_path):
     assert stored('dynamicrafter-interp') is None
-    m = models['dynamicrafter-interp']
-    f = storage('dynamicrafter-interp') / 'snapshots' / m.revision / m.file
+    m = hub['dynamicrafter-interp']
+    f = storage('dynamicrafter-interp') / 'snapshots' / m.revision / m.files[0]
     f.parent.mkdir(parents=True)
     f.write_bytes(b'x')
     assert stored('dynamicrafter-interp') == fetch('dynamicrafter-interp') == f and str(
@@ -912,12 +910,12 @@ def test_what_is_stored_is_found(cache, capsys, monkeypatch, tmp_path):
 
     assert main(['models']) == 0
     out = capsys.readouterr().out
-    assert all(k in out for k in models) and str(f) in out and '10.4 GB' in out
+    assert all(k in out for k in models_of('video')) and str(f) in out and '10.4 GB' in out
     assert main(['fetch', 'dynamicrafter-interp']) == 0 and capsys.readouterr().out.strip() == str(
         f
     )
     monkeypatch.setattr(
-        'scz_nb.models.backbones.shipped_weights', lambda name: tmp_path / name
+        'scz_nb.models.hub.shipped_weights', lambda name: tmp_path / name
     )  # a package that lost its weights
     assert (
         stored('small') is None

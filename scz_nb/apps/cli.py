@@ -445,8 +445,9 @@ def _cmd_eval(args):
 
 def _cmd_models(args):
     "scz-nb models"
-    from scz_nb.models.hub import file_size, models, storage, stored
+    from scz_nb.models.hub import file_size, models_of, storage, stored
 
+    models = models_of('video')
     size = lambda b: f'{b / 1e9:.1f} GB' if b > 1e9 else f'{b / 1e6:.0f} MB' if b else '-'
     place = lambda n: str(
         stored(n) or (f'not here; goes to {storage(n)}' if models[n].repo else 'no weights')

@@ -35,7 +35,6 @@ from torch.nn import functional as F
 
 from scz_nb.core import (
     InputError,
-    MissingDependency,
     NoiseSource,
     as_video,
     first_line,
@@ -46,7 +45,7 @@ from .maps import Depth, to_size
 from ..diffusion.schedule import guide
 from ..geometry.disparity import check_disparity, normalise
 from ..models.convert import aligned
-from ..models.hub import hub
+from ..models.hub import fetch, hub, import_transformers
 from ..models.pipeline import DynamiCrafterPipeline, clip_pixels
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-007
@@ -572,13 +571,7 @@ def _library(name: str):
             vae=AutoencoderKLTemporalDecoder,
             scheduler=EulerDiscreteScheduler,
         )[name]
-    try:
-        from transformers import CLIPVisionModelWithProjection
-    except ImportError:
-        raise MissingDependency(
-            "DepthCrafter's image tower needs transformers: pip install 'scz_nb[hub]'."
-        ) from None
-    return CLIPVisionModelWithProjection
+    return import_transformers("DepthCrafter's image tower").CLIPVisionModelWithProjection
 
 
 def _class_name(config: Path) -> str | None:
@@ -605,40 +598,10 @@ def _check_folder(folder: Path):
         'UNetSpatioTemporalConditionModel',
     ]:
         raise InputError(
-            f'{folder}/unet is Stable Video Diffusion\'s own UNet, which makes pictures; put the files of {hub["unet"].repo} there (if they are, write "DepthCrafterUNet" as _class_name into its config.json).'
+            f'{folder}/unet is Stable Video Diffusion\'s own UNet, which makes pictures; put the files of {hub["depthcrafter"].repo} there (if they are, write "DepthCrafterUNet" as _class_name into its config.json).'
         )
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
-_wanted = dict(
-    unet=['config.json', 'diffusion_pytorch_model.safetensors'],
-    svd=[
-        'scheduler/*',
-        *(
-            f'{p}/{f}'
-            for p in ('vae', 'image_encoder')
-            for f in ('config.json', '*.fp16.safetensors')
-        ),
-    ],
-)
-
-
-def _fetch(key: str) -> Path:
-    "The folder with the files of one of `hub`, downloaded if they are not here; what was cut off goes on."
-    import huggingface_hub
-
-    m = hub[key]
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                m.repo, revision=m.revision, allow_patterns=_wanted[key]
-            )
-        )
-    except Exception as e:  # a dozen kinds, by what is wrong and where
-        raise MissingDependency(
-            f'depthcrafter cannot be downloaded from {m.url} ({first_line(e)}); check the connection, log in with hf auth login if its page asks for it, or give a folder that save_pretrained wrote.'
-        ) from None
-
-
 def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     "A part of DepthCrafter from its folder, whole."
     net = name != 'scheduler'
@@ -772,10 +735,13 @@ def load_depthcrafter(
     )
     _library('image_encoder')
     if folder is None:
-        svd, remedy = _fetch('svd'), 'delete that folder, so that it is downloaded again'
+        svd, remedy = (
+            fetch('stable-video-diffusion'),
+            'delete that folder, so that it is downloaded again',
+        )
         where = dict(
             scheduler=svd / 'scheduler',
-            unet=_fetch('unet'),
+            unet=fetch('depthcrafter'),
             vae=svd / 'vae',
             image_encoder=svd / 'image_encoder',
         )

@@ -32,7 +32,6 @@ from scz_nb.core import (
     atomic_write,
     check_choice,
     in_windows,
-    first_line,
     pick_device,
     to_numpy,
     to_uint8,
@@ -62,7 +61,7 @@ from scz_nb.models.embedded import (
     shipped_weights,
     to_disparity,
 )
-from ..models.hub import fetch
+from ..models.hub import fetch, find_model, import_transformers, loading
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-006
 class Square:
@@ -233,17 +232,9 @@ def _video_depth_anything(repo, known, device, progress):
         raise MissingDependency(
             f'Video Depth Anything is not installed ({e}): git clone https://github.com/DepthAnything/Video-Depth-Anything, pip install its requirements.txt, and put the folder on PYTHONPATH.'
         ) from None
-    from huggingface_hub import hf_hub_download
-
     encoder = 'vitl' if known.params > 100 else 'vits'
     net = VideoDepthAnything(encoder=encoder, **_vda[encoder]).eval()
-    net.load_state_dict(
-        torch.load(
-            hf_hub_download(repo, f'video_depth_anything_{encoder}.pth', revision=known.revision),
-            map_location='cpu',
-            weights_only=True,
-        )
-    )
+    net.load_state_dict(torch.load(fetch(known.name), map_location='cpu', weights_only=True))
     kind = torch.device(
         pick_device(device)
     ).type  # it hands this to autocast, which knows no numbers
@@ -263,69 +254,37 @@ _whole_clip = {'tiny': _embedded, 'video-depth-anything': _video_depth_anything}
 # %% ../../nbs/parts/estimators.ipynb #estimators-016
 @dataclass(frozen=True)
 class Estimator:
-    "A depth network that has a name here."
+    "A depth network that has a name here; where its files are, part hub knows."
 
-    repo: str  # on the hub; empty: shipped with the package
+    name: str  # in `hub`
     output: str  # 'inverse' or 'metric'
-    licence: str
     params: int  # millions; the file has four bytes for each, or two
-    revision: str = 'main'  # branch or commit of `repo`
     kind: str = 'transformers'  # or a name in `_whole_clip`: what loads it
+
+    @property
+    def repo(self) -> str:  # on the hub; empty: shipped with the package
+        return find_model(self.name).repo
+
+    @property
+    def licence(self) -> str:
+        return find_model(self.name).licence
 
 
 default_depth = 'depth-anything-v2-small'
-estimators = {
-    'depth-anything-v2-small': Estimator(
-        'depth-anything/Depth-Anything-V2-Small-hf',
-        'inverse',
-        'Apache-2.0',
-        25,
-        '5426e4f0f36572d16453bbda7a8389317b1bef99',
-    ),
-    'depth-anything-v2-base': Estimator(
-        'depth-anything/Depth-Anything-V2-Base-hf',
-        'inverse',
-        'CC-BY-NC-4.0',
-        97,
-        'b1958afc87fb45a9e3746cb387596094de553ed8',
-    ),
-    'depth-anything-v2-large': Estimator(
-        'depth-anything/Depth-Anything-V2-Large-hf',
-        'inverse',
-        'CC-BY-NC-4.0',
-        335,
-        '7581137eff8d4e94f6e796d3baea0e9fa79b22d2',
-    ),
-    'dpt-large': Estimator('Intel/dpt-large', 'inverse', 'Apache-2.0', 342),
-    'dpt-hybrid-midas': Estimator('Intel/dpt-hybrid-midas', 'inverse', 'Apache-2.0', 123),
-    'zoedepth': Estimator('Intel/zoedepth-nyu-kitti', 'metric', 'MIT', 345),
-    'depth-pro': Estimator(
-        'apple/DepthPro-hf', 'inverse', 'Apple, research only (see its page)', 952
-    ),
-    'depthcrafter': Estimator(
-        'tencent/DepthCrafter',
-        'inverse',
-        'Tencent, research only; Stability AI for the base',
-        1525,
-        'c1a22b53f8abf80cd0b025adf29e637773229eca',
-        'depthcrafter',
-    ),
-    'video-depth-anything': Estimator(
-        'depth-anything/Video-Depth-Anything-Small',
-        'inverse',
-        'Apache-2.0',
-        28,
-        kind='video-depth-anything',
-    ),
-    'video-depth-anything-large': Estimator(
-        'depth-anything/Video-Depth-Anything-Large',
-        'inverse',
-        'CC-BY-NC-4.0',
-        382,
-        kind='video-depth-anything',
-    ),
-    'tiny': Estimator('', 'inverse', 'Apache-2.0', 2, kind='tiny'),
-}
+_known = (
+    Estimator('depth-anything-v2-small', 'inverse', 25),
+    Estimator('depth-anything-v2-base', 'inverse', 97),
+    Estimator('depth-anything-v2-large', 'inverse', 335),
+    Estimator('dpt-large', 'inverse', 342),
+    Estimator('dpt-hybrid-midas', 'inverse', 123),
+    Estimator('zoedepth', 'metric', 345),
+    Estimator('depth-pro', 'inverse', 952),
+    Estimator('depthcrafter', 'inverse', 1525, 'depthcrafter'),
+    Estimator('video-depth-anything', 'inverse', 28, 'video-depth-anything'),
+    Estimator('video-depth-anything-large', 'inverse', 382, 'video-depth-anything'),
+    Estimator('tiny', 'inverse', 2, 'tiny'),
+)
+estimators = {e.name: e for e in _known}
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-019
 @dataclass(frozen=True)
@@ -427,25 +386,11 @@ def load_depth(
         return ClipDepth(
             str(name), output or 'inverse', _whole_clip[kind](repo, known, device, progress)
         )
-    try:
-        import transformers
-    except ImportError:
-        raise MissingDependency(
-            f"depth {str(name)!r} needs transformers: pip install 'scz_nb[hub]'."
-        ) from None
-    try:
-        model, processor = _pretrained(repo, known.revision if known else 'main')
-    except Exception as e:  # a dozen kinds, by what is wrong and where
-        why = first_line(e)
-        local = Path(repo).is_dir()
-        raise (InputError if local else MissingDependency)(
-            f'depth {str(name)!r} cannot be loaded from {repo} ({why}); '
-            + (
-                'write the folder again with save_pretrained, model and image processor.'
-                if local
-                else 'check the connection, or give a folder that save_pretrained wrote, a depth file, an array or a function.'
-            )
-        ) from None
+    what = f'depth {str(name)!r}'
+    import_transformers(what)
+    otherwise = 'give a folder that save_pretrained wrote, a depth file, an array or a function'
+    with loading(what, find_model(repo), otherwise):
+        model, processor = _pretrained(repo, find_model(repo).revision)
     return DepthEstimator(
         model,
         processor,
@@ -474,7 +419,7 @@ def _weights(repo: str, known: Estimator | None) -> str:
     )
     if files:
         return repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
-    revision = known.revision if known else 'main'
+    revision = find_model(repo).revision
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:

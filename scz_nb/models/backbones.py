@@ -35,7 +35,7 @@ from ..diffusion.dissolve import dissolve
 from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, guide, make_schedule
 from .embedded import SIZES, TinyModel, estimate_disparity, shipped_model, to_disparity
-from .hub import fetch, models, stored
+from .hub import fetch, models_of, stored
 from .offload import choose_level, next_level, offload_levels, place, retry_on_oom
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-005
@@ -293,6 +293,7 @@ def dissolve_depth(self: DynamiCrafterBackbone, disparity, video, strength):
 # %% ../../nbs/parts/backbones.ipynb #backbones-021
 def _find(name: str) -> tuple:  # kind of model or None, path or None
     "What a backbone's name stands for: one of `models`, a folder of `save_pretrained`, or NAME=FILE."
+    models = models_of('video')
     if name in models and models[name].repo and find_spec('transformers') is None:
         raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
     if name in models:
@@ -358,7 +359,7 @@ def load_backbone(
 
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
-    return [name for name, m in models.items() if m.repo or stored(name)]
+    return [name for name, m in models_of('video').items() if m.repo or stored(name)]
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-023
 def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):

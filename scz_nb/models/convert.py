@@ -18,7 +18,8 @@ import torch
 from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..core import InputError, MissingDependency, check_choice, first_line
+from ..core import InputError, check_choice, first_line
+from .hub import import_transformers
 from .unet import DynamiCrafterUNet, Resampler, load_strict
 
 # %% ../../nbs/parts/convert.ipynb #convert-006
@@ -128,24 +129,13 @@ small_size = dict(  # the same in small, for trying things out
 )
 
 # %% ../../nbs/parts/convert.ipynb #convert-011
-def _transformers():
-    "The transformers library, or one sentence about it."
-    try:
-        import transformers
-    except ImportError:
-        raise MissingDependency(
-            "DynamiCrafter's text and image towers need transformers: pip install 'scz_nb[hub]'."
-        ) from None
-    return transformers
-
-
 def build(
     kind: str,  # a name in `originals`
     size: dict = full_size,  # or `small_size`
 ) -> dict:  # component → network on the meta device
     "The networks of a model: names and shapes, no memory."
     tf, unet = (
-        _transformers(),
+        import_transformers("DynamiCrafter's text and image towers"),
         {**size['unet'], **originals[check_choice('model', kind, originals)][0]},
     )
     text, image = (

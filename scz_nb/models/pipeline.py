@@ -20,10 +20,9 @@ from diffusers.video_processor import VideoProcessor
 from fastcore.basics import patch
 from torch import Tensor
 
-from ..core import InputError, MissingDependency, check_choice, first_line
+from ..core import InputError, check_choice
 from ..diffusion.schedule import Schedule, ddim_step, guide, make_schedule
 from scz_nb.models.convert import (
-    _transformers,
     _usual,
     aligned,
     build,
@@ -33,7 +32,7 @@ from scz_nb.models.convert import (
     read_checkpoint,
     take_apart,
 )
-from .hub import hub_revisions
+from .hub import from_hub, import_transformers
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-007
 class DynamiCrafterPipeline(DiffusionPipeline):
@@ -119,24 +118,17 @@ def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.0) -> 
     )
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-010
+_clip_classes = dict(
+    text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer'
+)
+
+
 def _clip_part(part: str, clip: str, layers: int):
     "A CLIP tower or the tokenizer from a folder or a name on the hub."
-    tf, cls = (
-        _transformers(),
-        dict(
-            text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer'
-        )[part],
-    )
-    try:
-        return getattr(tf, cls).from_pretrained(
-            clip,
-            revision=hub_revisions.get(str(clip), 'main'),
-            **(dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}),
-        )
-    except (OSError, ValueError, TypeError) as e:
-        raise MissingDependency(
-            f'the {part.replace("_", " ")} cannot be loaded from {clip!r} ({first_line(e)}); give a folder or a name on the hub with the files of CLIP ViT-H.'
-        ) from None
+    options = dict(num_hidden_layers=layers - 1) if part == 'text_encoder' else {}
+    what = f'the {part.replace("_", " ")} of CLIP ViT-H'
+    otherwise = 'give a folder with its files'
+    return from_hub(_clip_classes[part], clip, what, otherwise, **options)
 
 
 @patch(cls_method=True)
@@ -144,7 +136,7 @@ def from_original(
     cls: DynamiCrafterPipeline,
     path,  # checkpoint file
     kind: str,  # which model it is: a name in `originals`
-    clip: str = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K',  # folder or name on the hub: the tokenizer, and towers that the file lacks
+    clip: str = 'clip-vit-h',  # name in `hub`, repository or folder: tokenizer, lacking towers
     tokenizer=None,  # a tokenizer, instead of `clip`'s
     dtype: torch.dtype | None = None,  # None: as in the file
     size: dict = full_size,
@@ -178,7 +170,7 @@ def letter_tokenizer():
     "A CLIP tokenizer that knows single letters and nothing else, for `small_size`."
     letters = [chr(i) for i in range(33, 127)]
     words = [*letters, *(c + '</w>' for c in letters), '<|startoftext|>', '<|endoftext|>']
-    return _transformers().CLIPTokenizer(
+    return import_transformers('a tokenizer').CLIPTokenizer(
         vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77
     )
 
