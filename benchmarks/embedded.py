@@ -23,16 +23,15 @@ from scz_nb import __version__
 from scz_nb.evaluation.metrics import stereo_agreement
 from scz_nb.media.show import Table
 from scz_nb.models.backbones import load_backbone
-from scz_nb.models.embedded import SIZES, held_out, read_weights, shipped_weights
+from scz_nb.models.embedded import SIZES, held_out, load_at_size, read_weights, shipped_weights
 from scz_nb.sampler import run
 from scz_nb.stats import bootstrap, wilson
 from scz_nb.training.report import score, scores_table
-from scz_nb.training.train import adopted
 
 
 def one_model(path, size: str, scenes: int, steps: int) -> dict:
     torch.set_num_threads(1)
-    return score(adopted(SIZES[size], path), scenes, steps)
+    return score(load_at_size(SIZES[size], path), scenes, steps)
 
 
 def one_stereo(i: int, size: str, right: str, scale: float, steps: int) -> dict:
@@ -120,7 +119,7 @@ if __name__ == '__main__':
     )
     own = lambda k: [
         f'{v:.3f} ({lo:.3f} to {hi:.3f})'
-        for v, lo, hi in (scores[k][f] for f in ('loss', 'words', 'depth'))
+        for v, lo, hi in (scores[k][f] for f in ('loss', 'caption_swap_gap', 'depth'))
     ]
     tables = '\n\n'.join(
         f'## {k}: {samples[k]} samples\n\n{scores_table(scores[k])}' for k in files
@@ -128,9 +127,9 @@ if __name__ == '__main__':
     here.with_suffix('.md').write_text(
         f"""# The embedded model, size {args.size}, measured
 
-{args.scenes} held-out scenes of {config.width}×{config.height} pixels, simple and complex; clips in {args.steps} steps; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.training.report.judged`. Chance is one half for direction.
+{args.scenes} held-out scenes of {config.width}×{config.height} pixels, simple and complex; clips in {args.steps} steps; 95 % intervals over scenes in brackets. What the columns mean: `scz_nb.training.report.clip_scores`. Chance is one half for direction.
 
-{Table(('weights', 'velocity error', 'what wrong words add at t = 999', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
+{Table(('weights', 'velocity error', 'caption-swap gap at t = 999', 'rank correlation of depth'), [(k, *own(k)) for k in files])}
 
 {tables}
 

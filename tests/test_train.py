@@ -16,12 +16,13 @@ from helpers.models import small
 
 from scz_nb.core import InputError, NoiseSource, SczError
 from scz_nb.diffusion.schedule import alphas_cumprod
+from scz_nb.models import embedded
 from scz_nb.models.embedded import (
     SIZES,
     TinyModel,
-    adopt,
     held_out,
     held_out_scenes,
+    load_compatible,
     merge,
     save_weights,
     shipped_model,
@@ -30,12 +31,12 @@ from scz_nb.training import train as training
 from scz_nb.training.data import Clips, Recipe, clip_numbers, draw_batch, draw_given, ping_pong
 from scz_nb.training.judge import load_judge, look
 from scz_nb.training.optim import half_precision, learning_rate, optimisers
-from scz_nb.training.report import judged, made_clips, swapped_errors
+from scz_nb.training.report import caption_swap_gap, clip_scores, generate_clips
 from scz_nb.training.train import (
     half_size,
     noisy,
-    sized,
-    suited,
+    resolve_recipe,
+    scale_recipe,
     timestep_density,
     train,
     train_part,
@@ -235,7 +236,7 @@ def test_swapped_words():
     with torch.no_grad():
         for p in model.text.parameters():
             p.zero_()
-    errors = swapped_errors(model, clips)
+    errors = caption_swap_gap(model, clips)
     assert (
         len(errors) == sum('left' in c.caption or 'right' in c.caption for c in clips) > 2
         and (errors == 0).all()
@@ -244,7 +245,7 @@ def test_swapped_words():
 
 @pytest.mark.parametrize('size', SIZES)
 def test_the_shipped_model_reads(size):
-    assert swapped_errors(shipped_model(size), held_out(SIZES[size], 16)).mean() > 0.02
+    assert caption_swap_gap(shipped_model(size), held_out(SIZES[size], 16)).mean() > 0.02
 
 
 @pytest.mark.slow
@@ -252,10 +253,10 @@ def test_the_shipped_model_moves_things_where_the_caption_says():
     "Held-out scenes, first frame given: directions as the judge sees them, motion beside a frozen first frame's, and the first frame itself."
     model, n = shipped_model(), 24
     scenes, clips = held_out_scenes(model.config, n), held_out(model.config, n)
-    true, made = torch.stack([c.left for c in clips]), made_clips(model, clips, True, steps=12)
+    true, made = torch.stack([c.left for c in clips]), generate_clips(model, clips, True, steps=12)
     others = look(load_judge(), true)[0]
     made, frozen = (
-        judged(load_judge(), v, scenes, clips, model.config, others)
+        clip_scores(load_judge(), v, scenes, clips, model.config, others)
         for v in (made, true[:, :1].expand_as(true))
     )
     assert (
@@ -313,14 +314,14 @@ def test_muon_rounds_only_where_that_is_fast(monkeypatch, able):
 def test_recipe_suits_size_and_weights(monkeypatch, tmp_path):
     tiny, large = SIZES['tiny'], SIZES['small']
     assert (
-        sized(Recipe(), tiny) == Recipe() == sized(Recipe(), small)
+        scale_recipe(Recipe(), tiny) == Recipe() == scale_recipe(Recipe(), small)
     )  # smaller ones get no larger batch
     assert (
-        sized(Recipe(), large) == Recipe(batch=Recipe().batch // 4, rate=Recipe().rate / 2)
-        and sized(Recipe(batch=4), large).batch == 2
+        scale_recipe(Recipe(), large) == Recipe(batch=Recipe().batch // 4, rate=Recipe().rate / 2)
+        and scale_recipe(Recipe(batch=4), large).batch == 2
     )
     monkeypatch.setattr(training, 'held_out', lambda *a: [])
-    whole = sized(Recipe(easy_share=0.0, small_share=0.0), large)
+    whole = scale_recipe(Recipe(easy_share=0.0, small_share=0.0), large)
     for reads, weights, config, want in (
         (0.0, tiny, tiny, Recipe()),
         (0.1, tiny, tiny, Recipe(easy_share=0.0)),
@@ -328,10 +329,10 @@ def test_recipe_suits_size_and_weights(monkeypatch, tmp_path):
         (0.1, large, large, whole),
     ):
         save_weights(TinyModel(weights), tmp_path / 'w.safetensors')
-        monkeypatch.setattr(training, 'swapped_errors', lambda *a: torch.full((3,), reads))
-        recipe, start = suited(Recipe(), config, tmp_path / 'w.safetensors')
+        monkeypatch.setattr(training, 'caption_swap_gap', lambda *a: torch.full((3,), reads))
+        recipe, start = resolve_recipe(Recipe(), config, tmp_path / 'w.safetensors')
         assert recipe == want and start.config == config
-    assert suited(Recipe(), large) == (sized(Recipe(), large), None)
+    assert resolve_recipe(Recipe(), large) == (scale_recipe(Recipe(), large), None)
 
 
 def test_learning_rate():
@@ -347,14 +348,14 @@ def test_learning_rate():
 def test_adopt_knows_words_by_name(tmp_path, monkeypatch):
     old = TinyModel(small)
     save_weights(old, tmp_path / 'w.safetensors')
-    words, old_words = training.VOCABULARY, old.text.words.weight.half().float()
-    monkeypatch.setattr(training, 'VOCABULARY', words[::-1])
-    new = adopt(TinyModel(small), tmp_path / 'w.safetensors')
+    words, old_words = embedded.VOCABULARY, old.text.words.weight.half().float()
+    monkeypatch.setattr(embedded, 'VOCABULARY', words[::-1])
+    new = load_compatible(TinyModel(small), tmp_path / 'w.safetensors')
     for i, w in enumerate(words[::-1]):
         torch.testing.assert_close(new.text.words.weight[i + 2], old_words[words.index(w) + 2])
     torch.testing.assert_close(new.unet.out[2].weight, old.unet.out[2].weight.half().float())
     with pytest.raises(InputError, match='another network'):
-        adopt(TinyModel(replace(small, model_channels=64)), tmp_path / 'w.safetensors')
+        load_compatible(TinyModel(replace(small, model_channels=64)), tmp_path / 'w.safetensors')
 
 
 def test_training_learns(tmp_path):

@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/embedded.html.md"""
 # %% auto #0
 __all__ = ['SIZES', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'given_frames', 'save_weights', 'read_weights',
            'load_weights', 'shipped_weights', 'shipped_model', 'depth_latent', 'to_disparity', 'estimate_disparity',
-           'held_out_scenes', 'held_out', 'generate', 'adopt', 'merge']
+           'held_out_scenes', 'held_out', 'generate', 'load_compatible', 'load_at_size', 'merge']
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-004
 import json
@@ -371,7 +371,7 @@ def generate(
     return model.picture.decode(x)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-056
-def adopt(model: TinyModel, path) -> TinyModel:
+def load_compatible(model: TinyModel, path) -> TinyModel:
     "Take from a weights file what fits: tensors of the same name and shape, and the vectors of words that both know."
     tensors, facts = read_weights(path)
     old = {w: i + 2 for i, w in enumerate(facts['words'].split())}
@@ -390,10 +390,15 @@ def adopt(model: TinyModel, path) -> TinyModel:
     model.load_state_dict({**state, **known})
     return model
 
+
+def load_at_size(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
+    "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
+    return load_compatible(TinyModel(config), path).to(device).eval().requires_grad_(False)
+
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-057
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
-    for name in ('picture', 'disparity'):
+    for name in ('picture', 'nearness'):
         a, b = (getattr(m, name).state_dict() for m in (video, depth))
         if not all(torch.allclose(a[k], b[k], atol=1e-4) for k in a):
             raise InputError(

@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/train.html.md"""
 
 # %% auto #0
 __all__ = ['PARTS', 'timestep_density', 'noisy', 'half_size', 'video_loss', 'depth_loss', 'Part', 'fit', 'train_part',
-           'weights_before', 'sized', 'adopted', 'suited', 'train']
+           'initial_weights', 'scale_recipe', 'resolve_recipe', 'train']
 
 # %% ../../nbs/parts/train.ipynb #train-004
 import json
@@ -31,9 +31,10 @@ from scz_nb.models.embedded import (
     SIZES,
     TinyConfig,
     TinyModel,
-    adopt,
     given_frames,
     held_out,
+    load_at_size,
+    load_compatible,
     load_weights,
     merge,
     read_weights,
@@ -42,7 +43,7 @@ from scz_nb.models.embedded import (
 )
 from .data import RECIPES, Batch, Clips, Recipe, draw_batch
 from .optim import half_precision, learning_rate, optimisers
-from .report import _report, swapped_errors
+from .report import caption_swap_gap, write_report
 from ..world.render import sample_clips
 from ..world.scenes import VOCABULARY
 
@@ -105,7 +106,7 @@ def depth_loss(
     model: TinyModel, batch: Batch, generator: torch.Generator, autocast=nullcontext
 ) -> Tensor:
     "The same for the depth network, whose condition is the video itself."
-    x, z = model.nearness.encode(batch.nearness), model.picture.encode(batch.video)
+    x, z = model.nearness.encode(batch.disparity), model.picture.encode(batch.video)
     xt, t, v = noisy(x, batch.easy, generator)
     with autocast():
         out = model.predict_depth(xt, t, z)
@@ -181,7 +182,7 @@ def _start(
         torch.default_generator.manual_seed(seed)  # the CPU's, given back as it was
         model = TinyModel(config)
     if weights:
-        adopt(model, weights)
+        load_compatible(model, weights)
     else:
         clips = sample_clips(
             64, NoiseSource(seed).generator('autoencoder'), config.world, right=False
@@ -377,7 +378,7 @@ def train_part(
     )['losses']
 
 # %% ../../nbs/parts/train.ipynb #train-027
-def weights_before(size: str, weights: str | Path | None, scratch: bool) -> str | Path | None:
+def initial_weights(size: str, weights: str | Path | None, scratch: bool) -> str | Path | None:
     "The file that a run starts from: what was asked for, or the shipped one of its size."
     if scratch and weights:
         raise InputError(
@@ -388,7 +389,7 @@ def weights_before(size: str, weights: str | Path | None, scratch: bool) -> str 
     return shipped_weights(size)
 
 
-def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
+def scale_recipe(recipe: Recipe, config: TinyConfig) -> Recipe:
     "A recipe for pictures as large as `tiny` has them, for larger ones: a smaller batch, and a lower rate for it."
     t = SIZES['tiny']
     share = min(1.0, t.width * t.height / (config.width * config.height))
@@ -397,23 +398,18 @@ def sized(recipe: Recipe, config: TinyConfig) -> Recipe:
     )
 
 
-def adopted(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
-    "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
-    return adopt(TinyModel(config), path).to(device).eval().requires_grad_(False)
-
-
-def suited(
+def resolve_recipe(
     recipe: Recipe,
     config: TinyConfig,
     weights: str | Path | None = None,  # what the run goes on from
     device: str = 'cpu',
 ) -> tuple:  # recipe, and a model with those weights on the device, or None
     "The recipe for a size and a start: weights that read (wrong words add more than 0.02 to their error) see no easy scenes, and no small pictures where these are as large as another size has them."
-    recipe = sized(recipe, config)
+    recipe = scale_recipe(recipe, config)
     if not weights:
         return recipe, None
-    start = adopted(config, weights, device)
-    if swapped_errors(start, held_out(config, 16)).mean() <= 0.02:
+    start = load_at_size(config, weights, device)
+    if caption_swap_gap(start, held_out(config, 16)).mean() <= 0.02:
         return recipe, start
     return replace(
         recipe,
@@ -447,8 +443,8 @@ def train(
         )
     if processes is None:
         processes = min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
-    weights, begin = weights_before(size, weights, scratch), time.monotonic()
-    recipe, start = suited(RECIPES[device], SIZES[size], weights, device)
+    weights, begin = initial_weights(size, weights, scratch), time.monotonic()
+    recipe, start = resolve_recipe(RECIPES[device], SIZES[size], weights, device)
     parts = {
         p: train_part(
             p,
@@ -476,7 +472,7 @@ def train(
         time.monotonic() - begin,
         {p: int(read_weights(out / f'{p}.safetensors')[1]['samples']) for p in parts},
     )
-    _report(
+    write_report(
         out,
         {**({'before': start} if start else {}), 'new': model},
         losses,
