@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..core import InputError, MissingDependency, as_pair, to_uint8
-from ..geometry.flow import _alone, dis_flow
+from ..geometry.flow import dis_flow, unoccluded
 from ..models.hub import from_hub
 
 # %% ../../nbs/parts/features.ipynb #features-006
@@ -140,7 +140,7 @@ def carried_cosine(
     there = torch.nn.functional.grid_sample(
         resize(b), at, align_corners=False, padding_mode='border'
     )
-    landed = torch.from_numpy(_alone(f.numpy()))
+    landed = torch.from_numpy(unoccluded(f.numpy()))
     return float(torch.nn.functional.cosine_similarity(resize(a), there, dim=1)[landed].mean())
 
 

@@ -21,7 +21,7 @@ from scz_nb.core import (
     to_numpy,
     to_uint8,
 )
-from ..geometry.flow import _alone, _at, dis_flow, motion
+from ..geometry.flow import backward_warp, dis_flow, motion, unoccluded
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-006
 def shift_between(
@@ -284,8 +284,8 @@ def flicker(
         raise InputError(
             f'the flow has shape {flow.shape}; it must be {(len(x) - 1, *x.shape[1:3], 2)}.'
         )
-    seen = _alone(flow) if seen is None else to_numpy(seen).astype(bool)
-    return float(np.abs(_at(x[1:], flow) - x[:-1])[seen].mean()) if seen.any() else float('nan')
+    seen = unoccluded(flow) if seen is None else to_numpy(seen).astype(bool)
+    return float(np.abs(backward_warp(x[1:], flow) - x[:-1])[seen].mean()) if seen.any() else float('nan')
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-048
 def motorcycle() -> (
