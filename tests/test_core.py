@@ -91,6 +91,15 @@ def test_unknown_names_are_answered_with_known_ones():
             f(disolve=3)
 
 
+@pytest.mark.parametrize(
+    'old, new', [(dict(settled=0.1), "'tol'"), (dict(right='held'), "'inpaint'")]
+)
+def test_old_names_lead_to_new_ones(old, new):
+    for f in (StereoConfig.make, StereoConfig().replace):
+        with pytest.raises(InputError, match=f'is {new} now'):
+            f(**old)
+
+
 def test_config_is_frozen():
     with pytest.raises(AttributeError):
         StereoConfig().steps = 3
