@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.scenes import card
 from PIL import Image
 
 from scz_nb.core import HookError, InputError, to_uint8
@@ -18,38 +19,10 @@ from scz_nb.evaluation.baselines import (
     read_results,
     stereodiffusion,
     warp_holes,
-    warp_right,
 )
 from scz_nb.evaluation.metrics import hidden_right, masked_psnr, psnr
-from scz_nb.geometry.warp import warp
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
-
-
-def card(H=6, W=40):
-    "A red card (disparity 1, columns 16–23) before a wall whose columns tell where they are; at scale 20 it moves 8 pixels, the wall (0.25) 2."
-    left, near = np.zeros((2, H, W, 3), np.uint8), np.full((2, H, W), 0.25)
-    left[..., 1] = 5 * np.arange(W)
-    left[:, :, 16:24], near[:, :, 16:24] = (200, 0, 0), 1
-    return left, near
-
-
-@pytest.mark.parametrize('fine', [1, 4])
-def test_warp_right_of_a_card(fine):
-    left, near = card()
-    right, seen, there = warp_right(left, near, 20, fine)
-    hole = np.isin(
-        np.arange(40), [*range(16, 22), 38, 39]
-    )  # card to 8–15; the wall right of it begins at 24 − 2 = 22
-    assert (
-        right.dtype == np.uint8
-        and (seen == ~hole).all()
-        and (right[:, :, hole] == 0).all()
-        and (there[:, :, hole] == 0).all()
-    )
-    assert (right[:, :, 8:16] == (200, 0, 0)).all() and (there[:, :, 8:16] == 1).all()
-    for x in (0, 3, 22, 37):
-        assert (right[:, :, x, 1] == 5 * (x + 2)).all() and np.allclose(there[:, :, x], 0.25)
 
 
 def test_fills_of_a_card():
@@ -64,32 +37,6 @@ def test_fills_of_a_card():
         assert (row(f)[38:] == (0, 195, 0)).all()  # at the border there is one end only
     mix = row(BASELINES['inpaint_telea'])[16:22].astype(int)
     assert (mix[:, 0] > 0).any() and (mix[:, 1] > 0).any() and (row(copy_left) == left[0, 3]).all()
-
-
-def test_background_is_the_far_side_not_the_right_one():
-    left = np.zeros((1, 4, 40, 3), np.uint8)
-    near = np.full(
-        (1, 4, 40), 0.0
-    )  # far at the left, a thing, then a wall that is nearer than what is at the left
-    left[:, :, :12] = (0, 0, 90)
-    left[:, :, 12:20], near[:, :, 12:20] = (200, 0, 0), 0.25
-    left[:, :, 20:], near[:, :, 20:] = (0, 90, 0), 0.0
-    right = fill_background(left, near, 20)
-    assert (right[0, 0, 18:20] == (0, 90, 0)).all()
-    near[:, :, 20:] = 0.125
-    near[:, :, 12:20] = (
-        0.5  # red to 8–15, green to 19–: the hole lies between red and green, green is the far one
-    )
-    assert (fill_background(left, near, 20)[0, 0, 16:19] == (0, 90, 0)).all()
-    near[:] = 0
-    near[:, :, 20:] = 1
-    left[:, :, 12:20] = (0, 0, 90)  # a thing at the right border moves left: the border opens
-    got = fill_background(left, near, 20)[0, 0]
-    assert (
-        (got[12:32] == (0, 90, 0)).all()
-        and (got[:12] == (0, 0, 90)).all()
-        and (got[32:] == (0, 90, 0)).all()
-    )
 
 
 @pytest.mark.parametrize('name', BASELINES)
@@ -123,31 +70,6 @@ def test_row_without_anything():
         assert (f(left, near, 100) == left).all()  # all left the frame: the left view stays
     with pytest.raises(InputError):
         fill_inpaint(left, near, 20, method='biharmonic')
-
-
-def test_whole_columns_are_those_of_the_warp():
-    g = torch.Generator().manual_seed(0)
-    left, near = (
-        torch.randint(0, 256, (2, 5, 33, 3), generator=g, dtype=torch.uint8),
-        torch.rand(2, 5, 33, generator=g),
-    )
-    want, mask = warp(left.permute(0, 3, 1, 2), near[:, None].double(), -15.0)
-    right, seen, _ = warp_right(left, near, 15.0, fine=1)
-    assert (right == want.permute(0, 2, 3, 1).numpy()).all() and (seen == mask[:, 0].numpy()).all()
-
-
-def test_fine_warps_reach_half_pixels():
-    left = np.zeros((1, 2, 20, 3), np.uint8)
-    left[:, :, 10] = 200
-    right, seen, _ = warp_right(
-        left, np.full((1, 2, 20), 0.5), 15, fine=4
-    )  # 1.5 columns to the left
-    assert right[0, 0, :, 0].tolist() == [0] * 8 + [100, 100] + [0] * 10 and seen[
-        0, 0
-    ].tolist() == [True] * 19 + [False]
-    assert (
-        warp_right(left, np.full((1, 2, 20), 0.5), 15, fine=1)[0][0, 0, 9, 0] == 200
-    )  # whole columns: one
 
 
 def test_order_on_true_scenes():
@@ -222,7 +144,7 @@ def test_read_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'spoil, words',
+    'corrupt, words',
     [
         (lambda d, a: None, 'no results'),
         (lambda d, a: save(d, 'm', 'other', a), 'other'),
