@@ -42,9 +42,9 @@ from scz_nb.core import (
     check_choice,
     to_numpy,
 )
+from ..depth.estimators import EmbeddedDepth
 from ..diffusion.dissolve import spectrum
 from ..diffusion.restart import relative_change
-from ..diffusion.schedule import to_x0_eps
 from scz_nb.geometry.disparity import (
     check_disparity,
     converge,
@@ -318,7 +318,9 @@ def draw_depth(
     before = check_disparity(disparity, *left.shape[:3])
     with torch.inference_mode():
         after = to_numpy(
-            backbone.dissolve_depth(before, left, strength) if strength else before
+            EmbeddedDepth(backbone.default_depth, NoiseSource(0)).dissolve(left, before, strength)
+            if strength
+            else before
         ).clip(0, 1)
     before = to_numpy(before)
     view, holes, edge = moved_view(left[frame], after[frame], scale)
@@ -368,7 +370,7 @@ def depth_explorer(
 class Recording:
     "Callback that keeps the latents after every step of a run."
 
-    left_stages, right_stages = ('mono', 'invert'), ('restart', 'refine', 'hold')
+    left_stages, right_stages = ('mono', 'invert'), ('restart', 'refine', 'inpaint')
 
     def __init__(self):
         self.steps, self.guesses, self._new = (
@@ -411,7 +413,7 @@ def lefts(self: Recording) -> dict:  # step, from 1 on → (1, C, T, h, w)
 @patch
 def restarted(self: Recording) -> int:
     "How many steps the restart goes over."
-    again = [info.total for info, _ in self.stage('refine', 'hold')]
+    again = [info.total for info, _ in self.stage('refine', 'inpaint')]
     return max(self.lefts(), default=0) - (again[-1] if again else 0)
 
 
@@ -432,14 +434,14 @@ def watch(self: Recording, backbone):
 
     def schedule(steps, eta):
         s = backbone.schedule(steps, eta)
-        place.update({int(t): (i, s.alpha[i], s.prediction) for i, t in enumerate(s.timesteps)})
+        place.update({int(t): (i, s) for i, t in enumerate(s.timesteps)})
         return s
 
     def denoise(z, t, *args):
-        out, (i, alpha, prediction) = backbone.denoise(z, t, *args), place[int(t)]
+        out, (i, s) = backbone.denoise(z, t, *args), place[int(t)]
         left = self.lefts().get(i)
         if left is None or not torch.equal(left, z.to('cpu', left.dtype)):
-            self._new.append(to_x0_eps(z, out, alpha, prediction)[0].to('cpu', torch.float32))
+            self._new.append(s.interpret(z, out, i).x0.to('cpu', torch.float32))
         return out
 
     watched.schedule, watched.denoise = schedule, denoise
@@ -952,7 +954,7 @@ def made(self: RunPanel, picture, kw: dict) -> tuple:  # StereoVideo, Recording
     return run(
         picture,
         backbone=recording.watch(self.backbone),
-        callback=lambda info: self.step(info, recording),
+        on_step=lambda info: self.step(info, recording),
         progress=False,
         **kw,
     ), recording

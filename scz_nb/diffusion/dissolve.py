@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import InputError, check_choice
-from .schedule import alphas_cumprod, to_x0_eps
+from .schedule import alphas_cumprod, from_eps, from_v
 
 # %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-006
 def downsample(
@@ -68,4 +68,5 @@ def dissolve(
     a = alphas_cumprod(zero_snr=zero_snr)[t].item()
     if form == 'released':
         x = a**0.5 * x
-    return to_x0_eps(x, predict(x, t), a, prediction)[0]
+    read = from_v if prediction == 'v' else from_eps
+    return read(x, predict(x, t), a**0.5, (1 - a) ** 0.5).x0

@@ -17,7 +17,7 @@ import torch
 
 from ..core import InputError, check_choice, in_windows, to_uint8
 from ..diffusion.attention import bidirectional
-from ..diffusion.schedule import Schedule, ddim_step, to_x0_eps
+from ..diffusion.schedule import Schedule
 from ..geometry.disparity import resize_disparity
 from ..geometry.fill import copy_columns, fill_background, given_view, visible_ends, warp_right
 from ..geometry.warp import warp_map, warp_with
@@ -97,13 +97,9 @@ def ddim_invert(
     "Latents from which deterministic DDIM walks to z0, nearly (Song et al. 2021)."
     S, zs = len(s), [None] * len(s) + [z0]
     for i in reversed(range(begin, S)):
-        x0, eps = to_x0_eps(
-            zs[i + 1],
-            denoise(zs[i + 1], s.timesteps[i + 1] if i + 1 < S else 0),
-            s.alpha_prev[i],
-            s.prediction,
-        )
-        zs[i] = s.alpha[i] ** 0.5 * x0 / s.rescale[i] + (1 - s.alpha[i]) ** 0.5 * eps
+        out = denoise(zs[i + 1], s.timesteps[i + 1] if i + 1 < S else 0)
+        x0, eps = s.interpret(zs[i + 1], out, i + 1)
+        zs[i] = s.noisy(x0 / s.rescale[i], eps, i)
     return zs
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-029
@@ -115,7 +111,7 @@ def _shifted_walk(backbone, lefts, denoise, s, source, mask, begin, again) -> to
             right = torch.where(mask, warp_with(lefts[i], source, mask), right)
         with bidirectional(backbone.unet):
             out = denoise(torch.cat([lefts[i], right]), s.timesteps[i])[1:]
-        right, _ = ddim_step(right, out, i, s)
+        right = s.step(s.interpret(right, out, i), i)
     return right
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-030

@@ -51,7 +51,8 @@ from ..media.show import Table
 from ..media.video import StereoVideo
 from ..models.backbones import load_backbone
 from ..models.embedded import shipped_weights
-from ..sampler import find_disparity, run
+from ..depth.estimators import as_depth
+from ..sampler import run
 from ..stats import bootstrap
 from ..world.render import render
 from ..world.scenes import sample_scene
@@ -391,11 +392,7 @@ def picture_views(
     "One picture's right views: the method's video, and what each row makes of its left view. Rivals get the undissolved disparity."
     full = run(picture, prompt, backbone=backbone, seed=seed, config=settings, progress=False)
     config = StereoConfig.make(**full.meta['settings'])
-    near = (
-        find_disparity(backbone, 'auto', full.left, config.replace(dissolve=0), NoiseSource(seed))
-        .cpu()
-        .numpy()
-    )
+    near = np.asarray(as_depth('auto', load_backbone(backbone), NoiseSource(seed))(full.left))
 
     def view(how):
         if how is stereodiffusion:

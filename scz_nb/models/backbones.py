@@ -29,14 +29,12 @@ from scz_nb.core import (
     pick_device,
     to_uint8,
 )
-from ..depth.estimators import default_depth, load_depth
-from ..diffusion.denoiser import Backbone
-from ..diffusion.dissolve import dissolve
+from ..diffusion.denoiser import Backbone, retry_on_oom
 from ..diffusion.refine import cut_refine
-from ..diffusion.schedule import Schedule, guide, make_schedule
-from .embedded import SIZES, TinyModel, estimate_disparity, shipped_model, to_disparity
+from ..diffusion.schedule import Schedule, ddpm_schedule, guided
+from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
-from .offload import choose_level, next_level, offload_levels, place, retry_on_oom
+from .offload import choose_level, next_level, offload_levels, place
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-005
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Condition:
     stride: int | None  # frame stride; None: the model's normal one
 
 
-class TinyBackbone:
+class TinyBackbone(Backbone):
     "The embedded model as the sampler sees it."
 
     def __init__(self, model: TinyModel, name: str = 'tiny', dtype: torch.dtype = torch.float32):
@@ -60,9 +58,10 @@ class TinyBackbone:
         self.defaults = dict(scale=12.0, guidance=1.0)
         self.takes_last, self.strides = True, (1, 2, 3)
         self.unet, self.device = model.unet, model.picture.mean.device
+        self.default_depth = model  # it has a depth network of its own
 
     def schedule(self, steps: int, eta: float) -> Schedule:
-        return make_schedule(steps, eta)
+        return ddpm_schedule(steps, eta)
 
     def _video(self, video) -> Tensor:
         return torch.tensor(to_uint8(video), device=self.device).to(self.dtype) / 255
@@ -103,11 +102,14 @@ def denoise(
     guidance: float = 1.0,  # 1: the prompt's prediction alone
     rescale: float = 0.0,  # φ of the guidance
 ) -> Tensor:  # (V, C, T, h, w) velocity
-    "The network's guided prediction; guidance runs one branch at a time, so that the batch holds views and nothing else."
-    each = lambda x: x.expand(len(z), *x.shape[1:])
-    say = lambda text: self.model.predict(z, t, each(text), each(cond.frames), cond.stride)
-    out = say(cond.text)
-    return out if guidance == 1 else guide(out, say(cond.empty), guidance, rescale)
+    "The network's guided prediction."
+    def each(x):
+        return x.expand(len(z), *x.shape[1:])
+
+    def ask(text):
+        return self.model.predict(z, t, each(text), each(cond.frames), cond.stride)
+
+    return guided(ask, cond.text, cond.empty, guidance, rescale)
 
 
 @patch
@@ -120,29 +122,6 @@ def encode(self: TinyBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, C,
 def decode(self: TinyBackbone, z: Tensor) -> np.ndarray:  # (1, C, T, h, w) to uint8 (T, H, W, 3)
     "Pixels from latents."
     return to_uint8(self.model.picture.decode(z)[0])
-
-# %% ../../nbs/parts/backbones.ipynb #backbones-009
-@patch
-def estimate_depth(self: TinyBackbone, video, noise) -> Tensor:
-    "Disparity (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) from the diffusion depth model; `noise` is a `NoiseSource`."
-    c = self.model.config
-    eps = noise.normal(
-        'depth', (1, c.patch**2, len(video), *c.latent_size), device=self.device, dtype=self.dtype
-    )
-    return estimate_disparity(self.model, self._video(video), eps)
-
-
-@patch
-def dissolve_depth(self: TinyBackbone, disparity: Tensor, video, strength: float) -> Tensor:
-    "Eq. 5 on a disparity map (T, H, W) of a video, with the depth model's own network."
-    pictures = self.encode(video)
-    x = self.model.nearness.encode(disparity[None, ..., None].to(self.device, self.dtype))
-    return to_disparity(
-        self.model,
-        dissolve(
-            x, strength, lambda x, t: self.model.predict_depth(x, t, pictures), form='released'
-        ),
-    )[0]
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-011
 def paper_settings(
@@ -203,10 +182,10 @@ def model_settings(
     return {**paper_settings(size), 'dissolve': 0, **more}
 
 
-class DynamiCrafterBackbone:
+class DynamiCrafterBackbone(Backbone):
     "A published model, or any pipeline of its kind, as the sampler sees it."
 
-    default_depth = default_depth  # what 'auto' stands for: these models know no depth
+    default_depth = 'depth-anything-v2-small'  # what 'auto' stands for: these models know no depth
 
     def __init__(
         self, pipe, name: str | None = None, offload: int = 0
@@ -269,26 +248,10 @@ def step_down(self: DynamiCrafterBackbone):
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-019
 @patch
-def check(self: DynamiCrafterBackbone, first: bool, depth, config: StereoConfig):
+def check(self: DynamiCrafterBackbone, first: bool, config: StereoConfig):
     "Raise, before anything is run, when this model cannot do what is wanted."
-    if config.dissolve:
-        self.dissolve_depth(None, None, config.dissolve)
     self.pipe.check_given(first, False)
     self.pipe.schedule(config.steps, config.eta)
-
-
-@patch
-def estimate_depth(self: DynamiCrafterBackbone, video, noise):
-    "Disparity (T, H, W) in [0, 1] of a video uint8 (T, H, W, 3) by `default_depth`."
-    return load_depth(self.default_depth, str(self.device))(video)
-
-
-@patch
-def dissolve_depth(self: DynamiCrafterBackbone, disparity, video, strength):
-    "These models know no depth."
-    raise InputError(
-        f'dissolve={strength} needs a diffusion depth model, which {self.name} does not have; set dissolve to 0.'
-    )
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-021
 def _find(name: str) -> tuple:  # kind of model or None, path or None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import scz_nb
 from ..core import InputError, MissingDependency, atomic_write
-from ..diffusion.schedule import ddim_step, make_schedule
+from ..diffusion.schedule import ddpm_schedule
 from .unet import DynamiCrafterUNet, TransformerBlock
 from ..world.render import render
 from ..world.scenes import VOCABULARY, WorldConfig, sample_scene
@@ -315,9 +315,9 @@ def depth_latent(
     steps: int = 2,  # DDIM steps
 ) -> Tensor:  # (B, p², T, h, w)
     "The depth latents of videos: deterministic DDIM steps of the depth model."
-    s, z, x = make_schedule(steps, eta=0.0), model.picture.encode(videos), noise
+    s, z, x = ddpm_schedule(steps, eta=0.0), model.picture.encode(videos), noise
     for i, t in enumerate(s.timesteps):
-        x, _ = ddim_step(x, model.predict_depth(x, t, z), i, s)
+        x = s.step(s.interpret(x, model.predict_depth(x, t, z), i), i)
     return x
 
 
@@ -361,13 +361,13 @@ def generate(
     steps: int = 30,
 ) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
     "Clips of the plain video model, no stereo."
-    s, c, device = make_schedule(steps), model.config, model.picture.mean.device
+    s, c, device = ddpm_schedule(steps), model.config, model.picture.mean.device
     draw = lambda: torch.randn(
         len(prompts), c.channels, c.frames, *c.latent_size, generator=generator
     ).to(device)
     cond, text, x = model.condition(len(prompts), first, last), model.text(prompts), draw()
     for i, t in enumerate(s.timesteps):
-        x, _ = ddim_step(x, model.predict(x, t, text, cond, stride), i, s, draw())
+        x = s.step(s.interpret(x, model.predict(x, t, text, cond, stride), i), i, draw())
     return model.picture.decode(x)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-056

@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core import InputError, check_choice
-from ..diffusion.schedule import Schedule, ddim_step, guide, make_schedule
+from ..diffusion.schedule import Schedule, ddpm_schedule, guide
 from scz_nb.models.convert import (
     _usual,
     aligned,
@@ -108,7 +108,7 @@ def from_pretrained(cls: DynamiCrafterPipeline, path, **kw) -> DynamiCrafterPipe
 def schedule(self: DynamiCrafterPipeline, steps: int = 50, eta: float = 1.0) -> Schedule:
     "The model's schedule."
     c = self.config
-    return make_schedule(
+    return ddpm_schedule(
         steps,
         eta,
         prediction=c.prediction,
@@ -365,7 +365,7 @@ def _loop(self: DynamiCrafterPipeline, z, s, given, guidance, rescale, draw, cal
     "All steps from noise `z` on."
     for i, t in enumerate(self.progress_bar(s.timesteps)):
         out = self.predict(z, t, given, guidance, rescale)
-        z, _ = ddim_step(z, out, i, s, draw() if s.sigma[i] else None)
+        z = s.step(s.interpret(z, out, i), i, draw() if s.sigma[i] else None)
         if callback is not None:
             z = callback(self, i, t, {'latents': z}).get('latents', z)
     return z
