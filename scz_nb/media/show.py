@@ -11,13 +11,15 @@ __all__ = ['anaglyph_kinds', 'show_kinds', 'frames_of', 'resized', 'picture', 's
 # %% ../../nbs/parts/show.ipynb #show-003
 import base64
 import io
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ..core import InputError, check_choice, to_numpy, to_uint8
 
-# %% ../../nbs/parts/show.ipynb #show-007
+# %% ../../nbs/parts/show.ipynb #show-013
 def frames_of(
     video,  # (H, W), (H, W, 3), (T, H, W) or (T, H, W, 3); uint8, bool or float in [0, 1]
 ) -> np.ndarray:  # (T, H, W, 3) uint8
@@ -29,11 +31,12 @@ def frames_of(
         x = x[None]
     if x.ndim != 4 or x.shape[-1] != 3 or 0 in x.shape:
         raise InputError(
-            f'shape {np.shape(video)} cannot be shown; give (H, W, 3) or (T, H, W, 3), or the same without the 3.'
+            f'shape {np.shape(video)} cannot be shown; '
+            'give (H, W, 3) or (T, H, W, 3), or the same without the 3.'
         )
     return x
 
-# %% ../../nbs/parts/show.ipynb #show-010
+# %% ../../nbs/parts/show.ipynb #show-017
 def resized(
     frame,  # (H, W, 3) uint8
     height: int,  # pixels
@@ -48,105 +51,133 @@ def resized(
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(frame).resize((max(1, round(w * height / h)), height), how))
 
+# %% ../../nbs/parts/show.ipynb #show-018
+def _jpeg(img, limit=70_000):
+    "A PIL image as JPEG, in the best quality that is small enough."
+    for quality in (75, 60, 45, 30):
+        buf = io.BytesIO()
+        img.save(buf, 'jpeg', quality=quality)
+        if buf.tell() <= limit:
+            break
+    return buf.getvalue()
 
+# %% ../../nbs/parts/show.ipynb #show-019
 def picture(
     frame,  # (H, W, 3) or (H, W)
     height: int | None = None,  # pixels on the screen; None leaves it
-    smooth=True,
-):  # bicubic when enlarging, else blocks
+    smooth=True,  # bicubic when enlarging, else blocks
+):
     "A PIL image that a notebook stores as a small JPEG."
     from PIL import Image
 
     frame = frames_of(frame)[0]
     img = Image.fromarray(resized(frame, height, smooth) if height else frame)
     img._repr_png_ = lambda **kw: None  # Jupyter keeps only what is offered
+    img._repr_jpeg_ = lambda **kw: _jpeg(img)
     return img
 
-# %% ../../nbs/parts/show.ipynb #show-013
+# %% ../../nbs/parts/show.ipynb #show-022
 def strip(
     video,  # anything that `frames_of` takes
-    n: int = 6,  # frames shown
-    height: int = 96,  # pixels
+    n: int = 4,  # frames shown
+    height: int = 128,  # pixels
     gap: int = 2,  # white pixels between
-    smooth=True,
-):  # bicubic when enlarging, else blocks
+    smooth=True,  # bicubic when enlarging, else blocks
+):
     "A row of frames, first and last included, as a PIL image."
     x = frames_of(video)
-    pick = np.linspace(0, len(x) - 1, min(n, len(x))).round().astype(int)
-    cells = [
-        np.pad(resized(x[i], height, smooth), ((0, 0), (0, gap), (0, 0)), constant_values=255)
-        for i in pick
-    ]
-    return picture(np.concatenate(cells, 1)[:, : -gap or None])
+    white = np.full((height, gap, 3), 255, np.uint8)
+    row = []
+    for i in np.linspace(0, len(x) - 1, min(n, len(x))).round().astype(int):
+        row += [white, resized(x[i], height, smooth)]
+    return picture(np.concatenate(row[1:], 1))
 
-# %% ../../nbs/parts/show.ipynb #show-015
+# %% ../../nbs/parts/show.ipynb #show-024
 def _labels(texts, height):
-    "White tiles of one width with the texts in them, in matplotlib's font: Pillow's own has no × and no −."
+    "White tiles of one width with texts in matplotlib's font: Pillow's own has no × and no −."
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.truetype(f'{get_data_path()}/fonts/ttf/DejaVuSans.ttf', 12)
+    font = ImageFont.truetype(f'{get_data_path()}/fonts/ttf/DejaVuSans.ttf', 13)
     width = 14 + round(max(map(font.getlength, texts)))
     for text in texts:
         tile = Image.new('RGB', (width, height), 'white')
-        ImageDraw.Draw(tile).text(
-            (width - 6, height / 2), text, fill='black', font=font, anchor='rm'
-        )
+        at = (width - 6, height / 2)
+        ImageDraw.Draw(tile).text(at, text, fill='black', font=font, anchor='rm')
         yield np.asarray(tile)
+
+# %% ../../nbs/parts/show.ipynb #show-025
+def _beneath(rows, gap=2):
+    "Pictures of different widths under one another, white at the right and between."
+    width = max(r.shape[1] for r in rows)
+    pad = [((0, gap), (0, width - r.shape[1]), (0, 0)) for r in rows]
+    return np.concatenate([np.pad(r, p, constant_values=255) for r, p in zip(rows, pad)])[:-gap]
 
 
 def grid(
     rows,  # list of videos or of lists of pictures
     labels=None,  # a name for each row
-    n: int = 6,  # frames shown of each row
-    height: int = 64,  # pixels of a frame
-    smooth=True,
-):  # bicubic when enlarging, else blocks
+    n: int = 4,  # frames shown of each row
+    height: int = 128,  # pixels of a frame
+    smooth=True,  # bicubic when enlarging, else blocks
+):
     "Strips under one another, named at the left, as a PIL image."
     if labels is not None and len(labels) != len(rows):
         raise InputError(f'{len(rows)} rows need {len(rows)} labels, not {len(labels)}.')
-    rows = [
-        np.concatenate([frames_of(o) for o in r]) if isinstance(r, (list, tuple)) else r
-        for r in rows
-    ]
-    lines = [np.asarray(strip(r, n, height, smooth=smooth)) for r in rows]
+    lines = []
+    for row in rows:
+        if isinstance(row, (list, tuple)):
+            row = np.concatenate([frames_of(o) for o in row])
+        lines.append(np.asarray(strip(row, n, height, smooth=smooth)))
     if labels is not None:
-        lines = [np.concatenate([t, l], 1) for t, l in zip(_labels(labels, height), lines)]
-    full = max(l.shape[1] for l in lines)
-    lines = [
-        np.pad(l, ((0, 2), (0, full - l.shape[1]), (0, 0)), constant_values=255) for l in lines
-    ]
-    return picture(np.concatenate(lines)[:-2])
+        tiles = _labels(labels, height)
+        lines = [np.concatenate([tile, line], 1) for tile, line in zip(tiles, lines)]
+    return picture(_beneath(lines))
 
-# %% ../../nbs/parts/show.ipynb #show-018
+# %% ../../nbs/parts/show.ipynb #show-028
 def depth_colors(
     disparity,  # (H, W) or (T, H, W) disparity in [0, 1]
     cmap='magma',  # a name of matplotlib's; "turbo" shows small steps
 ) -> np.ndarray:  # the same shape and a 3, uint8
     "Disparity as colours, near bright."
-    import matplotlib
+    from matplotlib import colormaps
 
     d = to_numpy(disparity)
     if d.dtype == np.uint8:
         d = d / 255
-    if cmap not in matplotlib.colormaps:
-        check_choice('colour map', cmap, list(matplotlib.colormaps))
-    return (matplotlib.colormaps[cmap](np.clip(d, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+    if cmap not in colormaps:
+        check_choice('colour map', cmap, list(colormaps))
+    colors = colormaps[cmap](np.clip(d, 0, 1))[..., :3]
+    return (colors * 255).round().astype(np.uint8)
 
-# %% ../../nbs/parts/show.ipynb #show-021
-def _pca(z):
-    "Mean and three main directions of latents (C, …), and the range of the colours."
+# %% ../../nbs/parts/show.ipynb #show-031
+class _Basis(NamedTuple):
+    "Which directions of latents become red, green and blue."
+
+    mean: torch.Tensor  # (C,)
+    directions: torch.Tensor  # (C, 3), or fewer where C is less
+    low: torch.Tensor  # (3,) what is dark
+    high: torch.Tensor  # (3,) what is bright
+
+
+def _basis(z):
+    "Mean, main directions and range of latents (C, …)."
     x = z.reshape(z.shape[0], -1).T.double()
     mean = x.mean(0)
-    vals, vecs = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    u = vecs.flip(1)[:, :3]  # largest eigenvalues first
-    u = u * torch.where(u.gather(0, u.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0)
-    lo, hi = torch.quantile(
-        ((x - mean) @ u)[:: max(1, len(x) // 100_000)],
-        torch.tensor([0.01, 0.99], dtype=x.dtype),
-        dim=0,
-    )
-    return mean, u, lo, hi
+    x = x - mean
+    _, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    u = vectors.flip(1)[:, :3]  # largest eigenvalues first
+    largest = u.gather(0, u.abs().argmax(0, keepdim=True))
+    u = u * torch.where(largest < 0, -1.0, 1.0)
+    some = (x @ u)[:: max(1, len(x) // 100_000)]
+    low, high = torch.quantile(some, torch.tensor([0.01, 0.99], dtype=x.dtype), dim=0)
+    return _Basis(mean, u, low, high)
+
+# %% ../../nbs/parts/show.ipynb #show-032
+def _one_clip(z):
+    "Latents of one clip or frame as a tensor (C, …)."
+    z = torch.as_tensor(to_numpy(z))
+    return z[0] if z.ndim == 5 else z
 
 
 def latents_rgb(
@@ -154,90 +185,93 @@ def latents_rgb(
     like=None,  # latents whose colours are used; None: z's own
 ) -> np.ndarray:  # (H, W, 3) or (T, H, W, 3) uint8
     "The three main directions of the channels as red, green, blue."
-    z, like = (None if o is None else torch.as_tensor(to_numpy(o)) for o in (z, like))
-    z, like = (o[0] if o is not None and o.ndim == 5 else o for o in (z, like))
+    z = _one_clip(z)
     if z.ndim not in (3, 4):
         raise InputError(
-            f'latents of shape {tuple(z.shape)} cannot be shown; give (C, H, W) or (C, T, H, W) of one clip.'
+            f'latents of shape {tuple(z.shape)} cannot be shown; '
+            'give (C, H, W) or (C, T, H, W) of one clip.'
         )
     if not torch.isfinite(z).all():
         raise InputError('the latents hold NaN or infinite values.')
-    mean, u, lo, hi = _pca(z if like is None else like)
-    x = (torch.movedim(z, 0, -1).double() - mean) @ u
-    x = ((x - lo) / (hi - lo).clamp(min=1e-9)).clamp(0, 1)
-    x = torch.nn.functional.pad(
-        x, (0, 3 - x.shape[-1])
-    )  # fewer than three channels: the rest is dark
+    basis = _basis(z if like is None else _one_clip(like))
+    x = (torch.movedim(z, 0, -1).double() - basis.mean) @ basis.directions
+    x = ((x - basis.low) / (basis.high - basis.low).clamp(min=1e-9)).clamp(0, 1)
+    # with fewer than three channels the rest is dark
+    x = torch.nn.functional.pad(x, (0, 3 - x.shape[-1]))
     return (x * 255).round().byte().numpy()
 
-# %% ../../nbs/parts/show.ipynb #show-025
+# %% ../../nbs/parts/show.ipynb #show-040
 _luma = [0.299, 0.587, 0.114]
 _none = [0.0, 0.0, 0.0]
+_cyan = [_none, [0, 1.0, 0], [0, 0, 1.0]]
 anaglyph_kinds = {  # kind: (matrix on the left view, matrix on the right view)
-    'red-cyan': ([[1.0, 0, 0], _none, _none], [_none, [0, 1.0, 0], [0, 0, 1.0]]),
+    'red-cyan': ([[1.0, 0, 0], _none, _none], _cyan),
     'grey': ([_luma, _none, _none], [_none, _luma, _luma]),
-    'half-colour': ([_luma, _none, _none], [_none, [0, 1.0, 0], [0, 0, 1.0]]),
+    'half-colour': ([_luma, _none, _none], _cyan),
     'dubois': (
         [[0.456, 0.500, 0.176], [-0.040, -0.038, -0.016], [-0.015, -0.021, -0.005]],
         [[-0.043, -0.088, -0.002], [0.378, 0.734, -0.018], [-0.072, -0.113, 1.226]],
     ),
 }
 
-
+# %% ../../nbs/parts/show.ipynb #show-041
 def _linear(x):
+    "sRGB in [0, 1] as linear light."
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
 def _srgb(x):
+    "Linear light in [0, 1] as sRGB."
     return np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 1e-9) ** (1 / 2.4) - 0.055)
 
-
+# %% ../../nbs/parts/show.ipynb #show-042
 def anaglyph(
     left,  # (H, W, 3) or (T, H, W, 3), for the left eye
     right,  # the same shape, for the right eye
     kind='red-cyan',  # "red-cyan", "grey", "half-colour" or "dubois"
 ) -> np.ndarray:  # the same shape, uint8
     "Both views in one picture for red-cyan glasses, red on the left eye."
-    ml, mr = (
-        np.array(m, np.float32)
-        for m in anaglyph_kinds[check_choice('anaglyph', kind, anaglyph_kinds)]
-    )
-    l, r = (to_uint8(v, n) for v, n in ((left, 'left view'), (right, 'right view')))
-    if l.shape != r.shape or l.shape[-1] != 3:
+    check_choice('anaglyph', kind, anaglyph_kinds)
+    left, right = to_uint8(left, 'left view'), to_uint8(right, 'right view')
+    if left.shape != right.shape or left.shape[-1] != 3:
         raise InputError(
-            f'left view {l.shape} and right view {r.shape} must have the same shape (…, 3).'
+            f'left view {left.shape} and right view {right.shape} must have the same shape (…, 3).'
         )
     if kind == 'red-cyan':
-        return np.concatenate([l[..., :1], r[..., 1:]], -1)
-    l, r = l.astype(np.float32) / 255, r.astype(np.float32) / 255
+        return np.concatenate([left[..., :1], right[..., 1:]], -1)
+    on_left, on_right = (np.array(m, np.float32) for m in anaglyph_kinds[kind])
+    left, right = left.astype(np.float32) / 255, right.astype(np.float32) / 255
     if kind != 'dubois':
-        return to_uint8(l @ ml.T + r @ mr.T)
-    return to_uint8(_srgb(np.clip(_linear(l) @ ml.T + _linear(r) @ mr.T, 0, 1)))
+        return to_uint8(left @ on_left.T + right @ on_right.T)
+    light = _linear(left) @ on_left.T + _linear(right) @ on_right.T
+    return to_uint8(_srgb(np.clip(light, 0, 1)))
 
-# %% ../../nbs/parts/show.ipynb #show-029
+# %% ../../nbs/parts/show.ipynb #show-049
 def difference(
-    left,
-    right,  # (…, 3), the same shape
+    left,  # (…, 3)
+    right,  # the same shape
     gain=1.0,  # stretch of the difference
 ) -> np.ndarray:  # the same shape, uint8; 128 where both are equal
     "Right minus left around middle grey."
-    l, r = to_uint8(left).astype(np.float32), to_uint8(right).astype(np.float32)
-    if l.shape != r.shape:
-        raise InputError(f'left {l.shape} and right {r.shape} must have the same shape.')
-    return np.clip(np.rint(128 + gain * (r - l) / 2), 0, 255).astype(np.uint8)
+    left, right = to_uint8(left).astype(np.float32), to_uint8(right).astype(np.float32)
+    if left.shape != right.shape:
+        raise InputError(f'left {left.shape} and right {right.shape} must have the same shape.')
+    return np.clip(np.rint(128 + gain * (right - left) / 2), 0, 255).astype(np.uint8)
 
-
+# %% ../../nbs/parts/show.ipynb #show-051
 def wiggle(
-    left,
-    right,  # (T, H, W, 3), the same shape
+    left,  # (T, H, W, 3)
+    right,  # the same shape
 ) -> np.ndarray:  # (2T, H, W, 3) uint8: left 0, right 0, left 1, …
     "Both views in turn; play it at twice the clip's rate."
-    l, r = frames_of(left), frames_of(right)
-    if l.shape != r.shape:
-        raise InputError(f'left view {l.shape} and right view {r.shape} must have the same shape.')
-    return np.stack([l, r], 1).reshape(-1, *l.shape[1:])
+    left, right = frames_of(left), frames_of(right)
+    if left.shape != right.shape:
+        raise InputError(
+            f'left view {left.shape} and right view {right.shape} must have the same shape.'
+        )
+    return np.stack([left, right], 1).reshape(-1, *left.shape[1:])
 
-# %% ../../nbs/parts/show.ipynb #show-032
+# %% ../../nbs/parts/show.ipynb #show-054
 class Html(str):
     "A piece of HTML that a notebook draws."
 
@@ -247,26 +281,26 @@ class Html(str):
     def __repr__(self):
         return f'Html({len(self) / 1000:.0f} KB)'
 
-
+# %% ../../nbs/parts/show.ipynb #show-055
 def _webp(frames, fps, quality):
     "Frames (T, H, W, 3) as the bytes of an endless animated WebP."
     from PIL import Image
 
+    first, *rest = (Image.fromarray(f) for f in frames)
+    how = dict(duration=round(1000 / fps), loop=0, quality=quality, method=4)
     buf = io.BytesIO()
-    imgs = [Image.fromarray(f) for f in frames]
-    imgs[0].save(
-        buf,
-        'webp',
-        save_all=True,
-        append_images=imgs[1:],
-        duration=round(1000 / fps),
-        loop=0,
-        quality=quality,
-        method=4,
-    )
+    first.save(buf, 'webp', save_all=True, append_images=rest, **how)
     return buf.getvalue()
 
 
+def _smaller_and_smaller(frames, fps, height):
+    "The clip as WebP, again and again, each time smaller."
+    for h in (height, height * 3 // 4, height // 2, height // 3):
+        small = [resized(f, max(8, h)) for f in frames]
+        for quality in (80, 60, 40, 20):
+            yield _webp(small, fps, quality)
+
+# %% ../../nbs/parts/show.ipynb #show-056
 def to_html(
     frames,  # anything that `frames_of` takes
     fps: float = 8,  # frames a second
@@ -275,27 +309,38 @@ def to_html(
 ) -> Html:
     "A small moving picture for a notebook, at most about 100 KB."
     frames = frames_of(frames)
-    for h in (height, height * 3 // 4, height // 2, height // 3):
-        small = [resized(f, max(8, h)) for f in frames]
-        for quality in (80, 60, 40, 20):
-            data = _webp(small, fps, quality)
-            if len(data) <= limit:
-                break
-        if len(data) <= limit:
+    for webp in _smaller_and_smaller(frames, fps, height):
+        if len(webp) <= limit:
             break
-    src = base64.b64encode(data).decode()
-    return Html(
-        f'<img height="{height}" alt="{len(frames)} frames" src="data:image/webp;base64,{src}">'
-    )
+    src = f'data:image/webp;base64,{base64.b64encode(webp).decode()}'
+    return Html(f'<img height="{height}" alt="{len(frames)} frames" src="{src}">')
 
-# %% ../../nbs/parts/show.ipynb #show-035
-show_kinds = {  # kind: how to draw a stereo video as (frames, rate)
-    'side-by-side': lambda v: (np.concatenate([v.left, v.right], 2), v.fps),
-    'anaglyph': lambda v: (anaglyph(v.left, v.right), v.fps),
-    'wiggle': lambda v: (wiggle(v.left, v.right), 2 * v.fps),
-    'left': lambda v: (v.left, v.fps),
-    'right': lambda v: (v.right, v.fps),
-    'disparity': lambda v: (depth_colors(v.disparity), v.fps),
+# %% ../../nbs/parts/show.ipynb #show-061
+def _side_by_side(v):
+    return np.concatenate([v.left, v.right], 2)
+
+
+def _anaglyph(v):
+    return anaglyph(v.left, v.right)
+
+
+def _wiggle(v):
+    return wiggle(v.left, v.right)
+
+
+def _disparity(v):
+    if v.disparity is None:
+        raise InputError('this video has no disparity to show.')
+    return depth_colors(v.disparity)
+
+# %% ../../nbs/parts/show.ipynb #show-062
+show_kinds = {  # kind: function of a stereo video that draws its frames
+    'side-by-side': _side_by_side,
+    'anaglyph': _anaglyph,
+    'wiggle': _wiggle,
+    'left': attrgetter('left'),
+    'right': attrgetter('right'),
+    'disparity': _disparity,
 }
 
 
@@ -305,13 +350,11 @@ def show_stereo(
     height: int = 128,  # pixels on the screen
 ) -> Html:
     "A stereo video as a small moving picture."
-    check_choice('kind of picture', kind, show_kinds)
-    if kind == 'disparity' and video.disparity is None:
-        raise InputError('this video has no disparity to show.')
-    frames, fps = show_kinds[kind](video)
-    return to_html(frames, fps, height)
+    draw = show_kinds[check_choice('kind of picture', kind, show_kinds)]
+    fps = 2 * video.fps if kind == 'wiggle' else video.fps
+    return to_html(draw(video), fps, height)
 
-# %% ../../nbs/parts/show.ipynb #show-040
+# %% ../../nbs/parts/show.ipynb #show-067
 class Table:
     "A small table of texts that a notebook shows as Markdown."
 
@@ -322,13 +365,12 @@ class Table:
         return str(self)
 
     def __str__(self):
-        return '\n'.join(
-            '| ' + ' | '.join(r) + ' |' for r in (self.head, ['---'] * len(self.head), *self.rows)
-        )
+        rows = (self.head, ['---'] * len(self.head), *self.rows)
+        return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
     __repr__ = __str__
 
-# %% ../../nbs/parts/show.ipynb #show-043
+# %% ../../nbs/parts/show.ipynb #show-070
 def panels(
     n: int = 1,  # plots side by side
     width: float = 6.0,  # inches, all together

@@ -7,7 +7,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/video.html.md"""
 # %% auto #0
 __all__ = ['StereoVideo']
 
-# %% ../../nbs/parts/video.ipynb #video-005
+# %% ../../nbs/parts/video.ipynb #video-003
 import math
 import numbers
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ def _views(left, right):
         )
     return left, right
 
-
-def _nearness(disparity, shape):
+# %% ../../nbs/parts/video.ipynb #video-007
+def _disparity(disparity, shape):
     "Disparity as float32 of `shape`, in [0, 1], or an `InputError`."
     d = to_numpy(disparity).astype(np.float32)
     if d.shape != shape:
@@ -38,7 +38,14 @@ def _nearness(disparity, shape):
         raise InputError('disparity must be finite and lie in [0, 1], near = 1.')
     return d.clip(0, 1)
 
-# %% ../../nbs/parts/video.ipynb #video-007
+
+def _rate(fps):
+    "Frames a second as a float, or an `InputError`."
+    if not (isinstance(fps, numbers.Real) and math.isfinite(fps) and fps > 0):
+        raise InputError(f'fps={fps!r} cannot be used; it must be a number above 0.')
+    return float(fps)
+
+# %% ../../nbs/parts/video.ipynb #video-008
 @dataclass(eq=False, repr=False)
 class StereoVideo:
     "Two views of one clip, and what is needed to make it again."
@@ -52,44 +59,46 @@ class StereoVideo:
     def __post_init__(self):
         self.left, self.right = _views(self.left, self.right)
         if self.disparity is not None:
-            self.disparity = _nearness(self.disparity, self.left.shape[:3])
-        if not (isinstance(self.fps, numbers.Real) and math.isfinite(self.fps) and self.fps > 0):
-            raise InputError(f'fps={self.fps!r} cannot be used; it must be a number above 0.')
-        self.fps = float(self.fps)
+            self.disparity = _disparity(self.disparity, self.left.shape[:3])
+        self.fps = _rate(self.fps)
 
     def __repr__(self):
         t, h, w, _ = self.left.shape
-        return f'StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{"" if self.disparity is None else ", with disparity"})'
+        more = '' if self.disparity is None else ', with disparity'
+        return f'StereoVideo({t} frames of {w}×{h}, {self.fps:g} fps{more})'
 
-# %% ../../nbs/parts/video.ipynb #video-009
+# %% ../../nbs/parts/video.ipynb #video-016
 @patch
 def save(
     self: StereoVideo,
-    path,  # where to; the suffix (.mp4, .webp, .gif, .png) is the container
-    layout='side-by-side',  # see `scz_nb.media.io.layouts`
+    path,  # where to; the suffix (.mp4, .webp, .gif, .png, .jpg) is the container
+    layout='side-by-side',  # a name in `scz_nb.media.io.layouts`
     zoom: int | None = None,  # enlarge by this; None: until a view is at least 320 pixels high
     loops: int = 1,  # how often the clip is repeated in the file
 ):  # the path that was written, with the layout's mark (`_LR`, `_TB`)
-    "Write the video in a layout that players understand; the file appears whole or not at all."
+    "Write the video in a layout that players understand; whole, or not at all."
     from scz_nb.media.io import save_stereo
 
     return save_stereo(self, path, layout=layout, zoom=zoom, loops=loops)
 
-
+# %% ../../nbs/parts/video.ipynb #video-017
 @patch
-def anaglyph(self: StereoVideo, kind='red-cyan') -> np.ndarray:  # (T, H, W, 3) uint8
+def anaglyph(
+    self: StereoVideo,
+    kind='red-cyan',  # a name in `scz_nb.media.show.anaglyph_kinds`
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "The clip for red-cyan glasses, red on the left eye."
     from scz_nb.media.show import anaglyph as mix
 
     return mix(self.left, self.right, kind=kind)
 
-
+# %% ../../nbs/parts/video.ipynb #video-018
 @patch
 def show(
     self: StereoVideo,
     kind='side-by-side',  # "side-by-side", "anaglyph", "wiggle", "left", "right" or "disparity"
-    height=128,
-):  # pixels on the screen
+    height=128,  # pixels on the screen
+):
     "The clip as a small moving picture for a notebook, without any widget."
     from scz_nb.media.show import show_stereo
 
