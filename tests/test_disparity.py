@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.tensors import rand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +19,6 @@ from scz_nb.geometry.disparity import (
     shift_columns,
     shift_pair,
 )
-
-
-def rand(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 quick = settings(deadline=None, max_examples=60)
@@ -90,12 +87,12 @@ def test_percentiles_cut_wild_values():
     d[0, 0, 0] = 1e6
     d[1, 2, 3] = -1e6
     assert normalise(d).std() < 0.1 < normalise(d, 1, 99).std()
-    big = torch.linspace(0, 1, 3_000_000).view(
-        3, 1000, 1000
-    )  # more than is looked at for percentiles
-    torch.testing.assert_close(
-        normalise(big, 10, 90), ((big - 0.1) / 0.8).clamp(0, 1), atol=1e-4, rtol=0
-    )
+
+
+def test_percentiles_of_more_values_than_are_sorted():
+    d = torch.linspace(0, 1, 3_000_000).view(3, 1000, 1000)
+    want = ((d - 0.1) / 0.8).clamp(0, 1)
+    torch.testing.assert_close(normalise(d, 10, 90), want, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -118,18 +115,21 @@ def test_percentiles_that_are_none(low, high):
         normalise(rand(1, 2, 3), low, high)
 
 
-def test_nan_is_named_and_counted():
+@pytest.mark.parametrize(
+    'f,settings',
+    [
+        (normalise, ()),
+        (check_disparity, (2, 3, 5)),
+        (shift_columns, (-4, 64)),
+        (resize_disparity, ((2, 2),)),
+    ],
+)
+def test_nan_is_named_and_counted(f, settings):
     d = rand(2, 3, 5)
     d[0, 1, 2] = math.nan
     d[1, 1, 1] = math.inf
-    for f in (
-        normalise,
-        lambda d: check_disparity(d, 2, 3, 5),
-        lambda d: shift_columns(d, -4, 64),
-        lambda d: resize_disparity(d, (2, 2)),
-    ):
-        with pytest.raises(InputError, match='2 NaN or infinite values of 30'):
-            f(d)
+    with pytest.raises(InputError, match='2 NaN or infinite values of 30'):
+        f(d, *settings)
 
 
 # check_disparity
@@ -138,10 +138,14 @@ def test_what_fits_comes_back():
     for given in (d, d.numpy(), d.double(), d.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
         out = check_disparity(given, 2, 3, 5)
         assert out.dtype == torch.float32 and torch.equal(out, d)
-    out = check_disparity(
-        d * (1 + 4e-6) + (1 - d.max()), 2, 3, 5
-    )  # rounding of somebody else's arithmetic
-    assert out.max() == 1
+
+
+def test_rounding_of_other_arithmetic_is_no_error():
+    d = rand(2, 3, 5)
+    assert check_disparity(d * (1 + 4e-6) + (1 - d.max()), 2, 3, 5).max() == 1
+
+
+def test_bytes_are_numbers():
     assert check_disparity(np.zeros((2, 3, 5), np.uint8), 2, 3, 5).eq(0).all()
 
 
@@ -158,18 +162,14 @@ def test_range_is_named(lo, hi):
 
 
 # shift_columns
-def test_shift_is_pinned():
-    assert shift_columns([0.0, 0.39, 0.4, 0.78, 0.79, 1.0], -4, 64).tolist() == [
-        0,
-        0,
-        -1,
-        -1,
-        -2,
-        -2,
-    ]
-    assert shift_columns([0.0, 0.39, 0.4, 0.78, 0.79, 1.0], 4, 64).tolist() == [0, 0, 1, 1, 2, 2]
+@pytest.mark.parametrize('scale,want', [(-4, [0, 0, -1, -1, -2, -2]), (4, [0, 0, 1, 1, 2, 2])])
+def test_shift_is_pinned(scale, want):
+    shift = shift_columns([0.0, 0.39, 0.4, 0.78, 0.79, 1.0], scale, 64)
+    assert shift.tolist() == want and shift.dtype == torch.int32
+
+
+def test_exponent_comes_before_the_scale():
     assert shift_columns(np.float32([0.5]), -4, 64, exponent=2.0).item() == 0
-    assert shift_columns([1.0], -4, 64).dtype == torch.int32
 
 
 @quick
@@ -185,9 +185,7 @@ def test_shift_goes_toward_zero_and_rises(seed, s, w, a):
 
 @given(s=st.integers(-100, 100), w=st.integers(1, 2000))
 def test_whole_shifts_are_not_lost_to_rounding(s, w):
-    assert shift_columns([1.0], s, w).item() == (abs(s) * w // 100) * (
-        1 if s > 0 else -1 if s else 0
-    )
+    assert shift_columns([1.0], s, w).item() == int(np.sign(s)) * (abs(s) * w // 100)
 
 
 @pytest.mark.parametrize('w,n', [(32, 2), (64, 3), (128, 6)])
@@ -218,13 +216,11 @@ def test_resize_keeps_constants_range_and_axes(mode, size):
     d = rand(2, 6, 9)
     out = resize_disparity(d, size, mode)
     assert out.shape == (2, *size) and d.min() <= out.min() + 1e-6 and out.max() <= d.max() + 1e-6
-    torch.testing.assert_close(
-        resize_disparity(torch.full((2, 6, 9), 0.7), size, mode), torch.full((2, *size), 0.7)
-    )
-    ramp = resize_disparity(
-        torch.linspace(0, 1, 9).expand(2, 6, 9), size, mode
-    )  # rises to the right, not downwards
-    assert ramp.diff(dim=-1).ge(0).all() and ramp.diff(dim=-2).abs().le(1e-6).all()
+    flat = resize_disparity(torch.full((2, 6, 9), 0.7), size, mode)
+    torch.testing.assert_close(flat, torch.full((2, *size), 0.7))
+    ramp = resize_disparity(torch.linspace(0, 1, 9).expand(2, 6, 9), size, mode)
+    assert ramp.diff(dim=-1).ge(0).all()  # rises to the right
+    assert ramp.diff(dim=-2).abs().le(1e-6).all()  # not downwards
 
 
 def test_area_is_the_mean_and_near_the_nearest():
@@ -234,9 +230,12 @@ def test_area_is_the_mean_and_near_the_nearest():
     assert resize_disparity(d, (2, 3), 'near')[0].tolist() == [[1, 0, 0], [0, 0, 0]]
 
 
-def test_resize_refuses():
+def test_resize_refuses_a_single_frame_without_time():
     with pytest.raises(InputError):
         resize_disparity(rand(4, 6), (2, 3))
+
+
+def test_resize_refuses_unknown_modes():
     with pytest.raises(InputError, match='choices'):
         resize_disparity(rand(1, 4, 6), (2, 3), 'lanczos')
 
@@ -248,21 +247,28 @@ def test_the_chosen_plane_comes_to_lie_on_the_screen(scale, plane):
     w = 30
     first = rand(2, 3, w, 3)
     second = first.roll(int(plane * scale / 100 * w), 2)
-    l, r = shift_pair(first, second, converge(plane, scale))
-    assert l.shape == (2, 3, w - int(plane * 20 / 100 * w), 3) and torch.equal(l, r)
-    ln, rn = shift_pair(first.numpy(), second.numpy(), converge(plane, scale))
-    assert (ln == l.numpy()).all() and (rn == r.numpy()).all()
+    left, right = shift_pair(first, second, converge(plane, scale))
+    assert left.shape == (2, 3, w - int(plane * 20 / 100 * w), 3) and torch.equal(left, right)
+
+
+def test_arrays_are_shifted_like_tensors():
+    first, second = rand(2, 3, 30, 3), rand(2, 3, 30, 3, seed=1)
+    arrays = shift_pair(first.numpy(), second.numpy(), 10.0)
+    for tensor, array in zip(shift_pair(first, second, 10.0), arrays):
+        assert (array == tensor.numpy()).all()
 
 
 def test_converge_takes_the_exponent():
     assert converge(0.5, -8, 2.0) == 2.0 and converge(0, -8) == 0
 
 
-def test_converge_refuses():
-    for plane in (-0.1, 1.1, math.nan):
-        with pytest.raises(InputError):
-            converge(plane, 4)
+@pytest.mark.parametrize('plane', [-0.1, 1.1, math.nan])
+def test_converge_refuses(plane):
     with pytest.raises(InputError):
-        shift_pair(rand(1, 2, 3, 3), rand(1, 2, 4, 3), 1.0)
+        converge(plane, 4)
+
+
+@pytest.mark.parametrize('width,percent', [(4, 1.0), (3, 100.0)])
+def test_shift_pair_refuses(width, percent):
     with pytest.raises(InputError):
-        shift_pair(rand(1, 2, 3, 3), rand(1, 2, 3, 3), 100.0)
+        shift_pair(rand(1, 2, 3, 3), rand(1, 2, width, 3), percent)

@@ -1,4 +1,4 @@
-"""How near is near: signs, units, and how few steps a latent picture can move.
+"""How near is near: signs, units, and how few steps a latent picture can move
 
 Docs: https://scz-nb.github.io/scz_nb/lessons/disparity.html.md"""
 
@@ -31,12 +31,13 @@ def _tensor(x, what):  # array, tensor or nested list -> tensor on its own devic
     if not t.is_floating_point():
         t = t.float()
     if not all(math.isfinite(m) for m in t.aminmax()):
+        bad = (~torch.isfinite(t)).sum()
         raise InputError(
-            f'{what} holds {(~torch.isfinite(t)).sum()} NaN or infinite values of {t.numel()}; replace them first.'
+            f'{what} holds {bad} NaN or infinite values of {t.numel()}; replace them first.'
         )
     return t
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-008
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-010
 def depth_to_disparity(
     depth,  # any shape; metric depth Z > 0, say in metres
     focal: float,  # focal length f, pixels
@@ -51,9 +52,9 @@ def depth_to_disparity(
             raise InputError(f'{name}={v!r} cannot be used; it must be a number above 0.')
     return focal * baseline / z
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-017
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-021
 def _bounds(d, low, high):
-    "The `low`-th and `high`-th percentile; of many values every n-th is looked at, but the extremes are exact."
+    "The `low`-th and `high`-th percentile: of every n-th value of many, the extremes exactly."
     flat = d.flatten()
     some = flat[:: max(1, flat.numel() // 1_000_000)]
     lo = flat.min() if low == 0 else torch.quantile(some, low / 100)
@@ -75,15 +76,16 @@ def normalise(
         return torch.zeros_like(d)
     return ((d - lo) / (hi - lo)).clamp(0, 1)
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-023
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-028
 def check_disparity(
     d,  # (T, H, W) disparity in [0, 1], array or tensor
     frames: int,  # T
     height: int,  # H
     width: int,  # W
 ) -> Tensor:  # (T, H, W) float32, in [0, 1]
-    "The disparity as a tensor if it fits these frames; an `InputError` that says what is wrong if it does not."
-    d, want = _tensor(d, 'disparity'), (frames, height, width)
+    "The disparity as a tensor if it fits these frames, or an `InputError` that says what is wrong."
+    d = _tensor(d, 'disparity')
+    want = frames, height, width
     if tuple(d.shape) != want:
         raise InputError(
             f'disparity has shape {tuple(d.shape)}; it must be (frames, height, width) = {want}.'
@@ -91,11 +93,12 @@ def check_disparity(
     lo, hi = d.min().item(), d.max().item()
     if lo < -1e-5 or hi > 1 + 1e-5:
         raise InputError(
-            f'disparity reaches from {lo:g} to {hi:g}; it must lie in [0, 1], near = 1: use `normalise`.'
+            f'disparity reaches from {lo:g} to {hi:g}; '
+            'it must lie in [0, 1], near = 1: use `normalise`.'
         )
     return d.float().clamp(0, 1)
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-026
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-031
 def _check_shift(scale, exponent):
     "Scale and exponent as numbers, or an `InputError`."
     scale, exponent = float(scale), float(exponent)
@@ -115,7 +118,7 @@ def _not_negative(x) -> Tensor:
         raise InputError(f'disparity must not be negative; the smallest is {d.min().item():g}.')
     return d
 
-
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-032
 def shift_columns(
     disparity,  # any shape; D in [0, 1]
     scale: float,  # s, percent of the width; negative moves to the left and makes a right view
@@ -128,17 +131,20 @@ def shift_columns(
     if d.device.type == 'mps':
         return shift_columns(d.cpu(), scale, width, exponent).to(d.device)  # it has no float64
     d = d.to(torch.float64, copy=True)
-    return (
-        (d if exponent == 1 else d.pow_(exponent)).mul_(scale * width).div_(100).to(torch.int32)
-    )  # a cast goes toward zero
+    if exponent != 1:
+        d.pow_(exponent)
+    return d.mul_(scale * width).div_(100).to(torch.int32)  # a cast goes toward zero
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-029
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-036
 def resize_disparity(
     d,  # (T, H, W) disparity in [0, 1]
     size: tuple,  # (H', W') of the new grid
-    mode: str = 'area',  # 'area' (mean), 'bilinear' (smooth), 'near' (the nearest in each cell), 'nearest' (one sample)
+    mode: str = 'area',  # 'area', 'bilinear', 'near' or 'nearest', as below
 ) -> Tensor:  # (T, H', W') float32 in [0, 1]
-    "Disparity on another grid; its values keep their scale, since they are no pixels."
+    """Disparity on another grid; its values keep their scale, since they are no pixels.
+
+    A cell gets the mean ('area'), a smooth mean ('bilinear'), its nearest point ('near')
+    or one sample ('nearest')."""
     check_choice('mode', mode, ('area', 'bilinear', 'near', 'nearest'))
     d = _tensor(d, 'disparity').float()
     if d.ndim != 3:
@@ -146,15 +152,16 @@ def resize_disparity(
             f'disparity has shape {tuple(d.shape)}; it must be (frames, height, width).'
         )
     x = d[:, None]
+    size = tuple(size)
     if mode == 'near':
-        out = F.adaptive_max_pool2d(x, tuple(size))
+        out = F.adaptive_max_pool2d(x, size)
     elif mode == 'bilinear':
-        out = F.interpolate(x, tuple(size), mode='bilinear', antialias=True)
+        out = F.interpolate(x, size, mode='bilinear', antialias=True)
     else:
-        out = F.interpolate(x, tuple(size), mode={'area': 'area', 'nearest': 'nearest-exact'}[mode])
+        out = F.interpolate(x, size, mode='area' if mode == 'area' else 'nearest-exact')
     return out[:, 0].clamp(0, 1)
 
-# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-042
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-052
 def converge(
     plane: float,  # disparity that shall lie on the screen, in [0, 1]
     scale: float,  # s, percent of the width
@@ -166,16 +173,17 @@ def converge(
         raise InputError(f'plane={plane!r} cannot be used; it must be a disparity from 0 to 1.')
     return -(plane**exponent) * scale + 0.0
 
-
+# %% ../../nbs/lessons/01_disparity.ipynb #01_disparity-054
 def shift_pair(
     first,  # (T, H, W, 3) the view that was given
     second,  # (T, H, W, 3) the view that was made
-    percent: float,  # of the width, from `converge`; the second view moves by it, positive = to the right
+    percent: float,  # of the width, from `converge`; shift of the second view
 ) -> tuple:  # both views, (T, H, W - k, 3), cropped to what both have
-    "Move the second view against the first one, and crop both."
+    "Move the second view against the first one, positive to the right, and crop both."
     if first.shape != second.shape or len(first.shape) != 4:
         raise InputError(
-            f'views {tuple(first.shape)} and {tuple(second.shape)} must have one shape (T, H, W, 3).'
+            f'views {tuple(first.shape)} and {tuple(second.shape)} '
+            'must have one shape (T, H, W, 3).'
         )
     w = first.shape[2]
     k = round(percent * w / 100)
