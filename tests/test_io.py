@@ -335,13 +335,13 @@ def test_a_file_where_a_folder_is_due(tmp_path):
 def test_nothing_is_left_of_a_failed_save(what, suffix, tmp_path, monkeypatch):
     old = clip(t=2).save(tmp_path / f'a{suffix}', zoom=1)
     before = old.read_bytes()
-    real = sio._writers[suffix]
+    real = sio.writers[suffix]
 
     def broken(frames, fps, path, **kw):
         real(frames, fps, path, **kw)
         raise what
 
-    monkeypatch.setitem(sio._writers, suffix, broken)
+    monkeypatch.setitem(sio.writers, suffix, broken)
     with pytest.raises(OutputError if isinstance(what, OSError) else what):
         clip().save(tmp_path / f'a{suffix}', zoom=1)
     assert old.read_bytes() == before and {o.name for o in tmp_path.iterdir()} == {
@@ -353,9 +353,9 @@ def test_nothing_is_left_of_a_failed_save(what, suffix, tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 def test_encoder_errors_are_told(tmp_path):
     with pytest.raises(OutputError):
-        sio._h264(np.zeros((2, 16, 16, 3), np.uint8), 8, tmp_path / 'no/such/folder/a.mp4')
+        sio.write_h264(np.zeros((2, 16, 16, 3), np.uint8), 8, tmp_path / 'no/such/folder/a.mp4')
     with pytest.raises((OutputError, OSError)):
-        sio._h264(rng.integers(0, 256, (30, 64, 64, 3), np.uint8), 8, '/dev/full')
+        sio.write_h264(rng.integers(0, 256, (30, 64, 64, 3), np.uint8), 8, '/dev/full')
 
 
 def test_interrupt_in_the_middle_of_encoding(tmp_path, monkeypatch):
@@ -366,7 +366,7 @@ def test_interrupt_in_the_middle_of_encoding(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         with atomic_write(tmp_path / 'a.mp4') as t:
-            sio._h264(np.zeros((4, 16, 16, 3), np.uint8).view(Frames), 8, t)
+            sio.write_h264(np.zeros((4, 16, 16, 3), np.uint8).view(Frames), 8, t)
     assert not list(tmp_path.iterdir())
 
 

@@ -51,7 +51,7 @@ from scz_nb.depth.maps import (
     to_inverse,
     to_size,
 )
-from ..media.io import _video_suffixes
+from ..media.io import video_suffixes
 from ..diffusion.dissolve import dissolve as dissolve_latent
 from ..geometry.disparity import check_disparity, normalise
 from scz_nb.models.embedded import (
@@ -321,7 +321,7 @@ def depth_source(
     if re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)) and not p.suffix.lower() in (
         '.npy',
         '.npz',
-        *_video_suffixes,
+        *video_suffixes,
         *_pictures,
     ):
         return 'model', str(name), None

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..core import InputError, MissingDependency, as_video, check_choice, to_numpy
 from ..geometry.disparity import normalise
 from ..geometry.flow import matches
-from ..media.io import _video_suffixes, read_video
+from ..media.io import video_suffixes, read_video
 
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-006
 _kinds = dict(inverse=lambda x: x, metric=lambda z: 1 / z.clamp(min=1e-6), far=lambda z: -z)
@@ -186,7 +186,7 @@ def _one_map(p: Path) -> np.ndarray:  # (H, W)
 # %% ../../nbs/lessons/04_maps.ipynb #04_maps-019
 def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
     "Grey levels of a video, 16 bits where its codec has them."
-    if p.suffix.lower() not in _video_suffixes:
+    if p.suffix.lower() not in video_suffixes:
         return _grey(read_video(p)[0], p)
     import imageio_ffmpeg
     import mediapy
