@@ -15,7 +15,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from scz_nb.core import InputError, MissingDependency, SczError
-from scz_nb.models.hub import hub
 from scz_nb.depth.estimators import (
     GivenDepth,
     default_depth,
@@ -36,6 +35,7 @@ from scz_nb.depth.maps import (
 )
 from scz_nb.geometry.disparity import check_disparity, normalise
 from scz_nb.geometry.flow import matches
+from scz_nb.models.hub import hub
 
 video = np.random.default_rng(0).integers(0, 256, (5, 40, 64, 3), np.uint8)
 
@@ -369,19 +369,11 @@ quick = dict(restart_iterations=1, refine=(), dissolve=0)
 @pytest.fixture(scope='module')
 def published():
     "A small pipeline with random weights, as a backbone."
-    import tempfile
-    from pathlib import Path
 
     from scz_nb.models.backbones import DynamiCrafterBackbone
-    from scz_nb.models.convert import small_size, write_checkpoint
-    from scz_nb.models.pipeline import DynamiCrafterPipeline, letter_tokenizer
+    from scz_nb.models.stand_in import random_pipeline
 
-    file = write_checkpoint(Path(tempfile.mkdtemp()) / 'model.ckpt', 'dynamicrafter-512')
-    return DynamiCrafterBackbone(
-        DynamiCrafterPipeline.from_original(
-            file, 'dynamicrafter-512', tokenizer=letter_tokenizer(), size=small_size
-        )
-    )
+    return DynamiCrafterBackbone(random_pipeline('dynamicrafter-512'))
 
 
 def go(backbone, **kw):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.checkpoints import write_checkpoint
 from helpers.project import root
 from torch import nn
 
@@ -29,17 +30,15 @@ from scz_nb.models.convert import (
     build,
     fill,
     full_size,
-    manifest,
     originals,
     read_checkpoint,
-    small_size,
     take_apart,
     vae_names,
-    write_checkpoint,
 )
 from scz_nb.models.hub import fetch, file_size, hub, models_of, storage, stored
-from scz_nb.models.offload import LiveBytes, choose_level, needs, place
-from scz_nb.models.pipeline import DynamiCrafterPipeline, clip_pixels, letter_tokenizer, model_card
+from scz_nb.models.offload import LiveBytes, apply_offload, choose_level, estimate_memory
+from scz_nb.models.pipeline import DynamiCrafterPipeline, clip_pixels, model_card
+from scz_nb.models.stand_in import letter_tokenizer, manifest, small_size
 from scz_nb.sampler import run
 
 here = Path(__file__).parent / 'golden'
@@ -110,7 +109,7 @@ def test_every_tensor_is_used_or_knowingly_dropped(size):
         )
         and len(dropped) == 21
     )
-    hp, c = facts['hyperparameters'], originals[kind][1]
+    hp, c = facts['hyperparameters'], originals[kind].facts
     assert c.get('base_scale', 0.7) == hp.get('base_scale') and c.get('prediction', 'v') == hp.get(
         'parameterization', 'eps'
     )
@@ -420,10 +419,11 @@ def test_schedules_are_the_originals(pipes):
     ):
         s = pipes[kind].schedule(50, 1.0)
         assert list(s.timesteps[::-1]) == golden[f'ddim_{spacing}_50']
+        alpha = [a**2 for a in s.signal]
         for ours, theirs in (
-            (s.alpha, f'alphas_{key}'),
-            (s.alpha_prev, f'alphas_prev_{key}'),
-            (s.sigma, f'sigmas_eta1_{key}'),
+            (alpha[:-1], f'alphas_{key}'),
+            (alpha[1:], f'alphas_prev_{key}'),
+            (list(s.sigma), f'sigmas_eta1_{key}'),
         ):
             torch.testing.assert_close(up(ours), torch.tensor(golden[theirs]), atol=1e-5, rtol=1e-5)
     assert [p.schedule().prediction for p in pipes.values()] == ['eps', 'v', 'v', 'v', 'eps']
@@ -577,7 +577,7 @@ def test_every_model_through_all_stages(kind, pipes):
     v = stereo(
         pipes[kind],
         None if kind == 'videocrafter2' else picture,
-        callback=lambda i: seen.append(i.stage),
+        on_step=lambda i: seen.append(i.stage),
     )
     assert v.left.shape == v.right.shape == (4, 32, 64, 3) and not np.array_equal(v.left, v.right)
     assert {'mono', 'depth', 'restart', 'refine'} <= set(seen)
@@ -615,10 +615,9 @@ def test_mono_video_is_the_pipelines(pipe):
     v = stereo(pipe, config=dict(restart_iterations=0, refine=(), guidance_rescale=0.7))
     draws = [NoiseSource(0).normal(n, b.latent_shape) for n in ('start', 'step 0', 'step 1')]
     s, z, cond = b.schedule(2, 1.0), draws[0], b.condition('fog', b_picture(b), None, 24)
-    from scz_nb.diffusion.schedule import ddim_step
-
     for i, t in enumerate(s.timesteps):
-        z = ddim_step(z, b.denoise(z, t, cond, 7.5, 0.7), i, s, draws[i + 1])[0]
+        guess = s.interpret(z, b.denoise(z, t, cond, 7.5, 0.7), i)
+        z = s.step(guess, i, draws[i + 1])
     assert np.abs(b.decode(z).astype(int) - v.left).max() <= 1
 
 
@@ -681,7 +680,7 @@ def test_live_bytes_counts_what_is_alive():
 
 
 def test_each_rung_needs_less(pipe):
-    need = needs(pipe)
+    need = estimate_memory(pipe)
     assert need == sorted(need, reverse=True) and need[-1] > 0
     assert [choose_level(pipe, 1.25 * n + 1) for n in need[2:]] == [2, 3] and choose_level(
         pipe, 1e12
@@ -697,7 +696,7 @@ def test_rungs_are_diffusers_own(pipe, monkeypatch):
             DynamiCrafterPipeline, name, lambda self, device, name=name: done.append((name, device))
         )
     for offload in range(4):
-        place(pipe, offload, 'cpu')
+        apply_offload(pipe, offload, 'cpu')
         done.append(pipe.vae.use_tiling)
     assert done == [
         False,
@@ -707,13 +706,13 @@ def test_rungs_are_diffusers_own(pipe, monkeypatch):
         ('enable_sequential_cpu_offload', 'cpu'),
         True,
     ]
-    place(pipe, 0, 'cpu')
+    apply_offload(pipe, 0, 'cpu')
     with pytest.raises(InputError):
-        place(pipe, 4, 'cpu')
+        apply_offload(pipe, 4, 'cpu')
 
 
 def test_out_of_memory_steps_down_and_goes_on(pipe, monkeypatch):
-    monkeypatch.setattr('scz_nb.models.offload.place', lambda pipe, offload, device: pipe)
+    monkeypatch.setattr('scz_nb.models.offload.apply_offload', lambda pipe, offload, device: pipe)
     whole, real, calls, fails = stereo(pipe), pipe.unet.forward, [], (3, 9)
 
     def forward(*a, **kw):

@@ -34,7 +34,7 @@ from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
 from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
-from .offload import choose_level, next_level, offload_levels, place
+from .offload import choose_level, next_level, offload_levels, apply_offload
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-005
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def denoise(
     rescale: float = 0.0,  # φ of the guidance
 ) -> Tensor:  # (V, C, T, h, w) velocity
     "The network's guided prediction."
+
     def each(x):
         return x.expand(len(z), *x.shape[1:])
 
@@ -317,7 +318,7 @@ def load_backbone(
                 f'{name}: {offload_levels[offload]}, because {torch.cuda.mem_get_info(device)[0] / 1e9:.1f} GB are free.',
                 stacklevel=2,
             )
-    return DynamiCrafterBackbone(place(pipe, offload or 0, device), str(name), offload or 0)
+    return DynamiCrafterBackbone(apply_offload(pipe, offload or 0, device), str(name), offload or 0)
 
 
 def backbone_names() -> list:
