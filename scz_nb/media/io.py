@@ -273,7 +273,7 @@ layouts = {
     'wiggle': Layout('_wiggle', wiggle, rate=2),
 }
 
-# %% ../../nbs/parts/io.ipynb #io-041
+# %% ../../nbs/parts/io.ipynb #io-042
 def layout_path(
     path,  # path with or without mark and suffix
     layout='side-by-side',  # a name in `layouts`
@@ -285,7 +285,7 @@ def layout_path(
         p = p.with_name(p.name + '.mp4')
     return p if p.stem.lower().endswith(mark.lower()) else p.with_name(p.stem + mark + p.suffix)
 
-# %% ../../nbs/parts/io.ipynb #io-045
+# %% ../../nbs/parts/io.ipynb #io-046
 def auto_zoom(
     height: int,  # pixels of a view
 ) -> int:
@@ -308,7 +308,7 @@ def _layout_frames(video, layout, zoom):
     left, right = _enlarged(video.left, zoom), _enlarged(video.right, zoom)
     return _even(layouts[layout].compose(left, right))
 
-# %% ../../nbs/parts/io.ipynb #io-048
+# %% ../../nbs/parts/io.ipynb #io-049
 _encoding = (
     '-vf scale=out_color_matrix=bt709:out_range=tv -c:v libx264 -crf 16 -pix_fmt yuv420p '
     '-movflags +faststart -colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv'
@@ -331,7 +331,7 @@ def _encode(cmd, frames):
             proc.wait()
     return proc.returncode, said
 
-# %% ../../nbs/parts/io.ipynb #io-049
+# %% ../../nbs/parts/io.ipynb #io-050
 def write_h264(
     frames,  # (T, H, W, 3) uint8, sides even
     fps: float,
@@ -354,7 +354,7 @@ def write_h264(
         why = said.splitlines()[-1] if said else 'ffmpeg failed'
         raise OutputError(f'{path} could not be encoded: {why}')
 
-# %% ../../nbs/parts/io.ipynb #io-051
+# %% ../../nbs/parts/io.ipynb #io-052
 def write_animation(
     frames,  # (T, H, W, 3) uint8
     fps: float,
@@ -370,7 +370,7 @@ def write_animation(
     time = round(1000 / fps)
     first.save(path, save_all=True, append_images=rest, duration=time, loop=0, **how)
 
-# %% ../../nbs/parts/io.ipynb #io-052
+# %% ../../nbs/parts/io.ipynb #io-053
 def write_still(
     frames,  # (T, H, W, 3) uint8
     fps: float,  # not used
@@ -385,7 +385,7 @@ def write_still(
     how = dict(pnginfo=info) if path.suffix.lower() == '.png' else dict(quality=95)
     Image.fromarray(frames[0]).save(path, **how)
 
-# %% ../../nbs/parts/io.ipynb #io-053
+# %% ../../nbs/parts/io.ipynb #io-054
 writers = {  # suffix: function of frames, rate and path
     '.mp4': write_h264,
     '.webp': write_animation,
@@ -394,7 +394,7 @@ writers = {  # suffix: function of frames, rate and path
     '.jpg': write_still,
 }
 
-# %% ../../nbs/parts/io.ipynb #io-055
+# %% ../../nbs/parts/io.ipynb #io-057
 def _plain(o):
     "What JSON does not know, as something that it knows."
     if isinstance(o, np.generic):
@@ -422,7 +422,7 @@ def _save_path(path, layout):
         raise InputError('a wiggle moves; save it as .mp4, .webp or .gif.')
     return p
 
-# %% ../../nbs/parts/io.ipynb #io-056
+# %% ../../nbs/parts/io.ipynb #io-058
 def save_stereo(
     video,  # a StereoVideo
     path,  # where to; the suffix says the container: one of `writers`, .mp4 if there is none
@@ -447,7 +447,7 @@ def save_stereo(
         writers[p.suffix.lower()](frames, layouts[layout].rate * video.fps, part, **more)
     return p
 
-# %% ../../nbs/parts/io.ipynb #io-058
+# %% ../../nbs/parts/io.ipynb #io-060
 def _mp4_comment(p):
     "The comment tag of a video file."
     import imageio_ffmpeg
@@ -468,7 +468,7 @@ def _pil_comment(p):
         c = img.info.get('comment', '')
     return c.decode(errors='replace') if isinstance(c, bytes) else c
 
-# %% ../../nbs/parts/io.ipynb #io-059
+# %% ../../nbs/parts/io.ipynb #io-061
 def read_meta(
     path,  # a file that `save_stereo` wrote
 ) -> dict:
