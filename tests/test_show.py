@@ -63,9 +63,17 @@ def test_strip_shows_first_and_last():
 
 def test_notebooks_keep_the_jpeg():
     img = picture(noise(20, 30, 3), height=40)
-    assert (
-        img.size == (60, 40) and img._repr_png_() is None and img._repr_jpeg_()[:2] == b'\xff\xd8'
-    )
+    assert img.size == (60, 40)
+    assert img._repr_png_() is None
+    assert img._repr_jpeg_()[:2] == b'\xff\xd8'
+
+
+def test_a_large_picture_becomes_a_small_jpeg():
+    x, y = np.meshgrid(np.arange(1200), np.arange(900))
+    busy = np.stack([x * y % 256, x % 256, y % 256], -1).astype(np.uint8)
+    plain = io.BytesIO()
+    Image.fromarray(busy).save(plain, 'jpeg')
+    assert len(picture(busy)._repr_jpeg_()) < plain.tell()
 
 
 def test_grid_takes_videos_lists_and_masks():
@@ -100,7 +108,9 @@ def test_frames_of_refuses(bad):
 def test_latents_of_any_channels(c):
     z = torch.randn(c, 2, 5, 7, generator=torch.Generator().manual_seed(c))
     a = latents_rgb(z)
-    assert a.shape == (2, 5, 7, 3) and a.dtype == np.uint8 and a.std() > 10
+    assert a.shape == (2, 5, 7, 3)
+    assert a.dtype == np.uint8
+    assert a.std() > 10
     assert latents_rgb(z.bfloat16()).shape == a.shape
 
 
@@ -116,13 +126,16 @@ def test_latents_without_variation():
 def test_anaglyph_keeps_the_eyes_apart(kind):
     "A change in the right view must hardly reach the red channel, and the other way round."
     black, white = np.zeros((4, 6, 3), np.uint8), np.full((4, 6, 3), 255, np.uint8)
-    l, r = (
-        anaglyph(white, black, kind)[0, 0].astype(int),
-        anaglyph(black, white, kind)[0, 0].astype(int),
-    )
-    assert l[0] >= 250 and l[1:].max() <= 10 and r[0] <= 10 and r[1:].min() >= 250
-    m = sum(np.array(o) for o in anaglyph_kinds[kind])
-    assert np.abs(m.sum(1) - 1).max() < 2e-3
+    left = anaglyph(white, black, kind)[0, 0].astype(int)
+    right = anaglyph(black, white, kind)[0, 0].astype(int)
+    assert left[0] >= 250 and left[1:].max() <= 10
+    assert right[0] <= 10 and right[1:].min() >= 250
+
+
+@pytest.mark.parametrize('kind', anaglyph_kinds)
+def test_anaglyph_leaves_grey_grey(kind):
+    on_left, on_right = map(np.array, anaglyph_kinds[kind])
+    assert np.abs((on_left + on_right).sum(1) - 1).max() < 2e-3
 
 
 def test_anaglyph_and_wiggle_refuse_unequal_views():
@@ -144,18 +157,21 @@ def test_depth_colours_rise():
 def test_html_is_small(shape):
     out = to_html(noise(*shape), fps=6)
     img = Image.open(io.BytesIO(b64decode(re.search('base64,([^"]+)', out)[1])))
-    assert (
-        len(out) < 100_000 and getattr(img, 'n_frames', 1) == shape[0] and out._repr_html_() == out
-    )
+    assert len(out) < 100_000
+    assert getattr(img, 'n_frames', 1) == shape[0]
+    assert out._repr_html_() == out
 
 
 @pytest.mark.parametrize('kind', show_kinds)
 def test_every_kind_of_show(kind):
-    l = noise(3, 16, 24, 3)
-    assert '<img' in StereoVideo(l, np.roll(l, -1, 2), rng.random((3, 16, 24))).show(kind)
-    if kind == 'disparity':
-        with pytest.raises(InputError):
-            StereoVideo(l, l).show(kind)
+    left = noise(3, 16, 24, 3)
+    assert '<img' in StereoVideo(left, np.roll(left, -1, 2), rng.random((3, 16, 24))).show(kind)
+
+
+def test_disparity_that_is_not_there_is_not_shown():
+    left = noise(3, 16, 24, 3)
+    with pytest.raises(InputError):
+        StereoVideo(left, left).show('disparity')
 
 
 def test_plot_names_its_curves():
