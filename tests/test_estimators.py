@@ -531,7 +531,7 @@ def test_what_a_function_gives_must_fit_the_video(backbone):
 
 def test_a_backbone_without_depth_says_so():
     with pytest.raises(InputError, match='no depth of its own'):
-        as_depth('auto', SimpleNamespace(name='some-model'), noise)
+        as_depth('auto', SimpleNamespace(name='some-model', default_depth=None), noise)
 
 
 # in `run`

@@ -572,7 +572,7 @@ def as_depth(
 
     'auto' and the backbone's own name stand for `backbone.default_depth`: a name, or an embedded
     model, whose network then dissolves what cannot dissolve itself."""
-    own = getattr(backbone, 'default_depth', None) or getattr(backbone, 'model', None)
+    own = backbone.default_depth
     network = own if isinstance(own, TinyModel) else None
     if isinstance(depth, (str, os.PathLike)) and str(depth) in ('auto', backbone.name):
         if network is not None:
