@@ -20,7 +20,6 @@ from scz_nb.geometry.disparity import (
     shift_pair,
 )
 
-
 quick = settings(deadline=None, max_examples=60)
 
 
@@ -116,7 +115,7 @@ def test_percentiles_that_are_none(low, high):
 
 
 @pytest.mark.parametrize(
-    'f,settings',
+    'f,more',
     [
         (normalise, ()),
         (check_disparity, (2, 3, 5)),
@@ -124,19 +123,19 @@ def test_percentiles_that_are_none(low, high):
         (resize_disparity, ((2, 2),)),
     ],
 )
-def test_nan_is_named_and_counted(f, settings):
+def test_nan_is_named_and_counted(f, more):
     d = rand(2, 3, 5)
     d[0, 1, 2] = math.nan
     d[1, 1, 1] = math.inf
     with pytest.raises(InputError, match='2 NaN or infinite values of 30'):
-        f(d, *settings)
+        f(d, *more)
 
 
 # check_disparity
 def test_what_fits_comes_back():
     d = rand(2, 3, 5)
-    for given in (d, d.numpy(), d.double(), d.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
-        out = check_disparity(given, 2, 3, 5)
+    for x in (d, d.numpy(), d.double(), d.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
+        out = check_disparity(x, 2, 3, 5)
         assert out.dtype == torch.float32 and torch.equal(out, d)
 
 

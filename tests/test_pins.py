@@ -31,7 +31,7 @@ from PIL import Image, ImageSequence
 # Cases below use the functions here, and settings by the names on the left of these tables.
 import scz_nb
 from scz_nb import sampler
-from scz_nb.depth import depthcrafter, estimators, steady
+from scz_nb.depth import depthcrafter, edit, estimators, steady
 from scz_nb.depth import propagate as propagation
 from scz_nb.evaluation import tables
 from scz_nb.evaluation.baselines import stereodiffusion
@@ -263,7 +263,7 @@ def smoothed(nearness):
 
 def dilated(nearness):
     "Nearness whose near things have grown."
-    return steady.dilate(nearness)
+    return edit.dilate(nearness)
 
 
 # End of the one place that has to follow renames.
