@@ -229,7 +229,7 @@ def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
             warnings.warn(
                 f"the {what} is {w}×{h}, the model's frames are {W}×{H}: it is cut "
                 f'around its middle, and {100 * lost:.0f} % of it are lost.',
-                stacklevel=3,
+                stacklevel=4,
             )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-039

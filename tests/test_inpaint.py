@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from helpers.denoisers import Formula
 
-from scz_nb.core import InputError, NoiseSource, to_uint8
-from scz_nb.diffusion.inpaint import held_walk, visible_latents
-from scz_nb.diffusion.schedule import make_schedule
+from scz_nb.config import StereoConfig
+from scz_nb.core import InputError, to_uint8
+from scz_nb.diffusion.inpaint import inpaint, visible_latents
+from scz_nb.diffusion.schedule import Prediction, ddpm_schedule
 from scz_nb.evaluation.metrics import psnr
 from scz_nb.geometry.fill import fill_background, warp_right
 from scz_nb.models.embedded import held_out
@@ -41,7 +43,7 @@ def video(go):
     return go()
 
 
-def test_seen_pixels_are_the_moved_ones(video, pair):
+def test_visible_pixels_are_the_warped_ones(video, pair):
     moved, seen, _ = warp_right(pair.left, pair.disparity, 12.0)
     assert (
         (video.left == to_uint8(pair.left)).all()
@@ -106,12 +108,12 @@ def test_generated_videos(backbone, pair):
         steps=3,
         progress=False,
         config=dict(right='inpaint'),
-        callback=lambda s: stages.append(s.stage),
+        on_step=lambda s: stages.append(s.stage),
     )
     moved, seen, _ = warp_right(v.left, v.disparity, 12.0)
     assert (
         (v.right[seen] == moved[seen]).all()
-        and stages == ['mono'] * 3 + ['depth'] + ['hold'] * 3
+        and stages == ['mono'] * 3 + ['depth'] + ['inpaint'] * 3
         and v.meta['settings']['right'] == 'inpaint'
     )
     for kw, n in (
@@ -139,18 +141,19 @@ def test_generated_videos(backbone, pair):
         )
 
 
-def test_walk_takes_holes_from_the_network_only():
-    s, clean = make_schedule(4), torch.ones(1, 2, 2, 3, 4)
-    mask = torch.zeros(1, 1, 2, 3, 4, dtype=torch.bool)
-    mask[..., :2] = True
-    draw = lambda name: NoiseSource(0).normal(name, clean.shape)
-    out = held_walk(
-        clean, mask, lambda z, i: (torch.full_like(z, -5.0), torch.zeros_like(z)), s, draw
-    )
-    assert (out[..., :2] == 1).all() and (out[..., 2:] < -4).all()
+def test_the_holes_come_from_the_network_only():
+    known = torch.ones(1, 2, 2, 3, 4)
+    visible = torch.zeros(1, 1, 2, 3, 4, dtype=torch.bool)
+    visible[..., :2] = True
+
+    def believes(z, i):
+        return Prediction(torch.full_like(z, -5.0), torch.zeros_like(z))
+
+    made = inpaint(Formula(ddpm_schedule(4), known.shape, believes), known, visible)
+    assert (made[..., :2] == 1).all() and (made[..., 2:] < -4).all()
 
 
-def test_latents_are_seen_where_half_of_them_is():
+def test_latents_are_visible_where_half_of_them_is():
     seen = np.zeros((1, 4, 4), bool)
     seen[0, :2, :1] = seen[0, 2:, :] = True
     seen[0, 2, 2] = seen[0, 3, 3] = seen[0, 2, 3] = False
@@ -162,7 +165,5 @@ def test_unknown_ways_are_named(go):
         go(config=dict(right='magic'))
 
 
-def test_a_held_view_costs_one_walk():
-    from scz_nb.config import StereoConfig
-
+def test_an_inpainted_view_costs_one_pass():
     assert count_calls(StereoConfig(right='inpaint')) == 100
