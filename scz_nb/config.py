@@ -30,7 +30,7 @@ class Rule:
 
 
 def setting(default, rule: Rule):
-    "A field of a dataclass, with its rule beside it."
+    "A field of a dataclass, with its rule."
     return field(default=default, metadata=dict(rule=rule))
 
 # %% ../nbs/parts/config.ipynb #config-006
