@@ -66,7 +66,7 @@ def mono_pass(
         on_step(StepInfo('mono', i + 1, len(s), zs[-1], guess.x0))
     return Trajectory(zs, noises)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-016
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-017
 def paper_right(
     denoiser: Denoiser,
     left: LeftView,
@@ -87,7 +87,7 @@ def paper_right(
         on_step(StepInfo('refine', i + 1 - n, len(s) - n, right, guess.x0))
     return denoiser.backbone.decode(right)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-025
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-027
 @dataclass(frozen=True)
 class Method:
     "A way to make the right view."
@@ -95,13 +95,13 @@ class Method:
     make: Callable  # (Denoiser, LeftView, on_step) → uint8 (T, H, W, 3)
     follows: bool  # whether it needs the left view's trajectory, and its queries
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-028
 RIGHT_VIEWS = dict(
     paper=Method(paper_right, follows=True),
     inpaint=Method(inpaint_right, follows=False),
 )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-027
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-030
 def count_calls(
     config: StereoConfig,
     recorded: int | None = None,  # steps, from the first, whose left queries are in the cache
@@ -117,7 +117,7 @@ def count_calls(
         return S + 2 * (first + rest)
     return S + first + rest + _left_again(config, n, recorded)
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-031
 def _left_again(config: StereoConfig, n: int, recorded: int) -> int:
     "How often the left view is run again, for queries that are not in the cache."
     again = 0
@@ -126,7 +126,7 @@ def _left_again(config: StereoConfig, n: int, recorded: int) -> int:
             again += config.restart_iterations if i < n else 1
     return again
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-032
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-039
 class Progress:
     "An `on_step` that shows a bar for each stage, if `show`; a context that ends the last one."
 
@@ -157,7 +157,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-034
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-041
 @dataclass(frozen=True)
 class Task:
     "A run with everything resolved and checked."
@@ -176,7 +176,7 @@ class Task:
         follows = RIGHT_VIEWS[self.config.right].follows
         return Denoiser(self.backbone, self.config, self.noise, self.prompt, first, last, follows)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-035
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-042
 def _check_given(image, prompt, video, image2, loop):
     "Raise when what is given does not make a run."
     if not isinstance(prompt, str):
@@ -194,7 +194,7 @@ def _check_given(image, prompt, video, image2, loop):
             'a loop ends with the picture it began with; give image2 or loop, not both.'
         )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-036
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-043
 def _check_can(backbone: Backbone, config: StereoConfig, video, last: bool):
     "Raise when the backbone cannot do what is wanted."
     name = backbone.name
@@ -209,7 +209,7 @@ def _check_can(backbone: Backbone, config: StereoConfig, video, last: bool):
     if video is not None and not config.eta and RIGHT_VIEWS[config.right].follows:
         raise InputError('a given video needs noise in every step: set eta above 0.')
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-037
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-044
 def _read_given(video) -> tuple:  # (N, H, W, 3) uint8 or None, frames a second or None
     "A given video, from a file or an array."
     if video is None:
@@ -218,7 +218,7 @@ def _read_given(video) -> tuple:  # (N, H, W, 3) uint8 or None, frames a second 
         return read_video(video)
     return as_video(video), None
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-045
 def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
     "A warning when more than a tenth of what is given will be cut off."
     H, W = backbone.height, backbone.width
@@ -232,14 +232,14 @@ def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
                 stacklevel=4,
             )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-039
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-047
 def generated(task: Task, on_step) -> tuple:  # left view; function of a window
     "The left view from noise; every window of it begins with the mono pass."
     denoiser = task.denoiser(task.first, task.last)
     mono = mono_pass(denoiser, on_step)
     return task.backbone.decode(mono.latents[-1]), lambda window: (denoiser, mono)
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-048
 def given(task: Task, on_step) -> tuple:  # left view; function of a window
     "The given video; a window of it is inverted where its right view needs a trajectory."
 
@@ -251,7 +251,7 @@ def given(task: Task, on_step) -> tuple:  # left view; function of a window
 
     return task.video, begin
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-040
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-049
 @torch.inference_mode()
 def two_views(
     task: Task,
@@ -273,14 +273,14 @@ def two_views(
     other = in_windows(other_eye, task.backbone.frames, left, disparity)
     return left, other, disparity.cpu().numpy(), calls
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-042
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-051
 def _sha(a) -> str | None:
     "A fingerprint of an array."
     if a is None:
         return None
     return hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-052
 def metadata(task: Task, seed: int, **facts) -> dict:
     "What is needed to make the same video again; facts are added as they are."
     b = task.backbone
@@ -299,7 +299,7 @@ def metadata(task: Task, seed: int, **facts) -> dict:
         **facts,
     )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-043
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-053
 def resolve(
     backbone: Backbone,
     config: StereoConfig,
@@ -323,7 +323,7 @@ def resolve(
     video = None if frames is None else np.stack([fit_image(f, *size) for f in frames])
     return Task(backbone, config, depth, noise, prompt, first, last, video)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-044
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-054
 def run(
     image=None,  # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '',  # what happens
@@ -360,14 +360,14 @@ def run(
     left, right, disparity = (v[free] for v in (*views, disparity))
     return StereoVideo(left, right, disparity, fps or backbone.fps, meta)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-045
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-055
 def _check_callable(on_step):
     "Raise when what shall be called after each step cannot be called."
     if not callable(on_step):
         kind = type(on_step).__name__
         raise InputError(f'on_step must be a function of a StepInfo; got {kind}.')
 
-
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-056
 def _to_all(*listeners):
     "One `on_step` for several."
 

@@ -41,13 +41,13 @@ def _check_views(model, args):
             f'followed by as many right views; got {len(args[0])}.'
         )
 
-
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-011
 def _left_queries(module, args, q):
     "Forward hook on `to_q`: queries of the batch's first half, for both halves."
     left = q[: len(q) // 2]
     return torch.cat([left, left])
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-011
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-012
 def in_window(
     window: tuple | None,  # from this share of the steps up to, not including, that one
     step: int,  # index of the sampling step, 0 is noisiest
@@ -56,7 +56,7 @@ def in_window(
     "Whether a step lies in a window; in None lies none."
     return window is not None and window[0] <= step / steps < window[1]
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-012
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-013
 @contextmanager
 def _open(hooks: list):
     "While open, the hooks are there; afterwards they are gone, also after an error."
@@ -66,7 +66,7 @@ def _open(hooks: list):
         for h in hooks:
             h.remove()
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-013
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-014
 @contextmanager
 def cross_view(
     model: nn.Module,  # network whose self-attention layers have `to_q` and `is_self`
@@ -83,7 +83,7 @@ def cross_view(
     with _open([model.register_forward_pre_hook(_check_views), *hooks]):
         yield layers
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-020
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-022
 class QueryCache:
     "The left view's self-attention queries of each step, so that the right view can run alone."
 
@@ -108,17 +108,17 @@ class QueryCache:
     def __contains__(self, i: int) -> bool:
         return i in self.stored or i in self.last
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-021
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-023
 def default_limit(model: nn.Module) -> int:
     "Bytes that queries may take: an eighth of a GPU's free memory, 1 GiB elsewhere."
     device = next(model.parameters(), torch.empty(0)).device  # some networks have no parameters
     return torch.cuda.mem_get_info(device)[0] // 8 if device.type == 'cuda' else 2**30
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-022
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-024
 def _size(queries: list) -> int:
     return sum(q.nbytes for q in queries)
 
-
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-025
 @patch
 @contextmanager
 def record(self: QueryCache, i: int):
@@ -134,7 +134,7 @@ def record(self: QueryCache, i: int):
     else:
         self.last = {i: queries}
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-023
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-026
 @patch
 @contextmanager
 def replay(self: QueryCache, i: int):
@@ -144,13 +144,13 @@ def replay(self: QueryCache, i: int):
     with _open([m.to_q.register_forward_hook(lambda m, a, q: next(queries)) for m in layers]):
         yield
 
-# %% ../../nbs/lessons/08_attention.ipynb #08_attention-037
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-046
 def _of_both(module, args, x):
     "Forward hook on `to_k` or `to_v`: tokens (2B, N, C) of each view become both views'."
     both = torch.cat(x.chunk(2), 1)
     return torch.cat([both, both])
 
-
+# %% ../../nbs/lessons/08_attention.ipynb #08_attention-047
 @contextmanager
 def bidirectional(
     model: nn.Module,  # network whose self-attention layers have `to_k`, `to_v` and `is_self`

@@ -78,14 +78,14 @@ def retry_on_oom(
         gc.collect()  # out here the error, and with it everything that it held, is gone
         backbone.step_down()
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-012
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-014
 class Trajectory(NamedTuple):
     "A view on its way from noise to clip."
 
     latents: list  # S+1 latents (1, C, T, h, w): the input of every step, then the clean one
     noises: list  # S tensors: the fresh noise of each step
 
-
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-015
 class LeftView(NamedTuple):
     "What a right view is made from."
 
@@ -93,7 +93,7 @@ class LeftView(NamedTuple):
     disparity: Tensor  # (T, H, W) in [0, 1]
     trajectory: Trajectory | None = None  # None where the right view does without
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-014
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-017
 class Denoiser:
     "The network of one run: condition, schedule, guidance, queries of the left view."
 
@@ -122,14 +122,14 @@ class Denoiser:
         "Prompt and given frames, encoded when they are first needed."
         return self.backbone.condition(*self.told, self.config.frame_stride)
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-015
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-018
 @patch
 def draw(self: Denoiser, name: str) -> Tensor:
     "The standard normal tensor of a latent's shape that belongs to a name."
     b = self.backbone
     return self.noise.normal(name, b.latent_shape, device=b.device, dtype=b.dtype)
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-016
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-019
 @patch
 def predict(self: Denoiser, z: Tensor, i: int, hooks) -> Prediction:
     "One guided network call at step i while `hooks(i)` is open."
@@ -144,7 +144,7 @@ def predict(self: Denoiser, z: Tensor, i: int, hooks) -> Prediction:
 
     return s.interpret(z, retry_on_oom(self.backbone, call), i)
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-017
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-020
 @patch
 def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
     "What the network believes of the left view's latent of step i; its queries are recorded."
@@ -152,7 +152,7 @@ def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
     self.lefts[i] = z
     return self.predict(z, i, self.queries.record)
 
-
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-021
 @patch
 def right(self: Denoiser, z: Tensor, i: int) -> Prediction:
     "What the network believes of the right view's latent of step i, with the left's queries."
@@ -161,7 +161,7 @@ def right(self: Denoiser, z: Tensor, i: int) -> Prediction:
     self.calls['right'] += 1
     return self.predict(z, i, self.queries.replay)
 
-# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-023
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-029
 @patch
 def retold(
     self: Denoiser,

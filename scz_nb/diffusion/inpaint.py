@@ -44,11 +44,11 @@ def inpaint(
         on_step(StepInfo('inpaint', i + 1, len(s), z, guess.x0))
     return torch.where(visible, known, z)
 
-# %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-014
+# %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-015
 def _mirrored(video):
     return video[:, :, ::-1].copy()
 
-
+# %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-016
 def warp_and_fill_pixels(
     left: LeftView,
     scale: float,  # largest shift in percent of the width; negative: from right to left
@@ -63,7 +63,7 @@ def warp_and_fill_pixels(
     warped, visible, near = warp_right(left.video, disparity, scale)
     return fill_far(left.video, warped, visible, near), visible
 
-# %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-015
+# %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-017
 def inpaint_right(
     denoiser: Denoiser,
     left: LeftView,

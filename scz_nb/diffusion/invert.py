@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core import InputError, StepInfo, ignore
 from .denoiser import Denoiser, Trajectory
 
-# %% ../../nbs/lessons/13_invert.ipynb #13_invert-010
+# %% ../../nbs/lessons/13_invert.ipynb #13_invert-012
 def invert(
     denoiser: Denoiser,
     z0: Tensor,  # (1, C, T, h, w) clean latents of the video
@@ -34,7 +34,7 @@ def invert(
         on_step(StepInfo('invert', i + 1, len(s), zs[i + 1], guess.x0))
     return Trajectory(zs, noises)
 
-# %% ../../nbs/lessons/13_invert.ipynb #13_invert-011
+# %% ../../nbs/lessons/13_invert.ipynb #13_invert-013
 def noised_to_every_step(denoiser: Denoiser, z0: Tensor) -> list:
     "The clip at the noise of each step, with a tensor of its own each; then the clip."
     s = denoiser.schedule

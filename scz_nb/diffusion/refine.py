@@ -18,7 +18,7 @@ from .restart import converged
 from .schedule import Prediction
 from ..geometry.warp import Warp
 
-# %% ../../nbs/lessons/11_refine.ipynb #11_refine-011
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-013
 def refine_released(
     denoiser: Denoiser,
     right: Tensor,  # (1, C, T, h, w) input of step i, warped outside of the holes
@@ -38,7 +38,7 @@ def refine_released(
         z, last = torch.where(holes, s.sigma_ratio(i) * out, right), guess.x0
     return guess
 
-# %% ../../nbs/lessons/11_refine.ipynb #11_refine-013
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-015
 def refine_x0(
     denoiser: Denoiser,
     right: Tensor,  # as for `refine_released`
@@ -60,10 +60,10 @@ def refine_x0(
         z, last = torch.where(holes, s.noisy(x0, again, i), right), x0
     return Prediction(x0, eps)
 
-# %% ../../nbs/lessons/11_refine.ipynb #11_refine-028
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-037
 REFINE_FORMS = dict(released=refine_released, x0=refine_x0)
 
-
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-038
 def refine_step(
     denoiser: Denoiser,
     warp: Warp,
@@ -82,7 +82,7 @@ def refine_step(
     form = REFINE_FORMS[config.refine_form]
     return form(denoiser, z, warp.holes, i, left.noises[i], repeats, config.tol)
 
-# %% ../../nbs/lessons/11_refine.ipynb #11_refine-031
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-041
 def scale_refine(
     refine: tuple,  # pairs (step, repeats), written for 50 steps
     steps: int,  # steps of this run
@@ -94,7 +94,7 @@ def scale_refine(
         plan[i] = max(repeats, plan.get(i, 0))
     return plan
 
-# %% ../../nbs/lessons/11_refine.ipynb #11_refine-032
+# %% ../../nbs/lessons/11_refine.ipynb #11_refine-042
 def cut_refine(
     refine: tuple,  # pairs (step, repeats)
     last: int,  # last warp step

@@ -17,7 +17,7 @@ from .denoiser import Denoiser, Trajectory
 from .schedule import Schedule
 from ..geometry.warp import Warp
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-023
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-032
 def filling_latent(
     z: Tensor,  # right latent that the last iteration made at step i
     i: int,  # step
@@ -28,7 +28,7 @@ def filling_latent(
     lam = s.signal[i]
     return (1 - lam) * s.sigma_ratio(i) * z + lam * s.sigma[i] * eps
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-027
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-037
 def clean_border(
     fill: Tensor,  # (B, C, T, h, w) filling latent
     left: Tensor,  # left latent of the step
@@ -38,7 +38,7 @@ def clean_border(
     "Eq. 3: in the columns that the warp empties at the border, the left latent."
     return torch.where(border, mu * left + (1 - mu) * fill, fill)
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-028
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-038
 def warp_and_fill(
     left: Tensor,  # (1, C, T, h, w) left latent of the step
     fill: Tensor,  # what goes into the holes
@@ -48,7 +48,7 @@ def warp_and_fill(
     "The right view of a step: the warped left view, and in its holes the filling."
     return torch.where(warp.valid, warp(left), clean_border(fill, left, warp.border, mu))
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-034
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-048
 def relative_change(
     new: Tensor,  # (1, C, T, h, w)
     old: Tensor,  # the same
@@ -58,7 +58,7 @@ def relative_change(
     a, b = new.float() * where, old.float() * where
     return ((a - b).norm() / a.norm().clamp(min=1e-12)).item()
 
-
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-049
 def converged(
     new: Tensor,
     old: Tensor | None,  # as for `relative_change`; None: there was nothing before
@@ -68,14 +68,14 @@ def converged(
     "Whether a repeat has changed so little that another is not worth it."
     return bool(tol) and old is not None and relative_change(new, old, where) < tol
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-035
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-050
 def restart_length(config: StereoConfig) -> int:
     "How many steps of this run the restart goes over; 0: none."
     if not (config.restart_iterations and config.restart_steps):
         return 0
     return min(max(round(config.restart_steps * config.steps / 50), 1), config.steps)
 
-# %% ../../nbs/lessons/10_restart.ipynb #10_restart-036
+# %% ../../nbs/lessons/10_restart.ipynb #10_restart-051
 def noisy_restart(
     denoiser: Denoiser,
     warp: Warp,

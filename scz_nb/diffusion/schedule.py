@@ -50,7 +50,7 @@ def spaced_timesteps(
     back = torch.arange(steps, dtype=torch.float64) * train_steps / steps
     return train_steps - back.round().long() - 1
 
-
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-012
 def _uniform(steps: int, train_steps: int) -> Tensor:
     "Every `train_steps // steps`-th timestep, from 1 on; the noisiest first."
     gap = train_steps // steps
@@ -61,7 +61,7 @@ def _uniform(steps: int, train_steps: int) -> Tensor:
         )
     return (torch.arange(steps) * gap + 1).flip(0)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-014
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-016
 @dataclass(frozen=True)
 class Schedule:
     "Noise levels of one run, noisiest first: z_i = a_i·x0 + s_i·ε."
@@ -85,13 +85,13 @@ class Schedule:
         (a, a1), (s, s1) = self.signal[i : i + 2], self.noise[i : i + 2]
         return self.eta * s1 * math.sqrt(1 - (a * s1 / (a1 * s)) ** 2)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-015
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-017
 @patch
 def sigma_ratio(self: Schedule, i: int) -> float:
     "σ_i/σ_{i−1}, by which Eq. 2 and 4 rescale a latent of step i; 1 where no σ is before."
     return self.sigma[i] / self.sigma[i - 1] if i and self.sigma[i - 1] else 1.0
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-017
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-020
 def ddpm_schedule(
     steps: int = 50,  # S
     eta: float = 1.0,  # 0: deterministic (DDIM), 1: as much noise as DDPM
@@ -114,7 +114,7 @@ def ddpm_schedule(
     rescale = tuple((scale[1:] / scale[:-1]).tolist())
     return Schedule(signal, noise, tuple(t.tolist()), eta, prediction, rescale)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-018
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-021
 def _dynamic_scale(smallest: float | None, train_steps: int) -> Tensor:
     "DynamiCrafter's factor on latents at each timestep: falling from 1 to `smallest` at t=400."
     scale = torch.ones(train_steps, dtype=torch.float64)
@@ -123,7 +123,7 @@ def _dynamic_scale(smallest: float | None, train_steps: int) -> Tensor:
     falling = torch.linspace(1, smallest, 400, dtype=torch.float64)
     return torch.cat([falling, scale[400:] * smallest])
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-022
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-025
 def edm_schedule(
     sigmas,  # S+1 falling noise levels; the last is 0
     eta: float = 0.0,
@@ -133,7 +133,7 @@ def edm_schedule(
     told = tuple(math.log(s) / 4 for s in noise[:-1])
     return Schedule((1.0,) * len(noise), noise, told, eta, 'v')
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-023
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-026
 def flow_schedule(
     steps: int = 50,  # S
     eta: float = 0.0,
@@ -146,14 +146,14 @@ def flow_schedule(
     told = tuple(train_steps * s for s in noise[:-1])
     return Schedule(tuple(1 - s for s in noise), noise, told, eta, 'flow')
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-026
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-029
 class Prediction(NamedTuple):
     "What the network believes a latent to be made of."
 
     x0: Tensor  # clean latent
     eps: Tensor  # noise
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-027
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-030
 def from_eps(z: Tensor, out: Tensor, a: float, s: float) -> Prediction:
     "From the predicted noise; a > 0."
     if a == 0:
@@ -163,23 +163,23 @@ def from_eps(z: Tensor, out: Tensor, a: float, s: float) -> Prediction:
         )
     return Prediction((z - s * out) / a, out)
 
-
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-031
 def from_v(z: Tensor, out: Tensor, a: float, s: float) -> Prediction:
     "From the velocity aε − s·x0 of a latent with a² + s² = 1 (Salimans & Ho 2022)."
     return Prediction(a * z - s * out, a * out + s * z)
 
-
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-032
 def from_flow(z: Tensor, out: Tensor, a: float, s: float) -> Prediction:
     "From the flow ε − x0 of a latent with a + s = 1."
     return Prediction(z - s * out, z + a * out)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-029
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-035
 @patch
 def model_input(self: Schedule, z: Tensor, i: int) -> Tensor:
     "The latent of step i as the network is shown it: brought to size 1, but for flow matching."
     return z if self.prediction == 'flow' else z / math.hypot(self.signal[i], self.noise[i])
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-030
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-036
 @patch
 def interpret(
     self: Schedule,
@@ -196,13 +196,13 @@ def interpret(
     r = math.hypot(a, s)
     return from_v(self.model_input(z, i), out, a / r, s / r)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-032
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-038
 @patch
 def noisy(self: Schedule, x0: Tensor, noise: Tensor, i: int) -> Tensor:
     "The forward process: the latent of step i of a clean one."
     return self.signal[i] * x0 + self.noise[i] * noise
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-033
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-039
 def add_noise(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "√ᾱ·x0 + √(1−ᾱ)·noise; `alpha` is a number or a tensor that broadcasts."
     return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise
@@ -212,7 +212,7 @@ def velocity(x0: Tensor, noise: Tensor, alpha) -> Tensor:
     "What a v network is trained to say (Salimans & Ho 2022): √ᾱ·noise − √(1−ᾱ)·x0."
     return alpha**0.5 * noise - (1 - alpha) ** 0.5 * x0
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-037
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-043
 @patch
 def step(
     self: Schedule,
@@ -230,7 +230,7 @@ def step(
     z = self.signal[i + 1] * x0 + direction * guess.eps
     return z + sigma * noise if sigma else z
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-046
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-054
 @patch
 def renoise(
     self: Schedule,
@@ -244,7 +244,7 @@ def renoise(
     missing = max(self.noise[i] ** 2 - (ratio * self.noise[j]) ** 2, 0.0) ** 0.5
     return ratio * z + missing * noise
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-049
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-057
 def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.0) -> Tensor:
     "Classifier-free guidance (Ho & Salimans 2022), with rescale φ in [0, 1]."
     out = uncond + weight * (cond - uncond)
@@ -254,7 +254,7 @@ def guide(cond: Tensor, uncond: Tensor, weight: float, rescale: float = 0.0) -> 
     ratio = rescale * cond.std(dims, keepdim=True) / out.std(dims, keepdim=True)
     return out * (ratio + 1 - rescale)
 
-# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-052
+# %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-060
 def guided(
     ask,  # function: what the network is told → its prediction
     given,  # what it is told

@@ -285,7 +285,11 @@ def flicker(
             f'the flow has shape {flow.shape}; it must be {(len(x) - 1, *x.shape[1:3], 2)}.'
         )
     seen = unoccluded(flow) if seen is None else to_numpy(seen).astype(bool)
-    return float(np.abs(backward_warp(x[1:], flow) - x[:-1])[seen].mean()) if seen.any() else float('nan')
+    return (
+        float(np.abs(backward_warp(x[1:], flow) - x[:-1])[seen].mean())
+        if seen.any()
+        else float('nan')
+    )
 
 # %% ../../nbs/lessons/16_metrics.ipynb #16_metrics-048
 def motorcycle() -> (
