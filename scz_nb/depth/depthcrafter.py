@@ -6,16 +6,14 @@ Docs: https://scz-nb.github.io/scz_nb/parts/depthcrafter.html.md"""
 
 # %% auto #0
 __all__ = ['small_parts', 'full_parts', 'svd_scheduler', 'time_ids', 'noise_on_video', 'PerFrame', 'DepthCrafterUNet',
-           'karras_sigmas', 'velocity_to_x0', 'euler_step', 'dissolve_sigma', 'fit_size', 'check_video', 'to_pixels',
-           'GivenVideo', 'fade_in', 'crossfade', 'DepthCrafterOutput', 'DepthCrafterPipeline', 'build_parts',
+           'fill_random', 'karras_schedule', 'dissolve_step', 'fit_size', 'check_video', 'to_pixels', 'GivenVideo',
+           'fade_in', 'crossfade', 'in_faded_windows', 'DepthCrafterOutput', 'DepthCrafterPipeline', 'build_parts',
            'random_depthcrafter', 'DepthCrafter', 'load_depthcrafter']
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-003
 import json
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +31,9 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scz_nb.core import (
-    InputError,
-    NoiseSource,
-    as_video,
-    first_line,
-    pick_device,
-    windows,
-)
+from ..core import InputError, NoiseSource, as_video, first_line, pick_device, windows
 from .maps import Depth, to_size
-from ..diffusion.schedule import guide
+from ..diffusion.schedule import Prediction, Schedule, edm_schedule, guided
 from ..geometry.disparity import check_disparity, normalise
 from ..models.convert import aligned
 from ..models.hub import fetch, hub, import_transformers
@@ -51,7 +42,7 @@ from ..models.pipeline import DynamiCrafterPipeline, clip_pixels
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-007
 @dataclass(frozen=True)
 class PerFrame:
-    "Embeddings that are there for every frame, so that repeating them over the frames changes nothing."
+    "Embeddings for every frame: repeating them over the frames changes nothing."
 
     each: Tensor  # (B·T, 1, C)
 
@@ -62,7 +53,7 @@ class PerFrame:
     def repeat_interleave(self, *args, **kw) -> Tensor:
         return self.each
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-008
 class DepthCrafterUNet(UNetSpatioTemporalConditionModel):
     "Stable Video Diffusion's UNet with an embedding for each frame."
 
@@ -74,17 +65,12 @@ class DepthCrafterUNet(UNetSpatioTemporalConditionModel):
         added_time_ids: Tensor,  # (B, 3) frames a second, motion bucket, noise on the video
         return_dict: bool = True,
     ):  # with `.sample` (B, T, 4, h, w), velocity
-        "What Stable Video Diffusion's does, each frame with its own embedding."
-        return super().forward(
-            sample,
-            timestep,
-            PerFrame(encoder_hidden_states.flatten(0, 1)[:, None]),
-            added_time_ids,
-            return_dict,
-        )
+        "As Stable Video Diffusion's, each frame with its own embedding."
+        each = PerFrame(encoder_hidden_states.flatten(0, 1)[:, None])
+        return super().forward(sample, timestep, each, added_time_ids, return_dict)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-009
-small_parts = dict(  # the networks in small, for trying things out
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-010
+small_parts = dict(
     unet=dict(
         sample_size=8,
         block_out_channels=(32, 64),
@@ -108,8 +94,10 @@ small_parts = dict(  # the networks in small, for trying things out
         projection_dim=32,
     ),
 )
-full_parts = dict(  # the published ones; the UNet's defaults are its own
-    unet={},
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-011
+full_parts = dict(
+    unet={},  # its defaults
     vae=dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=768),
     image_encoder=dict(
         hidden_size=1280,
@@ -121,7 +109,18 @@ full_parts = dict(  # the published ones; the UNet's defaults are its own
         projection_dim=1024,
     ),
 )
-svd_scheduler = dict(
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-012
+def fill_random(net: torch.nn.Module, generator: torch.Generator) -> torch.nn.Module:
+    "The network with random weights, each of a size that lets signals through."
+    for name, p in net.eval().named_parameters():
+        spread = 0.02 if p.ndim < 2 else p[0].numel() ** -0.5
+        x = torch.randn(p.shape, generator=generator) * spread
+        p.data = x + 1 if p.ndim == 1 and name.endswith('.weight') else x
+    return net
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-019
+svd_scheduler = dict(  # settings of Stable Video Diffusion's scheduler
     beta_start=0.00085,
     beta_end=0.012,
     beta_schedule='scaled_linear',
@@ -134,46 +133,23 @@ svd_scheduler = dict(
     steps_offset=1,
 )
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-013
-def karras_sigmas(
+
+def karras_schedule(
     scheduler,  # Stable Video Diffusion's `EulerDiscreteScheduler`
     steps: int,  # from 1
-) -> Tensor:  # (steps + 1,) falling; the last is 0
-    "Noise levels of a run."
+) -> Schedule:
+    "Noise levels of a run; the scheduler, which remembers where it is, is left alone."
     if not (isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1):
         raise InputError(f'the number of steps must be a whole number from 1; got {steps!r}.')
-    s = EulerDiscreteScheduler.from_config(
-        scheduler.config
-    )  # one's own: a scheduler remembers where it is
-    s.set_timesteps(steps)
-    return s.sigmas
+    own = EulerDiscreteScheduler.from_config(scheduler.config)
+    own.set_timesteps(steps)
+    return edm_schedule(own.sigmas.tolist())
 
-
-def velocity_to_x0(
-    x: Tensor,  # x0 + σ·ε
-    v: Tensor,  # the network's answer to x/√(1+σ²)
-    sigma: float,
-) -> Tensor:  # x̂0
-    "The clean latent that a velocity stands for."
-    c = (1 + sigma**2) ** -0.5
-    return c * c * x - sigma * c * v
-
-
-def euler_step(
-    x: Tensor,
-    x0: Tensor,  # noisy latent, clean one as guessed
-    sigma: float,
-    after: float,  # noise level now and afterwards
-) -> Tensor:  # x at the noise level `after`
-    "Straight towards x̂0, as far as the noise level falls."
-    return x0 + after / sigma * (x - x0)
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-019
-def dissolve_sigma(
-    scheduler,  # Stable Video Diffusion's
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-030
+def dissolve_step(
     strength: int,  # 0 (none) to 50
-) -> float:  # σ
-    "Noise level for which the clean latent is taken: entry 50 − strength of 50 steps."
+) -> int:  # step of 50, from 50 to 0
+    "The step of a schedule of 50 for which the clean latent is taken."
     try:
         n = int(strength) if int(strength) == strength else -1
     except (TypeError, ValueError, OverflowError):
@@ -182,29 +158,26 @@ def dissolve_sigma(
         raise InputError(
             f'dissolving strength must be a whole number from 0 (none) to 50; got {strength!r}.'
         )
-    return karras_sigmas(scheduler, 50)[50 - n].item()
+    return 50 - n
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-023
-time_ids, noise_on_video = (
-    (7.0, 127.0, 0.02),
-    0.02,
-)  # frames a second, motion bucket, noise; all from the training
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-035
+time_ids = (7.0, 127.0, 0.02)  # frames a second, motion bucket, noise on the video
+noise_on_video = 0.02  # on pixels from -1 to 1
 
 
 def fit_size(
-    height: int,
-    width: int,  # of the frames, pixels
+    height: int,  # of the frames, pixels
+    width: int,  # pixels
     longest: int = 1024,  # the longer side is at most this
 ) -> tuple:  # height and width, multiples of 64
-    "The size at which DepthCrafter looks at a video."
+    "The size at which DepthCrafter takes a video."
     size = [round(n / 64) * 64 for n in (height, width)]
-    return tuple(
-        size
-        if max(size) <= longest
-        else [max(round(n * longest / max(height, width) / 64), 1) * 64 for n in (height, width)]
-    )
+    if max(size) > longest:
+        scale = longest / max(height, width)
+        size = [max(round(n * scale / 64), 1) * 64 for n in (height, width)]
+    return tuple(size)
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-037
 def check_video(
     video,  # (T, H, W, 3) uint8, or float in [0, 1]
 ) -> np.ndarray:  # uint8
@@ -213,30 +186,30 @@ def check_video(
     t, h, w, _ = frames.shape
     if t < 2:
         raise InputError(
-            "DepthCrafter looks at a video: it needs 2 frames or more, got 1; for a picture use depth='depth-anything-v2-small'."
+            'DepthCrafter takes a video: it needs 2 frames or more, got 1; '
+            "for a picture use depth='depth-anything-v2-small'."
         )
     if min(h, w) < 64:
         raise InputError(
-            f'DepthCrafter needs frames of 64×64 pixels or more; these are {w}×{h}: enlarge them, or use another estimator.'
+            f'DepthCrafter needs frames of 64×64 pixels or more; these are {w}×{h}: '
+            'enlarge them, or use another estimator.'
         )
     return frames
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-024
+
 def to_pixels(frames, size: tuple) -> Tensor:  # (T, H, W, 3) uint8 to (T, 3, *size) in [-1, 1]
     "Frames at the network's size."
     x = torch.tensor(frames).permute(0, 3, 1, 2).float()
-    return (
-        x
-        if x.shape[2:] == tuple(size)
-        else F.interpolate(x, tuple(size), mode='bilinear', antialias=True).clamp(0, 255)
-    ) / 127.5 - 1
+    if x.shape[2:] != tuple(size):
+        x = F.interpolate(x, tuple(size), mode='bilinear', antialias=True).clamp(0, 255)
+    return x / 127.5 - 1
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-042
 @dataclass(frozen=True)
 class GivenVideo:
-    "What the UNet is told besides the noisy latents."
+    "What the UNet gets besides the noisy latents."
 
-    embeddings: Tensor  # (1, T, C) what CLIP sees in each frame
+    embeddings: Tensor  # (1, T, C) of CLIP, for each frame
     latents: Tensor  # (1, T, 4, h, w) of the video
 
     def __len__(self) -> int:
@@ -245,28 +218,48 @@ class GivenVideo:
     def __getitem__(self, at: slice):
         return GivenVideo(self.embeddings[:, at], self.latents[:, at])
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-029
+    @property
+    def empty(self):
+        "The same without the video, for guidance."
+        return GivenVideo(torch.zeros_like(self.embeddings), torch.zeros_like(self.latents))
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-044
 def fade_in(overlap: int) -> Tensor:  # (overlap,) from 0 to 1
-    "The weight of the new window on each frame that it shares with the old one; the old one has the rest."
+    "The weight of the new window on each frame that two share; the old one has the rest."
     return torch.linspace(0, 1, overlap)
 
 
 def crossfade(
-    old: Tensor,
-    new: Tensor,  # (1, T, …), (1, T', …); the last frames of one are the first of the other
-    overlap: int,
+    old: Tensor,  # (1, T, …)
+    new: Tensor,  # (1, T', …), whose first frames are the last of `old`
+    overlap: int,  # frames that both have
 ) -> Tensor:  # (1, T + T' − overlap, …)
     "Two windows as one: a linear blend where they overlap."
     w = fade_in(overlap).to(new).view(1, -1, *[1] * (new.ndim - 2))
-    both = (1 - w) * old[:, old.shape[1] - overlap :] + w * new[:, :overlap]
-    return torch.cat([old[:, : old.shape[1] - overlap], both, new[:, overlap:]], 1)
+    alone = old.shape[1] - overlap
+    both = (1 - w) * old[:, alone:] + w * new[:, :overlap]
+    return torch.cat([old[:, :alone], both, new[:, overlap:]], 1)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-032
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-045
+def in_faded_windows(
+    f,  # function: begin, end, and what was made so far or None → (1, end − begin, …)
+    frames: int,  # of the video
+    size: int,  # frames of a window
+    overlap: int,  # frames that two windows share
+) -> Tensor:  # (1, frames, …)
+    "Results for a video of any length, window by window, each faded into the one before."
+    out = None
+    for begin, end in windows(frames, size, overlap):
+        part = f(begin, end, out)
+        out = part if out is None else crossfade(out, part, overlap)
+    return out
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-051
 @dataclass
 class DepthCrafterOutput(BaseOutput):
     "The pipeline's result."
 
-    depth: Tensor  # (T, H, W) float32 on the CPU: inverse depth from 0 to 1, large = near, before any stretching
+    depth: Tensor  # (T, H, W) float32 on the CPU: inverse depth from 0 to 1, before any stretch
     latents: Tensor  # (1, T, 4, h, w) of the depth
 
 
@@ -285,40 +278,42 @@ class DepthCrafterPipeline(DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(unet=unet, vae=vae, image_encoder=image_encoder, scheduler=scheduler)
-        _check_fit(unet, vae, image_encoder, scheduler)
+        _check_networks(unet, vae, image_encoder)
+        _check_scheduler(scheduler)
 
 
-def _check_fit(unet, vae, image_encoder, scheduler):
-    "Raise when the parts are not those of DepthCrafter."
-    u, s, z, c = (
-        unet.config,
-        scheduler.config,
-        vae.config.latent_channels,
-        image_encoder.config.projection_dim,
-    )
+DepthCrafterPipeline.from_pretrained = classmethod(  # the same checks (part pipeline)
+    DynamiCrafterPipeline.from_pretrained.__func__
+)
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-052
+def _check_networks(unet, vae, image_encoder):
+    "Raise when the networks are not those of DepthCrafter."
+    u, z = unet.config, vae.config.latent_channels
     if (u.in_channels, u.out_channels) != (2 * z, z):
         raise InputError(
-            f'the UNet takes {u.in_channels} channels and gives {u.out_channels}; DepthCrafter takes {2 * z} (noise and video) and gives {z}: it is another network.'
+            f'the UNet takes {u.in_channels} channels and gives {u.out_channels}; DepthCrafter '
+            f'takes {2 * z} (noise and video) and gives {z}: it is another network.'
         )
+    c = image_encoder.config.projection_dim
     if u.cross_attention_dim != c:
         raise InputError(
-            f'the UNet wants embeddings of {u.cross_attention_dim} numbers and the image tower gives {c}; take the parts of one model.'
+            f'the UNet wants embeddings of {u.cross_attention_dim} numbers and the image tower '
+            f'gives {c}; take the parts of one model.'
         )
-    if (s.prediction_type, s.timestep_type, s.use_karras_sigmas) != (
-        'v_prediction',
-        'continuous',
-        True,
-    ):
+
+
+def _check_scheduler(scheduler):
+    "Raise when the scheduler is not Stable Video Diffusion's."
+    s = scheduler.config
+    kind = s.prediction_type, s.timestep_type, s.use_karras_sigmas
+    if kind != ('v_prediction', 'continuous', True):
         raise InputError(
-            "the scheduler is not Stable Video Diffusion's (v-prediction, continuous timesteps, Karras sigmas); take its folder 'scheduler'."
+            "the scheduler is not Stable Video Diffusion's (v-prediction, continuous timesteps, "
+            "Karras sigmas); take its folder 'scheduler'."
         )
 
-
-DepthCrafterPipeline.from_pretrained = classmethod(
-    DynamiCrafterPipeline.from_pretrained.__func__
-)  # the same checks, the same alignment (part pipeline)
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-034
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-054
 @contextmanager
 def _exact(vae):
     "The autoencoder in float32 where half precision is too small for it."
@@ -332,15 +327,18 @@ def _exact(vae):
 
 @patch
 def _encode(
-    self: DepthCrafterPipeline, pieces
-) -> Tensor:  # pieces of (T, 3, H, W) in [-1, 1] to (1, T, 4, h, w) float32
-    "Latents as the autoencoder gives them: the middle of what it thinks possible."
+    self: DepthCrafterPipeline,
+    pieces,  # of (T, 3, H, W) in [-1, 1]
+) -> Tensor:  # (1, T, 4, h, w) float32
+    "Latents as the autoencoder gives them: the mode of its distribution."
+    latents = []
     with _exact(self.vae) as vae:
-        return torch.cat(
-            [vae.encode(p.to(self._execution_device, vae.dtype)).latent_dist.mode() for p in pieces]
-        )[None].float()
+        for p in pieces:
+            x = p.to(self._execution_device, vae.dtype)
+            latents.append(vae.encode(x).latent_dist.mode())
+    return torch.cat(latents)[None].float()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-035
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-055
 @patch
 @torch.no_grad()
 def condition(
@@ -350,41 +348,43 @@ def condition(
     longest: int = 1024,  # pixels of the longer side
     chunk: int = 8,  # frames at once
 ) -> GivenVideo:
-    "What the UNet is told of a video, encoded once for all steps."
+    "What the UNet gets of a video, encoded once for all steps."
     frames = check_video(video)
-    size, tower = fit_size(*frames.shape[1:3], longest), self.image_encoder
-    pieces = lambda: (to_pixels(frames[i : i + chunk], size) for i in range(0, len(frames), chunk))
-    noisy = lambda p: torch.stack(
-        [
-            f + noise_on_video * randn_tensor(f.shape, generator=generator, device=f.device)
-            for f in p
-        ]
-    )  # frame by frame: whatever the chunk
-    seen = [
-        tower(
-            clip_pixels(p.to(self._execution_device), tower.config.image_size).to(tower.dtype)
-        ).image_embeds
-        for p in pieces()
-    ]
-    return GivenVideo(torch.cat(seen)[None].float(), self._encode(noisy(p) for p in pieces()))
+    size = fit_size(*frames.shape[1:3], longest)
+    begins = range(0, len(frames), chunk)
+    embeddings = [self._embed(to_pixels(frames[b : b + chunk], size)) for b in begins]
+    noisy = (_with_noise(to_pixels(frames[b : b + chunk], size), generator) for b in begins)
+    return GivenVideo(torch.cat(embeddings)[None].float(), self._encode(noisy))
 
 
 @patch
+def _embed(self: DepthCrafterPipeline, x: Tensor) -> Tensor:  # (T, 3, H, W) to (T, C)
+    "CLIP's embedding of each frame."
+    tower = self.image_encoder
+    x = clip_pixels(x.to(self._execution_device), tower.config.image_size)
+    return tower(x.to(tower.dtype)).image_embeds
+
+
+def _with_noise(x: Tensor, generator) -> Tensor:
+    "Frames with a little noise, frame by frame: the same whatever the chunk."
+    draw = lambda f: randn_tensor(f.shape, generator=generator, device=f.device)
+    return torch.stack([f + noise_on_video * draw(f) for f in x])
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
+@patch
 @torch.no_grad()
 def encode_depth(
-    self: DepthCrafterPipeline, near: Tensor, longest: int = 1024, chunk: int = 8
-) -> Tensor:  # (T, H, W) in [0, 1] to (1, T, 4, h, w)
+    self: DepthCrafterPipeline,
+    near: Tensor,  # (T, H, W) in [0, 1]
+    longest: int = 1024,  # pixels of the longer side
+    chunk: int = 8,  # frames at once
+) -> Tensor:  # (1, T, 4, h, w)
     "Latents of a depth map, as the UNet makes them."
-    x = (
-        to_size(near.float().cpu(), fit_size(*near.shape[1:], longest))[:, None].expand(
-            -1, 3, -1, -1
-        )
-        * 2
-        - 1
-    )
+    near = to_size(near.float().cpu(), fit_size(*near.shape[1:], longest))
+    x = near[:, None].expand(-1, 3, -1, -1) * 2 - 1
     return self._encode(x.split(chunk)) * self.vae.config.scaling_factor
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-036
+
 @patch
 @torch.no_grad()
 def decode(
@@ -394,66 +394,76 @@ def decode(
     chunk: int = 8,  # frames at once
 ) -> Tensor:  # (T, H, W) float32 on the CPU, from 0 to 1
     "Inverse depth: the mean of the three channels."
-    pieces = (x[0] / self.vae.config.scaling_factor).to(self.vae.dtype).split(chunk)
-    grey = torch.cat(
-        [
-            self.vae.decode(p, num_frames=len(p)).sample.float().clamp(-1, 1).mean(1).cpu()
-            for p in pieces
-        ]
-    )
-    return to_size((grey + 1) / 2, size)
+    grey = []
+    for p in (x[0] / self.vae.config.scaling_factor).to(self.vae.dtype).split(chunk):
+        picture = self.vae.decode(p, num_frames=len(p)).sample
+        grey.append(picture.float().clamp(-1, 1).mean(1).cpu())
+    return to_size((torch.cat(grey) + 1) / 2, size)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-037
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
+@patch
+def schedule(self: DepthCrafterPipeline, steps: int) -> Schedule:
+    "The noise levels of a run."
+    return karras_schedule(self.scheduler, steps)
+
+
 @patch
 @torch.no_grad()
 def denoise(
     self: DepthCrafterPipeline,
-    x: Tensor,  # (1, T, 4, h, w) float32, noisy by σ
-    sigma: float,
+    x: Tensor,  # (1, T, 4, h, w) float32, noisy latent of step i
+    i: int,  # step, 0 is noisiest
+    schedule: Schedule,
     given: GivenVideo,
     guidance: float = 1.0,  # 1: none
-) -> Tensor:  # x̂0
-    "The clean latents as the network guesses them."
-    dtype, at = self.unet.dtype, torch.tensor(math.log(sigma) / 4, device=x.device)
-    ids, c = torch.tensor([time_ids], device=x.device, dtype=dtype), (1 + sigma**2) ** -0.5
-    say = lambda e, z: self.unet(
-        torch.cat([c * x, z], 2).to(dtype), at, e.to(dtype), ids
-    ).sample.to(x.dtype)
-    v = say(given.embeddings, given.latents)
-    if guidance != 1:
-        v = guide(
-            v, say(torch.zeros_like(given.embeddings), torch.zeros_like(given.latents)), guidance
-        )
-    return velocity_to_x0(x, v, sigma)
+) -> Prediction:
+    "Clean latents and noise as the network guesses them."
+    dtype = self.unet.dtype
+    at = torch.tensor(schedule.timesteps[i], device=x.device)
+    ids = torch.tensor([time_ids], device=x.device, dtype=dtype)
+    shrunk = schedule.model_input(x, i)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-039
+    def evaluate(video: GivenVideo):
+        both = torch.cat([shrunk, video.latents], 2).to(dtype)
+        return self.unet(both, at, video.embeddings.to(dtype), ids).sample.to(x.dtype)
+
+    out = guided(evaluate, given, given.empty, guidance)
+    return schedule.interpret(x, out, i)
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-059
+def _unchanged(i, x):
+    "After each step: the latents as they are."
+    return x
+
+
 @patch
 @torch.no_grad()
 def sample(
     self: DepthCrafterPipeline,
     given: GivenVideo,
     noise: Tensor,  # (1, T', 4, h, w) of one window, spread 1
-    sigmas: list,  # falling, from `karras_sigmas`
+    schedule: Schedule,
     guidance: float = 1.0,
-    size: int = 110,
-    overlap: int = 25,  # of the windows
-    step=lambda i, sigma, x: (
-        x
-    ),  # called after each step: number, noise level, latents; gives back the latents
+    size: int = 110,  # frames of a window
+    overlap: int = 25,  # frames that two windows share
+    after_step=_unchanged,  # function: step and latents → latents
 ) -> Tensor:  # (1, T, 4, h, w) depth latents
     "All steps of all windows from noise on."
-    out, s0 = None, sigmas[0]
-    for begin, end in windows(len(given), size, overlap):
+    s0 = schedule.noise[0]
+
+    def one_window(begin, end, before):
         eps = noise[:, torch.arange(begin, end) % noise.shape[1]]  # a frame keeps its noise
         x = (1 + s0**2) ** 0.5 * eps
         if begin and overlap:
-            x[:, :overlap] = out[:, -overlap:] + s0 * eps[:, :overlap]
-        for i, (s, after) in enumerate(pairwise(sigmas)):
-            x = step(i, s, euler_step(x, self.denoise(x, s, given[begin:end], guidance), s, after))
-        out = x if out is None else crossfade(out, x, overlap)
-    return out
+            x[:, :overlap] = before[:, -overlap:] + s0 * eps[:, :overlap]
+        for i in range(len(schedule)):
+            guess = self.denoise(x, i, schedule, given[begin:end], guidance)
+            x = after_step(i, schedule.step(guess, i))
+        return x
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-040
+    return in_faded_windows(one_window, len(given), size, overlap)
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-060
 @patch
 @torch.no_grad()
 def dissolve(
@@ -462,19 +472,22 @@ def dissolve(
     strength: int,  # 0 (none) to 50 (only what the network guesses from the video)
     given: GivenVideo,
     guidance: float = 1.0,
-    size: int = 110,
-    overlap: int = 25,  # of the windows
+    size: int = 110,  # frames of a window
+    overlap: int = 25,  # frames that two windows share
 ) -> Tensor:  # x̂0
-    "Eq. 5 as released: take the clean latents for noisy ones and let the network remove in one step what it takes for noise."
-    sigma, out = dissolve_sigma(self.scheduler, strength), None
-    if sigma == 0:
-        return x
-    for begin, end in windows(len(given), size, overlap):
-        part = self.denoise(x[:, begin:end], sigma, given[begin:end], guidance)
-        out = part if out is None else crossfade(out, part, overlap)
-    return out
+    """Eq. 5 as released: one step of denoising of latents that are clean.
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-041
+    The network removes what it takes for noise."""
+    i, schedule = dissolve_step(strength), self.schedule(50)
+    if i == len(schedule):
+        return x
+
+    def one_window(begin, end, before):
+        return self.denoise(x[:, begin:end], i, schedule, given[begin:end], guidance).x0
+
+    return in_faded_windows(one_window, len(given), size, overlap)
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-061
 @patch
 @torch.no_grad()
 def __call__(
@@ -488,63 +501,54 @@ def __call__(
     strength: int = 0,  # of dissolving (Eq. 5), 0 (none) to 50
     chunk: int = 8,  # frames at once in the autoencoder and the image tower
     generator: torch.Generator | None = None,  # source of all noise
-    callback_on_step_end=None,  # called with the pipeline, the step, σ and {'latents': …}; gives back such a dict
+    callback_on_step_end=None,  # function: pipeline, step, σ, {'latents': …} → such a dict
     return_dict: bool = True,
 ):
     "Inverse depth of a video."
-    frames, sigmas = check_video(video), karras_sigmas(self.scheduler, num_inference_steps).tolist()
-    dissolve_sigma(self.scheduler, strength)
-    total = num_inference_steps * len(windows(len(frames), window_size, overlap))
+    frames = check_video(video)
+    schedule = self.schedule(num_inference_steps)
+    dissolve_step(strength)
+    total = len(schedule) * len(windows(len(frames), window_size, overlap))
+    how = guidance_scale, window_size, overlap
     try:
         given = self.condition(frames, generator, longest, chunk)
-        noise = randn_tensor(
-            (1, min(len(frames), window_size), *given.latents.shape[2:]),
-            generator=generator,
-            device=self._execution_device,
-        )
+        shape = (1, min(len(frames), window_size), *given.latents.shape[2:])
+        noise = randn_tensor(shape, generator=generator, device=self._execution_device)
         with self.progress_bar(total=total) as bar:
-            x = self.sample(
-                given,
-                noise,
-                sigmas,
-                guidance_scale,
-                window_size,
-                overlap,
-                self._reporter(bar, callback_on_step_end),
-            )
-        x = self.dissolve(x, strength, given, guidance_scale, window_size, overlap)
+            after_step = self._after_step(schedule, bar, callback_on_step_end)
+            x = self.sample(given, noise, schedule, *how, after_step)
+        x = self.dissolve(x, strength, given, *how)
         out = DepthCrafterOutput(self.decode(x, frames.shape[1:3], chunk), x)
     finally:
         self.maybe_free_model_hooks()
     return out if return_dict else out.to_tuple()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-042
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-062
 @patch
-def _reporter(self: DepthCrafterPipeline, bar, callback):
+def _after_step(self: DepthCrafterPipeline, schedule: Schedule, bar, callback):
     "What is done after each step."
 
-    def step(i, sigma, x):
+    def after_step(i, x):
         bar.update()
-        return x if callback is None else callback(self, i, sigma, {'latents': x}).get('latents', x)
+        if callback is None:
+            return x
+        return callback(self, i, schedule.noise[i], {'latents': x}).get('latents', x)
 
-    return step
+    return after_step
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-044
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-064
 def build_parts(
     size: dict = full_parts,  # or `small_parts`
 ) -> dict:  # component → network
     "The three networks, made and not loaded."
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    n = len(size['vae']['block_out_channels'])
+    blocks = ('DownEncoderBlock2D',) * len(size['vae']['block_out_channels'])
+    tower = CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu')
     return dict(
         unet=DepthCrafterUNet(**size['unet']),
-        vae=AutoencoderKLTemporalDecoder(
-            **size['vae'], down_block_types=('DownEncoderBlock2D',) * n
-        ),
-        image_encoder=CLIPVisionModelWithProjection(
-            CLIPVisionConfig(**size['image_encoder'], hidden_act='gelu')
-        ),
+        vae=AutoencoderKLTemporalDecoder(**size['vae'], down_block_types=blocks),
+        image_encoder=CLIPVisionModelWithProjection(tower),
     )
 
 
@@ -553,25 +557,48 @@ def random_depthcrafter(
     seed: int = 0,
 ) -> DepthCrafterPipeline:
     "A pipeline with random weights, to try the machinery without 5 GB; it knows nothing of depth."
-    with torch.random.fork_rng(devices=[]):
-        nets = build_parts(size)  # fork: what is drawn here and thrown away is nobody else's
+    with torch.random.fork_rng(devices=[]):  # the networks draw weights that are replaced
+        nets = build_parts(size)
     g = torch.Generator().manual_seed(seed)
     for net in nets.values():
-        for name, p in net.eval().named_parameters():
-            x = torch.randn(p.shape, generator=g) * (0.02 if p.ndim < 2 else p[0].numel() ** -0.5)
-            p.data = x + 1 if p.ndim == 1 and name.endswith('.weight') else x
+        fill_random(net, g)
     return DepthCrafterPipeline(**nets, scheduler=EulerDiscreteScheduler(**svd_scheduler))
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-054
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-083
 def _library(name: str):
     "The class of a part."
-    if name != 'image_encoder':
-        return dict(
-            unet=DepthCrafterUNet,
-            vae=AutoencoderKLTemporalDecoder,
-            scheduler=EulerDiscreteScheduler,
-        )[name]
-    return import_transformers("DepthCrafter's image tower").CLIPVisionModelWithProjection
+    if name == 'image_encoder':
+        return import_transformers("DepthCrafter's image tower").CLIPVisionModelWithProjection
+    classes = dict(unet=DepthCrafterUNet, vae=AutoencoderKLTemporalDecoder)
+    return classes.get(name, EulerDiscreteScheduler)
+
+
+def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
+    "A part of DepthCrafter from its folder, whole."
+    options = {}
+    if name != 'scheduler':
+        options = dict(output_loading_info=True, use_safetensors=True, dtype=dtype)
+        if not [*where.glob('*model.safetensors')] and [*where.glob('*.fp16.safetensors')]:
+            options['variant'] = 'fp16'
+    try:
+        part = _library(name).from_pretrained(where, **options)
+    except Exception as e:
+        raise InputError(
+            f'the {name} of DepthCrafter cannot be loaded from {where} ({first_line(e)}); {remedy}.'
+        ) from None
+    if name == 'scheduler':
+        return part
+    net, info = part
+    lost = sorted(info['missing_keys'])
+    if lost:
+        raise InputError(
+            f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; '
+            f'it is another network, or {remedy}.'
+        )
+    return aligned(net.eval())
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-084
+_parts = ('unet', 'vae', 'image_encoder', 'scheduler')
 
 
 def _class_name(config: Path) -> str | None:
@@ -588,49 +615,21 @@ def _check_folder(folder: Path):
         raise InputError(
             f'{folder} is not there; give a folder that save_pretrained wrote, or none for the hub.'
         )
-    for name in ('unet', 'vae', 'image_encoder', 'scheduler'):
+    for name in _parts:
         if not (folder / name).is_dir():
             raise InputError(
-                f'{folder} has no folder {name!r}; DepthCrafter has unet, vae, image_encoder and scheduler, as save_pretrained writes them.'
+                f'{folder} has no folder {name!r}; DepthCrafter has unet, vae, image_encoder and '
+                'scheduler, as save_pretrained writes them.'
             )
-    if [_class_name(folder / f) for f in ('model_index.json', 'unet/config.json')] == [
-        'StableVideoDiffusionPipeline',
-        'UNetSpatioTemporalConditionModel',
-    ]:
+    written = [_class_name(folder / f) for f in ('model_index.json', 'unet/config.json')]
+    if written == ['StableVideoDiffusionPipeline', 'UNetSpatioTemporalConditionModel']:
         raise InputError(
-            f'{folder}/unet is Stable Video Diffusion\'s own UNet, which makes pictures; put the files of {hub["depthcrafter"].repo} there (if they are, write "DepthCrafterUNet" as _class_name into its config.json).'
+            f"{folder}/unet is Stable Video Diffusion's own UNet, which makes pictures; put the "
+            f'files of {hub["depthcrafter"].repo} there (if they are, write "DepthCrafterUNet" as '
+            '_class_name into its config.json).'
         )
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
-def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
-    "A part of DepthCrafter from its folder, whole."
-    net = name != 'scheduler'
-    half = not [*where.glob('*model.safetensors')] and [*where.glob('*.fp16.safetensors')]
-    kw = (
-        dict(
-            output_loading_info=True,
-            use_safetensors=True,
-            dtype=dtype,
-            **(dict(variant='fp16') if half else {}),
-        )
-        if net
-        else {}
-    )
-    try:
-        part = _library(name).from_pretrained(where, **kw)
-    except Exception as e:
-        raise InputError(
-            f'the {name} of DepthCrafter cannot be loaded from {where} ({first_line(e)}); {remedy}.'
-        ) from None
-    if not net:
-        return part
-    if lost := sorted(part[1]['missing_keys']):
-        raise InputError(
-            f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; it is another network, or {remedy}.'
-        )
-    return aligned(part[0].eval())
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-086
 class DepthCrafter(Depth):
     "DepthCrafter as a depth: it dissolves its own latents."
 
@@ -643,116 +642,87 @@ class DepthCrafter(Depth):
         device: str | None = None,  # where it computes; None: cuda where there is one
         steps: int = 5,
         guidance: float = 1.0,  # 1: none
-        window: int = 110,
-        overlap: int = 25,  # frames at once, and shared by two windows
+        window: int = 110,  # frames at once
+        overlap: int = 25,  # frames that two windows share
         longest: int = 1024,  # pixels of the longer side
         seed: int = 0,  # of all noise
         progress: bool = False,  # show a bar
     ):
-        self.pipe, self.device, self.seed, self.longest = pipe, pick_device(device), seed, longest
-        self.options = dict(
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            window_size=window,
-            overlap=overlap,
-            longest=longest,
-        )
+        self.pipe = pipe
+        self.device = pick_device(device)
+        self.seed = seed
+        self.longest = longest
+        self.steps = steps
+        self.how = guidance, window, overlap
         pipe.set_progress_bar_config(desc='depth', unit='step', disable=not progress)
-        if torch.device(self.device).type != 'cpu':
-            pipe.enable_model_cpu_offload(
-                device=self.device
-            )  # part by part, and back: a video model wants that room
+        if torch.device(self.device).type != 'cpu':  # a video model needs that memory
+            pipe.enable_model_cpu_offload(device=self.device)
 
     def __call__(self, video, strength: int = 0) -> np.ndarray:
         return normalise(self.raw(video, strength)).numpy()
 
     def __repr__(self):
-        return f'DepthCrafter(steps={self.options["num_inference_steps"]}, device={self.device!r})'
+        return f'DepthCrafter(steps={self.steps}, device={self.device!r})'
 
     def _noise(self) -> torch.Generator:
         return NoiseSource(self.seed).generator('depth')
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-058
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-087
 @patch
 def raw(
     self: DepthCrafter,
     video,  # (T, H, W, 3) uint8, or float in [0, 1]
-    strength: int = 0,  # of dissolving, 0 (none) to 50
+    strength: int = 0,  # of dissolving (Eq. 5 as released), before the latents are decoded
 ) -> Tensor:  # (T, H, W) inverse depth, large = near, unit unknown
     "Before the stretch to [0, 1]."
-    return self.pipe(video, strength=strength, generator=self._noise(), **self.options).depth
+    more = dict(longest=self.longest, strength=strength, generator=self._noise())
+    return self.pipe(video, self.steps, *self.how, **more).depth
 
 
-@patch
-def dissolve(
-    self: DepthCrafter,
-    video,  # (T, H, W, 3) uint8, or float in [0, 1]
-    strength: int,  # 0 (none) to 50
-) -> np.ndarray:  # (T, H, W) float32 in [0, 1], near = 1
-    "The depth of a video, dissolved before it is decoded (Eq. 5 as released)."
-    return normalise(self.raw(video, strength)).numpy()
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-059
 @patch
 @torch.no_grad()
-def dissolve_depth(
+def dissolve(  # noqa: F811
     self: DepthCrafter,
-    disparity,  # (T, H, W) in [0, 1], of any origin
     video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    disparity,  # (T, H, W) in [0, 1], of any origin
     strength: int,  # 0 (none) to 50
-) -> Tensor:  # (T, H, W) float32 in [0, 1]
-    "Eq. 5 as released on a depth map that is there, on its own scale; strength 0 is the map itself."
-    frames, o = check_video(video), self.options
+) -> np.ndarray:  # (T, H, W) float32 in [0, 1]
+    "Eq. 5 as released on a given depth map, on its own scale; strength 0 is the map itself."
+    frames = check_video(video)
     near = check_disparity(disparity, *frames.shape[:3])
-    if dissolve_sigma(self.pipe.scheduler, strength) == 0:
-        return near
+    if dissolve_step(strength) == 50:
+        return near.numpy()
     try:
         given = self.pipe.condition(frames, self._noise(), self.longest)
-        x = self.pipe.dissolve(
-            self.pipe.encode_depth(near, self.longest),
-            strength,
-            given,
-            o['guidance_scale'],
-            o['window_size'],
-            o['overlap'],
-        )
-        return self.pipe.decode(x, frames.shape[1:3])
+        x = self.pipe.encode_depth(near, self.longest)
+        x = self.pipe.dissolve(x, strength, given, *self.how)
+        return self.pipe.decode(x, frames.shape[1:3]).numpy()
     finally:
         self.pipe.maybe_free_model_hooks()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-060
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-088
+def _folders(folder) -> tuple:  # part → folder; what to do when a part is broken
+    "Where the parts lie: in a folder of one's own, or in the hub's cache."
+    if folder is not None:
+        folder = Path(folder).expanduser()
+        _check_folder(folder)
+        return {k: folder / k for k in _parts}, 'write it again with save_pretrained'
+    svd = fetch('stable-video-diffusion')
+    where = {k: svd / k for k in _parts} | dict(unet=fetch('depthcrafter'))
+    return where, 'delete that folder, so that it is downloaded again'
+
+
 def load_depthcrafter(
-    folder=None,  # with unet, vae, image_encoder and scheduler, as save_pretrained writes them; None: the hub
+    folder=None,  # with unet, vae, image_encoder and scheduler; None: the hub
     device: str | None = None,  # where it computes; None: cuda where there is one
     dtype: torch.dtype | None = None,  # None: float16 on cuda, else float32
     progress: bool = False,  # show a bar
 ) -> DepthCrafter:
-    "DepthCrafter from the hub or a folder."
-    device, dtype = (
-        pick_device(device),
-        dtype
-        or (torch.float16 if torch.device(pick_device(device)).type == 'cuda' else torch.float32),
-    )
+    "DepthCrafter from the hub, or from a folder as save_pretrained writes it."
+    device = pick_device(device)
+    if dtype is None:
+        dtype = torch.float16 if torch.device(device).type == 'cuda' else torch.float32
     _library('image_encoder')
-    if folder is None:
-        svd, remedy = (
-            fetch('stable-video-diffusion'),
-            'delete that folder, so that it is downloaded again',
-        )
-        where = dict(
-            scheduler=svd / 'scheduler',
-            unet=fetch('depthcrafter'),
-            vae=svd / 'vae',
-            image_encoder=svd / 'image_encoder',
-        )
-    else:
-        _check_folder(folder := Path(folder).expanduser())
-        where, remedy = (
-            {k: folder / k for k in ('scheduler', 'unet', 'vae', 'image_encoder')},
-            'write it again with save_pretrained',
-        )
-    return DepthCrafter(
-        DepthCrafterPipeline(**{k: _load_part(k, p, dtype, remedy) for k, p in where.items()}),
-        device,
-        progress=progress,
-    )
+    where, remedy = _folders(folder)
+    parts = {k: _load_part(k, p, dtype, remedy) for k, p in where.items()}
+    return DepthCrafter(DepthCrafterPipeline(**parts), device, progress=progress)
