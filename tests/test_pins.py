@@ -157,36 +157,19 @@ def trained(part, folder, steps):
         text_dim=16,
     )
     recipe = data.Recipe(batch=4, rate=2e-3)
-    model, losses = train.train_part(
-        part,
-        0,
-        folder,
-        size=config,
-        recipe=recipe,
-        max_steps=steps,
-        device='cpu',
-        seed=0,
-        progress=False,
-    )
+    run = train.Run(part, folder, config, recipe, max_steps=steps)
+    model, losses = train.fit(run, progress=False)
     state = torch.load(Path(folder) / f'{part}.ckpt', weights_only=True)
-    weights, mean, shipped = state['model'], state['mean'], model.state_dict()
+    weights, mean, shipped = state['model'], state['ema'], model.state_dict()
     return losses, [list(tensors.values()) for tensors in (weights, mean, shipped)]
 
 
 def trained_further(part, folder, steps):
     "Losses of a training that begins with the shipped weights, and the list of its weights."
-    _, losses = train.train_part(
-        part,
-        0,
-        folder,
-        size='tiny',
-        recipe=data.Recipe(batch=2),
-        weights=embedded.shipped_weights('tiny'),
-        max_steps=steps,
-        device='cpu',
-        seed=0,
-        progress=False,
-    )
+    weights = embedded.shipped_weights('tiny')
+    recipe = data.Recipe(batch=2)
+    run = train.Run(part, folder, recipe=recipe, weights=weights, max_steps=steps)
+    _, losses = train.fit(run, progress=False)
     state = torch.load(Path(folder) / f'{part}.ckpt', weights_only=True)
     return losses, list(state['model'].values())
 

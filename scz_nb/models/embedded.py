@@ -1,4 +1,4 @@
-"""DynamiCrafter's network at a size that a laptop runs and trains in an afternoon: the model behind every picture in these notebooks
+"""DynamiCrafter's network at a size that a laptop trains in an afternoon
 
 Docs: https://scz-nb.github.io/scz_nb/lessons/embedded.html.md"""
 
@@ -6,8 +6,8 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/embedded.html.md"""
 
 # %% auto #0
 __all__ = ['SIZES', 'TinyConfig', 'PatchPCA', 'WordEncoder', 'TinyModel', 'given_frames', 'save_weights', 'read_weights',
-           'load_weights', 'shipped_weights', 'shipped_model', 'depth_latent', 'to_disparity', 'estimate_disparity',
-           'held_out_scenes', 'held_out', 'generate', 'load_compatible', 'load_at_size', 'merge']
+           'load_weights', 'shipped_weights', 'shipped_model', 'load_compatible', 'load_at_size', 'merge',
+           'held_out_scenes', 'held_out', 'generate', 'depth_latent', 'to_disparity', 'estimate_disparity']
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-004
 import json
@@ -29,7 +29,7 @@ from ..world.scenes import VOCABULARY, WorldConfig, sample_scene
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-007
 @dataclass(frozen=True)
 class TinyConfig:
-    "Every size of an embedded model; `width` and `height` in pixels, the rest in latents, channels and tokens."
+    "Every size of an embedded model; the frame's in pixels, the rest in latents, channels, tokens."
 
     width: int = 64
     height: int = 40
@@ -54,75 +54,73 @@ class TinyConfig:
 
     @property
     def world(self):
-        return WorldConfig(
-            width=self.width, height=self.height, frames=self.frames, complexity='any'
-        )
+        size = dict(width=self.width, height=self.height, frames=self.frames)
+        return WorldConfig(**size, complexity='any')
 
-
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-008
 SIZES = {'tiny': TinyConfig(), 'small': TinyConfig(width=128, height=80)}
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-010
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-011
 class PatchPCA(nn.Module):
-    "A linear autoencoder: principal components of p×p patches, the strongest kept, scaled to a mean variance of 1."
+    """A linear autoencoder: principal components of p×p patches, the strongest of them.
+
+    They are scaled to a mean variance of 1."""
 
     def __init__(self, patch: int, colours: int, channels: int):
         super().__init__()
         n = patch * patch * colours
         self.patch = patch
-        for name, shape in (('mean', (n,)), ('basis', (channels, n)), ('scale', (channels,))):
-            self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer('mean', torch.zeros(n))
+        self.register_buffer('basis', torch.zeros(channels, n))
+        self.register_buffer('scale', torch.zeros(channels))
 
     def patches(self, video: Tensor) -> Tensor:  # (B, T, H, W, C) to (B, T, h, w, p·p·C)
         p = self.patch
         return video.unflatten(3, (-1, p)).unflatten(2, (-1, p)).transpose(3, 4).flatten(4)
 
-    def fit(self, video: Tensor) -> 'PatchPCA':  # (B, T, H, W, C)
-        "Find mean, components and scales from example videos."
-        x = self.patches(video).flatten(0, 3).double()
-        mean = x.mean(0)
-        var, vec = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-        basis, std = (
-            vec.flip(1).T[: len(self.basis)],
-            var.flip(0)[: len(self.basis)].clamp(min=1e-12).sqrt(),
-        )
-        basis = basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
-        for b, v in (
-            (self.mean, mean),
-            (self.basis, basis),
-            (self.scale, (std * std.mean()).sqrt()),
-        ):
-            b.copy_(v)
-        return self
-
-    def encode(
-        self, video: Tensor
-    ) -> Tensor:  # (B, T, H, W, C) in [0, 1] to (B, channels, T, h, w)
-        return ((self.patches(video) - self.mean) @ self.basis.T / self.scale).permute(
-            0, 4, 1, 2, 3
-        )
-
-    def decode(self, z: Tensor) -> Tensor:  # (B, channels, T, h, w) to (B, T, H, W, C) in [0, 1]
-        x = (z.permute(0, 2, 3, 4, 1) * self.scale) @ self.basis + self.mean
-        return (
-            x.unflatten(4, (self.patch, self.patch, -1))
-            .transpose(3, 4)
-            .flatten(4, 5)
-            .flatten(2, 3)
-            .clamp(0, 1)
-        )
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-012
+@patch
+def fit(self: PatchPCA, video: Tensor) -> PatchPCA:  # (B, T, H, W, C)
+    "Find mean, components and scales from example videos."
+    x = self.patches(video).flatten(0, 3).double()
+    mean = x.mean(0)
+    var, vec = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    n = len(self.basis)  # the strongest come last
+    basis = vec.flip(1).T[:n]
+    std = var.flip(0)[:n].clamp(min=1e-12).sqrt()
+    largest = basis.abs().argmax(1, keepdim=True)
+    self.mean.copy_(mean)
+    self.basis.copy_(basis * basis.gather(1, largest).sign())
+    self.scale.copy_((std * std.mean()).sqrt())
+    return self
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-013
+@patch
+def encode(self: PatchPCA, video: Tensor) -> Tensor:  # (B, T, H, W, C) to (B, channels, T, h, w)
+    "Latents of videos in [0, 1]."
+    z = (self.patches(video) - self.mean) @ self.basis.T / self.scale
+    return z.permute(0, 4, 1, 2, 3)
+
+
+@patch
+def decode(self: PatchPCA, z: Tensor) -> Tensor:  # (B, channels, T, h, w) to (B, T, H, W, C)
+    "Videos in [0, 1] from latents."
+    x = (z.permute(0, 2, 3, 4, 1) * self.scale) @ self.basis + self.mean
+    x = x.unflatten(4, (self.patch, self.patch, -1)).transpose(3, 4)
+    return x.flatten(4, 5).flatten(2, 3).clamp(0, 1)
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-017
 class WordEncoder(nn.Module):
-    "Text tokens from words: a table, positions, two transformer blocks. Words that it does not know count as one."
+    """Text tokens from words: a table, positions, two transformer blocks.
+
+    Words that it does not know count as one."""
 
     def __init__(self, tokens: int, dim: int):
         super().__init__()
         self.index = {w: i + 2 for i, w in enumerate(VOCABULARY)}  # 0: padding, 1: unknown
         self.tokens = tokens
-        self.words, self.place = (
-            nn.Embedding(len(VOCABULARY) + 2, dim),
-            nn.Parameter(0.02 * torch.randn(tokens, dim)),
-        )
+        self.words = nn.Embedding(len(VOCABULARY) + 2, dim)
+        self.place = nn.Parameter(0.02 * torch.randn(tokens, dim))
         self.blocks = nn.ModuleList(TransformerBlock(dim, dim // 16, 16) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
 
@@ -131,10 +129,11 @@ class WordEncoder(nn.Module):
 
     def ids(self, prompts: list) -> Tensor:  # (B, tokens)
         "Word numbers of prompts, cut or padded to the number of tokens."
-        rows = [[self.index.get(w, 1) for w in self.split(p)][: self.tokens] for p in prompts]
-        return torch.tensor(
-            [r + [0] * (self.tokens - len(r)) for r in rows], device=self.place.device
-        )
+        rows = torch.zeros(len(prompts), self.tokens, dtype=torch.long)
+        for row, prompt in zip(rows, prompts):
+            numbers = [self.index.get(w, 1) for w in self.split(prompt)][: self.tokens]
+            row[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
+        return rows.to(self.place.device)
 
     def forward(self, prompts: list) -> Tensor:  # (B, tokens, dim)
         h = self.words(self.ids(prompts)) + self.place
@@ -142,13 +141,42 @@ class WordEncoder(nn.Module):
             h = b(h)
         return self.norm(h)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-016
-class TinyModel(nn.Module):
-    "Autoencoder, text encoder, video UNet and depth UNet of one embedded model."
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-021
+def _video_unet(c: TinyConfig, common: dict) -> DynamiCrafterUNet:
+    "Noisy latents, given frames and their mask go in."
+    return DynamiCrafterUNet(
+        in_channels=2 * c.channels + 1,
+        out_channels=c.channels,
+        context_dim=c.text_dim,
+        channel_mult=c.channel_mult,
+        attention_resolutions=c.attention_resolutions,
+        text_tokens=c.text_tokens,
+        fs_condition=True,
+        default_fs=c.stride,
+        **common,
+    )
 
-    def __init__(self, config: TinyConfig = TinyConfig()):
+
+def _depth_unet(c: TinyConfig, common: dict) -> DynamiCrafterUNet:
+    "Noisy depth latents and the video's latents go in."
+    return DynamiCrafterUNet(
+        in_channels=c.patch**2 + c.channels,
+        out_channels=c.patch**2,
+        context_dim=8,
+        channel_mult=c.depth_channel_mult,
+        attention_resolutions=c.depth_attention_resolutions,
+        text_tokens=1,
+        fs_condition=False,
+        **common,
+    )
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-022
+class TinyModel(nn.Module):
+    "Autoencoders, text encoder, video UNet and depth UNet of one embedded model."
+
+    def __init__(self, config: TinyConfig | None = None):
         super().__init__()
-        c = self.config = config
+        c = self.config = config or TinyConfig()
         common = dict(
             model_channels=c.model_channels,
             num_res_blocks=c.num_res_blocks,
@@ -156,53 +184,32 @@ class TinyModel(nn.Module):
             addition_attention=False,
             image_cross_attention=False,
         )
-        self.picture, self.nearness = (
-            PatchPCA(c.patch, 3, c.channels),
-            PatchPCA(c.patch, 1, c.patch**2),
-        )
+        self.picture = PatchPCA(c.patch, 3, c.channels)
+        self.nearness = PatchPCA(c.patch, 1, c.patch**2)
         self.text = WordEncoder(c.text_tokens, c.text_dim)
-        self.unet = DynamiCrafterUNet(
-            in_channels=2 * c.channels + 1,
-            out_channels=c.channels,
-            context_dim=c.text_dim,
-            channel_mult=c.channel_mult,
-            attention_resolutions=c.attention_resolutions,
-            text_tokens=c.text_tokens,
-            fs_condition=True,
-            default_fs=c.stride,
-            **common,
-        )
-        self.depth = DynamiCrafterUNet(
-            in_channels=c.patch**2 + c.channels,
-            out_channels=c.patch**2,
-            context_dim=8,
-            channel_mult=c.depth_channel_mult,
-            attention_resolutions=c.depth_attention_resolutions,
-            text_tokens=1,
-            fs_condition=False,
-            **common,
-        )
+        self.unet = _video_unet(c, common)
+        self.depth = _depth_unet(c, common)
 
     def depth_context(self, z):
         return z.new_zeros(len(z), 1, 8)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-017
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-024
 def given_frames(
     z: Tensor,  # (B, C, T, h, w) latents
     given: Tensor,  # (B, T) bool: which frames the model may see
 ) -> Tensor:  # (B, C+1, T, h, w)
-    "At every frame the nearest given one (the earlier of two), and a channel that is 1 where a frame is given as it is; zeros where none is."
+    """At every frame the nearest given one, the earlier of two; zeros where none is.
+
+    The last channel is 1 where a frame is given as it is."""
     t = torch.arange(z.shape[2], device=z.device)
-    apart = (t[:, None] - t).abs() + 0.5 * (t > t[:, None])  # (frame, candidate)
-    nearest = (apart + 1e4 * ~given[:, None]).argmin(-1)  # (B, T)
-    shown = z.gather(2, nearest[:, None, :, None, None].expand_as(z)) * given.any(1).view(
-        -1, 1, 1, 1, 1
-    )
-    return torch.cat(
-        [shown, given[:, None, :, None, None].to(z).expand(-1, -1, -1, *z.shape[3:])], 1
-    )
+    distance = (t[:, None] - t).abs() + 0.5 * (t > t[:, None])  # (frame, candidate)
+    nearest = (distance + 1e4 * ~given[:, None]).argmin(-1)  # (B, T)
+    shown = z.gather(2, nearest[:, None, :, None, None].expand_as(z))
+    shown = shown * given.any(1).view(-1, 1, 1, 1, 1)
+    mask = given[:, None, :, None, None].to(z).expand(-1, -1, -1, *z.shape[3:])
+    return torch.cat([shown, mask], 1)
 
-
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-028
 @patch
 def condition(
     self: TinyModel,
@@ -211,54 +218,66 @@ def condition(
     last: Tensor | None = None,  # (n, H, W, 3) in [0, 1]
 ) -> Tensor:  # (n, C+1, T, h, w)
     "Condition of clips that begin with `first` and end with `last`; None: not given."
-    c, mean = self.config, self.picture.mean
-    z, given = (
-        mean.new_zeros(n, c.channels, c.frames, *c.latent_size),
-        torch.zeros(n, c.frames, dtype=torch.bool, device=mean.device),
-    )
+    c = self.config
+    z = self.picture.mean.new_zeros(n, c.channels, c.frames, *c.latent_size)
+    given = torch.zeros(n, c.frames, dtype=torch.bool, device=z.device)
     for t, picture in ((0, first), (c.frames - 1, last)):
         if picture is not None:
-            z[:, :, t], given[:, t] = self.picture.encode(picture[:, None])[:, :, 0], True
+            z[:, :, t] = self.picture.encode(picture[:, None])[:, :, 0]
+            given[:, t] = True
     return given_frames(z, given)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-018
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
 @patch
-def predict(self: TinyModel, z: Tensor, t, context: Tensor, cond: Tensor, stride=None) -> Tensor:
-    "Velocity of noisy latents `z` (B, C, T, h, w) at timesteps `t`, given text tokens, given frames and frame stride (None: the normal one)."
-    each = lambda v: torch.as_tensor(v, device=z.device).expand(len(z))
-    return self.unet(
-        torch.cat([z, cond], 1), each(t), context, None if stride is None else each(stride)
-    )
+def predict(
+    self: TinyModel,
+    z: Tensor,  # (B, C, T, h, w) noisy latents
+    t,  # timestep, or one a clip
+    context: Tensor,  # (B, tokens, dim) text tokens
+    cond: Tensor,  # (B, C+1, T, h, w) given frames
+    stride=None,  # frame stride, or one a clip; None: the normal one
+) -> Tensor:
+    "Velocity of noisy latents, as the video network predicts it."
+    t = torch.as_tensor(t, device=z.device).expand(len(z))
+    if stride is not None:
+        stride = torch.as_tensor(stride, device=z.device).expand(len(z))
+    return self.unet(torch.cat([z, cond], 1), t, context, stride)
 
-
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-030
 @patch
-def predict_depth(self: TinyModel, x: Tensor, t, pictures: Tensor) -> Tensor:
-    "Velocity of noisy depth latents `x` (B, p², T, h, w) at timesteps `t`, given the video's latents."
+def predict_depth(
+    self: TinyModel,
+    x: Tensor,  # (B, p², T, h, w) noisy depth latents
+    t,  # timestep, or one a clip
+    pictures: Tensor,  # (B, C, T, h, w) the video's latents
+) -> Tensor:
+    "Velocity of noisy depth latents, as the depth network predicts it."
     t = torch.as_tensor(t, device=x.device).expand(len(x))
     return self.depth(torch.cat([x, pictures], 1), t, self.depth_context(x))
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-022
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-033
 def save_weights(
     model: TinyModel,
     path,
     instead: dict | None = None,  # tensors that take the place of the model's own, by name
     **facts,  # where the weights come from; strings
 ):
-    "Half-precision safetensors with configuration and words in the header; the file appears whole or not at all."
+    """Half-precision safetensors with configuration and words in the header.
+
+    The file appears whole or not at all."""
     from safetensors.torch import save
 
-    exact = ('picture', 'nearness')  # the autoencoders
-    half = {
-        k: (v if k.startswith(exact) else v.half()).contiguous()
-        for k, v in {**model.state_dict(), **(instead or {})}.items()
-    }
+    autoencoders = ('picture', 'nearness')  # these stay exact
+    half = {}
+    for name, v in {**model.state_dict(), **(instead or {})}.items():
+        half[name] = (v if name.startswith(autoencoders) else v.half()).contiguous()
     header = {'config': json.dumps(asdict(model.config)), 'words': ' '.join(VOCABULARY), **facts}
     with atomic_write(path) as tmp:
         tmp.write_bytes(save(half, header))
 
-
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-034
 def read_weights(path) -> tuple:  # tensors by name, in float32; header
-    "What a file written by `save_weights` holds."
+    "What a file that `save_weights` wrote holds."
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
@@ -267,38 +286,42 @@ def read_weights(path) -> tuple:  # tensors by name, in float32; header
         )
     try:
         with safe_open(path, 'pt') as f:
-            tensors, facts = {k: f.get_tensor(k).float() for k in f.keys()}, f.metadata() or {}
+            tensors = {name: f.get_tensor(name).float() for name in f.keys()}
+            header = f.metadata() or {}
     except SafetensorError as e:
         raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
-    if not {'config', 'words'} <= facts.keys():
+    if not {'config', 'words'} <= header.keys():
         raise InputError(
-            f'{path} does not hold weights of an embedded model: its header has no configuration or no words.'
+            f'{path} does not hold weights of an embedded model: '
+            'its header has no configuration or no words.'
         )
-    return tensors, facts
+    return tensors, header
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-023
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-035
+def _config_of(header: dict) -> TinyConfig:
+    "The configuration in a file's header."
+    values = json.loads(header['config'])
+    return TinyConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
 def load_weights(path, device='cpu') -> TinyModel:
-    "An embedded model from a file written by `save_weights`, in float32."
-    tensors, facts = read_weights(path)
-    if facts['words'] != ' '.join(VOCABULARY):
+    "An embedded model from a file that `save_weights` wrote, in float32."
+    tensors, header = read_weights(path)
+    if header['words'] != ' '.join(VOCABULARY):
         raise InputError(
             f'{path} was trained with other words than TinyWorld has now; train it anew.'
         )
     try:
-        config = {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in json.loads(facts['config']).items()
-        }
         with torch.device('meta'):
-            model = TinyModel(TinyConfig(**config))
+            model = TinyModel(_config_of(header))
         model.load_state_dict(tensors, assign=True)
     except (TypeError, ValueError, RuntimeError) as e:
         raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
     return model.to(device).eval().requires_grad_(False)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-024
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-036
 def shipped_weights(size: str = 'tiny') -> Path:
-    "Where the weights of an embedded model lie in the package."
+    "Where the weights of an embedded model are in the package."
     return Path(scz_nb.__file__).parent / 'weights' / f'{size}.safetensors'
 
 
@@ -306,96 +329,41 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
     return load_weights(shipped_weights(size), device)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-026
-@torch.no_grad()
-def depth_latent(
-    model: TinyModel,
-    videos: Tensor,  # (B, T, H, W, 3) in [0, 1]
-    noise: Tensor,  # (B, p², T, h, w) standard normal
-    steps: int = 2,  # DDIM steps
-) -> Tensor:  # (B, p², T, h, w)
-    "The depth latents of videos: deterministic DDIM steps of the depth model."
-    s, z, x = ddpm_schedule(steps, eta=0.0), model.picture.encode(videos), noise
-    for i, t in enumerate(s.timesteps):
-        x = s.step(s.interpret(x, model.predict_depth(x, t, z), i), i)
-    return x
-
-
-def to_disparity(
-    model: TinyModel, x: Tensor
-) -> Tensor:  # (B, p², T, h, w) to (B, T, H, W) in [0, 1]
-    "Disparity of every pixel from depth latents."
-    return model.nearness.decode(x)[..., 0]
-
-
-def estimate_disparity(
-    model: TinyModel,
-    video: Tensor,  # (T, H, W, 3) in [0, 1]
-    noise: Tensor,  # (1, p², T, h, w) standard normal
-) -> Tensor:  # (T, H, W) in [0, 1]
-    "Disparity of every pixel of a video: the mean of what the depth model makes of it and of its mirror image."
-    both = torch.stack([video, video.flip(2)])
-    seen, mirrored = to_disparity(model, depth_latent(model, both, noise.expand(2, -1, -1, -1, -1)))
-    return (seen + mirrored.flip(2)) / 2
-
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-028
-def held_out_scenes(config: TinyConfig, n: int) -> list:
-    "Scenes that training never sees: seeds from 10,000 on; training draws from its own generators."
-    return [sample_scene(10_000 + i, config.world) for i in range(n)]
-
-
-def held_out(config: TinyConfig, n: int, device='cpu') -> list:
-    "Their clips, with right views."
-    return [render(s, config.world, device=device) for s in held_out_scenes(config, n)]
-
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
-@torch.no_grad()
-def generate(
-    model: TinyModel,
-    prompts: list,  # of str, one a clip
-    generator: torch.Generator,  # on the CPU
-    first: Tensor
-    | None = None,  # (n, H, W, 3) in [0, 1], the clips' first frames; None: text to video
-    last: Tensor | None = None,  # (n, H, W, 3), their last frames
-    stride: int | None = None,  # frame stride; None: the normal one
-    steps: int = 30,
-) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
-    "Clips of the plain video model, no stereo."
-    s, c, device = ddpm_schedule(steps), model.config, model.picture.mean.device
-    draw = lambda: torch.randn(
-        len(prompts), c.channels, c.frames, *c.latent_size, generator=generator
-    ).to(device)
-    cond, text, x = model.condition(len(prompts), first, last), model.text(prompts), draw()
-    for i, t in enumerate(s.timesteps):
-        x = s.step(s.interpret(x, model.predict(x, t, text, cond, stride), i), i, draw())
-    return model.picture.decode(x)
-
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-056
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-039
 def load_compatible(model: TinyModel, path) -> TinyModel:
-    "Take from a weights file what fits: tensors of the same name and shape, and the vectors of words that both know."
-    tensors, facts = read_weights(path)
-    old = {w: i + 2 for i, w in enumerate(facts['words'].split())}
-    state, table = model.state_dict(), 'text.words.weight'
-    known = {
-        k: v for k, v in tensors.items() if k in state and v.shape == state[k].shape and k != table
-    }
+    """Take from a weights file what fits.
+
+    That is tensors of the same name and shape, and the vectors of words that both know."""
+    tensors, header = read_weights(path)
+    state = model.state_dict()
+    words = 'text.words.weight'
+    known = {}
+    for name, v in tensors.items():
+        if name != words and name in state and v.shape == state[name].shape:
+            known[name] = v
     if len(known) < 0.9 * len(state):
         raise InputError(
             f'{path} holds another network; it fits {len(known)} of {len(state)} tensors.'
         )
-    state[table][:2] = tensors[table][:2]
-    for i, w in enumerate(VOCABULARY):
-        if w in old:
-            state[table][i + 2] = tensors[table][old[w]]
+    _copy_words(state[words], tensors[words], header['words'].split())
     model.load_state_dict({**state, **known})
     return model
 
 
+def _copy_words(new: Tensor, old: Tensor, old_words: list):
+    "The vectors of padding, of the unknown word, and of words that both tables have."
+    new[:2] = old[:2]
+    row = {word: i + 2 for i, word in enumerate(old_words)}
+    for i, word in enumerate(VOCABULARY):
+        if word in row:
+            new[i + 2] = old[row[word]]
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-040
 def load_at_size(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
-    "A model of a size, to be asked and not trained, with the weights in a file, which may be of another size."
+    "A model of a size, with the weights in a file, which may be of another size; not for training."
     return load_compatible(TinyModel(config), path).to(device).eval().requires_grad_(False)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-057
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-042
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
     for name in ('picture', 'nearness'):
@@ -406,3 +374,75 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
             )
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-044
+def held_out_scenes(config: TinyConfig, n: int) -> list:
+    "Scenes that training never draws: seeds from 10,000 on."
+    return [sample_scene(10_000 + i, config.world) for i in range(n)]
+
+
+def held_out(config: TinyConfig, n: int, device='cpu') -> list:
+    "Their clips, with right views."
+    return [render(s, config.world, device=device) for s in held_out_scenes(config, n)]
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-046
+@torch.no_grad()
+def generate(
+    model: TinyModel,
+    prompts: list,  # of str, one a clip
+    generator: torch.Generator,  # on the CPU
+    first: Tensor | None = None,  # (n, H, W, 3) in [0, 1], first frames; None: text to video
+    last: Tensor | None = None,  # (n, H, W, 3), last frames
+    stride: int | None = None,  # frame stride; None: the normal one
+    steps: int = 30,
+) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
+    "Clips of the plain video model, no stereo."
+    s = ddpm_schedule(steps)
+    cond = model.condition(len(prompts), first, last)
+    text = model.text(prompts)
+    shape = cond[:, :-1].shape
+
+    def draw():
+        return torch.randn(shape, generator=generator).to(cond.device)
+
+    x = draw()
+    for i, t in enumerate(s.timesteps):
+        out = model.predict(x, t, text, cond, stride)
+        x = s.step(s.interpret(x, out, i), i, draw())
+    return model.picture.decode(x)
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-062
+@torch.no_grad()
+def depth_latent(
+    model: TinyModel,
+    videos: Tensor,  # (B, T, H, W, 3) in [0, 1]
+    noise: Tensor,  # (B, p², T, h, w) standard normal
+    steps: int = 2,  # DDIM steps
+) -> Tensor:  # (B, p², T, h, w)
+    "The depth latents of videos: deterministic DDIM steps of the depth model."
+    s = ddpm_schedule(steps, eta=0.0)
+    z = model.picture.encode(videos)
+    x = noise
+    for i, t in enumerate(s.timesteps):
+        x = s.step(s.interpret(x, model.predict_depth(x, t, z), i), i)
+    return x
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-063
+def to_disparity(
+    model: TinyModel,
+    x: Tensor,  # (B, p², T, h, w)
+) -> Tensor:  # (B, T, H, W) in [0, 1]
+    "Disparity of every pixel from depth latents."
+    return model.nearness.decode(x)[..., 0]
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-064
+def estimate_disparity(
+    model: TinyModel,
+    video: Tensor,  # (T, H, W, 3) in [0, 1]
+    noise: Tensor,  # (1, p², T, h, w) standard normal
+) -> Tensor:  # (T, H, W) in [0, 1]
+    "The mean of what the depth model makes of a video and of its mirror image."
+    both = torch.stack([video, video.flip(2)])
+    latents = depth_latent(model, both, noise.expand(2, -1, -1, -1, -1))
+    plain, mirrored = to_disparity(model, latents)
+    return (plain + mirrored.flip(2)) / 2

@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/report.html.md"""
 __all__ = ['velocity_errors', 'caption_swap_gap', 'depth_ranks', 'generate_clips', 'clip_scores', 'score', 'scores_table',
            'sample_strips', 'write_report']
 
-# %% ../../nbs/parts/report.ipynb #report-005
+# %% ../../nbs/parts/report.ipynb #report-004
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -29,203 +29,241 @@ from scz_nb.models.embedded import (
     held_out,
     held_out_scenes,
 )
-from ..stats import bootstrap, frechet
+from ..stats import bootstrap, frechet, spearman
 from scz_nb.training.judge import (
     Judge,
+    features,
     first_frame_psnr,
     load_judge,
-    look,
     motion_error,
     prompt_adherence,
 )
 from ..world.render import render, true_flow
 from ..world.scenes import swap_sides
 
-# %% ../../nbs/parts/report.ipynb #report-006
+# %% ../../nbs/parts/report.ipynb #report-007
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
     clips: list,  # n clips
     timesteps: tuple = (200, 450, 700, 950),
 ) -> Tensor:  # (n, timesteps)
-    "Mean squared error of the video network's velocity on clips whose first frame and caption are given; lower is better."
-    dev, abar, out = model.picture.mean.device, alphas_cumprod(zero_snr=True), []
+    "Mean squared error of the video network's velocity on held-out clips; lower is better."
+    dev = model.picture.mean.device
+    alphas = alphas_cumprod(zero_snr=True)
+    errors = torch.zeros(len(clips), len(timesteps))
     for i, clip in enumerate(clips):
-        z, g = model.picture.encode(clip.left[None].to(dev)), torch.Generator().manual_seed(i)
-        text, cond = model.text([clip.caption]), model.condition(1, clip.left[:1].to(dev))
-        for t in timesteps:
-            a, noise = abar[t].item(), torch.randn(z.shape, generator=g).to(dev)
-            out.append(
-                F.mse_loss(
-                    model.predict(add_noise(z, noise, a), t, text, cond), velocity(z, noise, a)
-                ).item()
-            )
-    return torch.tensor(out).view(len(clips), len(timesteps))
+        generator = torch.Generator().manual_seed(i)
+        z = model.picture.encode(clip.left[None].to(dev))
+        text = model.text([clip.caption])
+        cond = model.condition(1, clip.left[:1].to(dev))
+        for j, t in enumerate(timesteps):
+            alpha = alphas[t].item()
+            noise = torch.randn(z.shape, generator=generator).to(dev)
+            out = model.predict(add_noise(z, noise, alpha), t, text, cond)
+            errors[i, j] = F.mse_loss(out, velocity(z, noise, alpha)).item()
+    return errors
 
-# %% ../../nbs/parts/report.ipynb #report-007
+# %% ../../nbs/parts/report.ipynb #report-012
 def caption_swap_gap(
     model: TinyModel,
     clips: list,
 ) -> Tensor:  # (those of the clips whose captions say left or right,)
-    "How much the velocity error at pure noise grows when left and right are swapped in the caption; 0: the model does not know these words."
-    some = [c for c in clips if swap_sides(c.caption) != c.caption]
-    wrong = [replace(c, caption=swap_sides(c.caption)) for c in some]
-    return (velocity_errors(model, wrong, (999,)) - velocity_errors(model, some, (999,)))[:, 0]
+    """How much the velocity error at pure noise grows when left and right change places.
 
+    0: the model does not know these words."""
+    said = [c for c in clips if swap_sides(c.caption) != c.caption]
+    swapped = [replace(c, caption=swap_sides(c.caption)) for c in said]
+    gap = velocity_errors(model, swapped, (999,)) - velocity_errors(model, said, (999,))
+    return gap[:, 0]
 
+# %% ../../nbs/parts/report.ipynb #report-016
 @torch.no_grad()
 def depth_ranks(model: TinyModel, clips: list) -> Tensor:  # (n,)
     "Rank correlation of estimated and true disparity, in [-1, 1]."
-    from scz_nb.stats import spearman
-
-    dev, out = model.picture.mean.device, []
+    dev = model.picture.mean.device
+    ranks = []
     for i, clip in enumerate(clips):
-        shape = model.nearness.encode(clip.disparity[None, ..., None].to(dev)).shape
-        eps = torch.randn(shape, generator=torch.Generator().manual_seed(i)).to(dev)
-        out.append(spearman(estimate_disparity(model, clip.left.to(dev), eps), clip.disparity))
-    return torch.tensor(out)
+        latents = model.nearness.encode(clip.disparity[None, ..., None].to(dev))
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(i)).to(dev)
+        disparity = estimate_disparity(model, clip.left.to(dev), noise)
+        ranks.append(spearman(disparity, clip.disparity))
+    return torch.tensor(ranks)
 
-# %% ../../nbs/parts/report.ipynb #report-008
+# %% ../../nbs/parts/report.ipynb #report-019
 def generate_clips(
-    model: TinyModel, clips: list, picture: bool, seed: int = 0, steps: int = 30, batch: int = 8
-) -> Tensor:  # (n, T, H, W, 3)
-    "What the model makes of the captions of clips, with or without their first frames."
-    dev, out = model.picture.mean.device, []
+    model: TinyModel,
+    clips: list,
+    picture: bool,  # whether their first frames are given
+    seed: int = 0,
+    steps: int = 30,
+    batch: int = 8,  # clips at once
+) -> Tensor:  # (n, T, H, W, 3), on the CPU
+    "What the model generates for the captions of clips."
+    dev = model.picture.mean.device
+    videos = []
     for i in range(0, len(clips), batch):
         some = clips[i : i + batch]
+        captions = [c.caption for c in some]
         first = torch.stack([c.left[0] for c in some]).to(dev) if picture else None
-        out.append(
-            generate(
-                model,
-                [c.caption for c in some],
-                torch.Generator().manual_seed(seed + i),
-                first,
-                steps=steps,
-            ).cpu()
-        )
-    return torch.cat(out)
+        generator = torch.Generator().manual_seed(seed + i)
+        videos.append(generate(model, captions, generator, first, steps=steps).cpu())
+    return torch.cat(videos)
 
+# %% ../../nbs/parts/report.ipynb #report-022
+def _interval(x, of: str = 'mean') -> tuple:  # value, low, high
+    "Mean or median over scenes with its 95 % interval."
+    value = np.nanmean(x) if of == 'mean' else np.nanmedian(x)
+    return float(value), *bootstrap(x, of=of)
 
+# %% ../../nbs/parts/report.ipynb #report-024
+def _motion_errors(videos: Tensor, scenes: list, clips: list, config: TinyConfig) -> list:
+    "Pixels a frame, of the pixels that truly move."
+    errors = []
+    for video, scene, clip in zip(videos, scenes, clips):
+        flow = true_flow(scene, clip, config.world)
+        errors.append(motion_error(video, flow, where=flow.norm(dim=-1) > 0.5))
+    return errors
+
+# %% ../../nbs/parts/report.ipynb #report-025
 def clip_scores(
     judge: Judge,
     videos: Tensor,  # (n, T, H, W, 3) made for the scenes
     scenes: list,
-    clips: list,
+    clips: list,  # the true clips of the scenes
     config: TinyConfig,
     others: Tensor,  # features of other true clips
 ) -> dict:  # name → figure, or (figure, low, high)
-    "Figures of videos: first frame (dB), motion error where something moves (pixels a frame), share that shows the caption's time, colour and direction, Fréchet distance."
-    share = lambda r: (r['share'], r['low'], r['high'])
-    spread = lambda x, of: (float(getattr(np, 'nan' + of)(x)), *bootstrap(x, of=of))
-    first = first_frame_psnr(videos, torch.stack([c.left[0] for c in clips])).clamp(max=99)
-    flows = [true_flow(s, c, config.world) for s, c in zip(scenes, clips)]
-    motion = [motion_error(v, f, where=f.norm(dim=-1) > 0.5) for v, f in zip(videos, flows)]
-    obeys = {k: share(v) for k, v in prompt_adherence(judge, videos, scenes).items()}
+    """Figures of videos, with 95 % intervals over scenes.
+
+    First frame (dB), motion error where something moves (pixels a frame), shares that show the
+    caption's time, colour and direction, Fréchet distance."""
+    pictures = torch.stack([c.left[0] for c in clips])
+    first = first_frame_psnr(videos, pictures).clamp(max=99)
+    motion = _motion_errors(videos, scenes, clips, config)
+    adherence = prompt_adherence(judge, videos, scenes)
     return {
-        'first frame': spread(first, 'median'),
-        'motion error': spread(motion, 'mean'),
-        **obeys,
-        'frechet': frechet(look(judge, videos)[0], others),
+        'first frame': _interval(first, 'median'),
+        'motion error': _interval(motion),
+        **{name: rate[:3] for name, rate in adherence.items()},
+        'frechet': frechet(features(judge, videos), others),
     }
 
-# %% ../../nbs/parts/report.ipynb #report-009
-def score(
-    model: TinyModel,
-    n: int = 8,  # held-out scenes
-    steps: int = 30,  # sampling steps of the clips
-) -> dict:  # 'loss', 'caption_swap_gap', 'depth': (mean or median, low, high); 'clips': a row of figures for true, frozen and made clips
-    "Held-out figures of a model, with 95 % intervals over scenes; see `velocity_errors`, `caption_swap_gap`, `depth_ranks` and `clip_scores`."
-    c, dev = model.config, model.picture.mean.device
-    judge, scenes = load_judge(), held_out_scenes(c, 2 * n)
-    clips = [render(s, c.world, dev, right=False) for s in scenes]
-    clips = [replace(x, left=x.left.cpu(), disparity=x.disparity.cpu()) for x in clips]
-    others, clips, scenes = (
-        look(judge, torch.stack([x.left for x in clips[n:]]))[0],
-        clips[:n],
-        scenes[:n],
-    )
-    true = torch.stack([x.left for x in clips])
-    rows = {
+# %% ../../nbs/parts/report.ipynb #report-030
+def _rows(model: TinyModel, clips: list, steps: int) -> dict:  # name → (n, T, H, W, 3)
+    "True clips, their first frames frozen, and what the model makes of them."
+    true = torch.stack([c.left for c in clips])
+    return {
         'true clips': true,
         'first frame, frozen': true[:, :1].expand_as(true),
         'made with picture': generate_clips(model, clips, True, steps=steps),
         'made from text': generate_clips(model, clips, False, steps=steps),
     }
-    errors, swapped, ranks = (
-        velocity_errors(model, clips).mean(1),
-        caption_swap_gap(model, clips),
-        depth_ranks(model, clips),
-    )
+
+# %% ../../nbs/parts/report.ipynb #report-031
+def _render_left(scenes: list, config: TinyConfig, device) -> list:
+    "Clips without right views, rendered on a device, on the CPU."
+    clips = [render(s, config.world, device, right=False) for s in scenes]
+    return [replace(c, left=c.left.cpu(), disparity=c.disparity.cpu()) for c in clips]
+
+# %% ../../nbs/parts/report.ipynb #report-032
+def score(
+    model: TinyModel,
+    n: int = 8,  # held-out scenes
+    steps: int = 30,  # sampling steps of the clips
+) -> dict:
+    """Held-out figures of a model, with 95 % intervals over scenes.
+
+    'loss', 'caption_swap_gap' and 'depth': (mean or median, low, high), of `velocity_errors`,
+    `caption_swap_gap` and `depth_ranks`. 'clips': `clip_scores` of true, frozen and made clips."""
+    config = model.config
+    judge = load_judge()
+    scenes = held_out_scenes(config, 2 * n)
+    clips = _render_left(scenes, config, model.picture.mean.device)
+    others = features(judge, torch.stack([c.left for c in clips[n:]]))
+    scenes, clips = scenes[:n], clips[:n]
+    rows = _rows(model, clips, steps)
+    ranks = depth_ranks(model, clips)
     return dict(
         scenes=n,
-        loss=(errors.mean().item(), *bootstrap(errors)),
-        caption_swap_gap=(swapped.mean().item(), *bootstrap(swapped)),
+        loss=_interval(velocity_errors(model, clips).mean(1)),
+        caption_swap_gap=_interval(caption_swap_gap(model, clips)),
         depth=(ranks.median().item(), *bootstrap(ranks, of='median')),
-        clips={k: clip_scores(judge, v, scenes, clips, c, others) for k, v in rows.items()},
+        clips={k: clip_scores(judge, v, scenes, clips, config, others) for k, v in rows.items()},
     )
 
+# %% ../../nbs/parts/report.ipynb #report-033
+def _cell(value) -> str:
+    "A figure, with its interval if it has one."
+    if isinstance(value, tuple):
+        return '{:.2f} ({:.2f} to {:.2f})'.format(*value)
+    return f'{value:.2f}'
 
+# %% ../../nbs/parts/report.ipynb #report-035
 def scores_table(scores: dict) -> Table:
-    "What `score` found, as a table."
-    cell = lambda v: (
-        f'{v[0]:.2f} ({v[1]:.2f} to {v[2]:.2f})' if isinstance(v, tuple) else f'{v:.2f}'
-    )
-    head = list(next(iter(scores['clips'].values())))
-    return Table(
-        (f'{scores["scenes"]} scenes', *head),
-        [(k, *map(cell, v.values())) for k, v in scores['clips'].items()],
-    )
+    "What `score` found of clips, as a table."
+    names = list(next(iter(scores['clips'].values())))
+    rows = [(k, *map(_cell, v.values())) for k, v in scores['clips'].items()]
+    return Table((f'{scores["scenes"]} scenes', *names), rows)
 
-# %% ../../nbs/parts/report.ipynb #report-014
-def sample_strips(model: TinyModel, first: int = 0, n: int = 12):  # a picture
-    "Held-out clips from `first` on, unpicked: true, and what the model makes of first frame and caption."
+# %% ../../nbs/parts/report.ipynb #report-041
+def sample_strips(
+    model: TinyModel,
+    first: int = 0,  # number of the first scene
+    n: int = 12,  # scenes
+):  # a picture
+    "Held-out clips, unpicked: true, and what the model makes of first frame and caption."
     clips = held_out(model.config, first + n, model.picture.mean.device)[first:]
     made = generate_clips(model, clips, True)
-    return grid(
-        [v.cpu().numpy() for c, m in zip(clips, made) for v in (c.left, m)],
-        ['true', 'made'] * n,
-        n=6,
-        height=48,
-    )
+    rows = []
+    for clip, video in zip(clips, made):
+        rows += [clip.left.cpu().numpy(), video.numpy()]
+    return grid(rows, ['true', 'made'] * n, n=4, height=120)
 
-
-def _plot_losses(losses: dict, bands: dict, path):
-    "A picture: running mean of the loss of each part, and the error by timestep of each model."
+# %% ../../nbs/parts/report.ipynb #report-045
+def _plot_losses(losses: dict, levels: dict, path):
+    "A picture: running mean of the loss of each part, error by timestep of each model."
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(9, 3))
-    a, b = fig.subplots(1, 2)
+    left, right = fig.subplots(1, 2)
     for name, x in losses.items():
         w = max(len(x) // 50, 1)
-        a.plot(np.convolve(x, np.ones(w) / w, 'valid'), label=name)
-    for name, x in bands.items():
-        b.plot(list(x), list(x.values()), label=name)
-    a.set(xlabel='optimiser step', ylabel='loss', yscale='log')
-    b.set(xlabel='timestep', ylabel='velocity error', ylim=(0, None))
-    a.legend()
-    b.legend()
+        left.plot(np.convolve(x, np.ones(w) / w, 'valid'), label=name)
+    for name, errors in levels.items():
+        right.plot(list(errors), list(errors.values()), label=name)
+    left.set(xlabel='optimiser step', ylabel='loss', yscale='log')
+    right.set(xlabel='timestep', ylabel='velocity error', ylim=(0, None))
+    left.legend()
+    right.legend()
     fig.savefig(path, dpi=80, format='png')
 
-# %% ../../nbs/parts/report.ipynb #report-018
-def write_report(out: Path, models: dict, losses: dict, n: int, **facts):
-    "Write `report.json`, `losses.png` and `samples.png`; `models` holds the new one last."
-    steps, clips = (
-        range(25, 1000, 75),
-        held_out(models['new'].config, n, models['new'].picture.mean.device),
-    )
-    bands = {
-        k: dict(zip(steps, velocity_errors(m, clips, steps).mean(0).tolist()))
-        for k, m in models.items()
-    }
+# %% ../../nbs/parts/report.ipynb #report-046
+def _errors_by_timestep(model: TinyModel, n: int) -> dict:  # timestep → velocity error
+    "The mean velocity error over held-out scenes."
+    timesteps = range(25, 1000, 75)
+    clips = held_out(model.config, n, model.picture.mean.device)
+    return dict(zip(timesteps, velocity_errors(model, clips, timesteps).mean(0).tolist()))
+
+# %% ../../nbs/parts/report.ipynb #report-047
+def write_report(
+    folder: Path,
+    models: dict,  # by name; 'new' is the one that was trained
+    losses: dict,  # part → losses of all steps
+    n: int,  # held-out scenes
+    **facts,  # what else the report says
+):
+    "Write `report.json`, `losses.png` and `samples.png`."
+    levels = {name: _errors_by_timestep(m, n) for name, m in models.items()}
     report = dict(
         facts,
-        scores={k: score(m, n) for k, m in models.items()},
-        error_by_timestep=bands,
-        steps={p: len(l) for p, l in losses.items()},
+        scores={name: score(m, n) for name, m in models.items()},
+        error_by_timestep=levels,
+        steps={part: len(x) for part, x in losses.items()},
     )
-    with atomic_write(out / 'report.json') as tmp:
+    with atomic_write(folder / 'report.json') as tmp:
         tmp.write_text(json.dumps(report, indent=1))
-    with atomic_write(out / 'losses.png') as tmp:
-        _plot_losses(losses, bands, tmp)
-    with atomic_write(out / 'samples.png') as tmp:
+    with atomic_write(folder / 'losses.png') as tmp:
+        _plot_losses(losses, levels, tmp)
+    with atomic_write(folder / 'samples.png') as tmp:
         sample_strips(models['new']).save(tmp, format='png')
