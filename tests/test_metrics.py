@@ -44,8 +44,8 @@ from scz_nb.evaluation.metrics import (
 )
 from scz_nb.geometry.flow import motion
 from scz_nb.stats import spearman
-from scz_nb.world.render import render, true_flow
-from scz_nb.world.scenes import Clip, WorldConfig, sample_scene
+from scz_nb.world.render import Clip, render, true_flow
+from scz_nb.world.scenes import WorldConfig, sample_scene
 
 W, H, T = 64, 40, 2
 world = WorldConfig(frames=3, complexity='any')

@@ -122,7 +122,7 @@ def scene(seed, config):
 
 def twin(a_scene):
     "The scene the other way round, or None."
-    return scenes.twin(a_scene)
+    return scenes.counterfactual(a_scene)
 
 
 def swapped(caption):

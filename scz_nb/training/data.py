@@ -18,8 +18,7 @@ from torch import Tensor
 from ..core import NoiseSource
 from ..models.embedded import TinyConfig
 from ..world.render import render
-from ..world.scenes import Scene, WorldConfig, sample_scene
-from ..world.scenes import twin as counterfactual
+from ..world.scenes import Scene, WorldConfig, counterfactual, sample_scene
 
 # %% ../../nbs/parts/data.ipynb #data-007
 @dataclass(frozen=True)
