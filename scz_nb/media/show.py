@@ -395,7 +395,7 @@ def plot(
     "Named curves as one plot."
     ax = panels()[0] if ax is None else ax
     for name, curve in curves.items():
-        xy = curve if isinstance(curve, tuple) else (curve,)
+        xy = curve if isinstance(curve, tuple) and len(curve) == 2 else (curve,)
         ax.plot(*xy, style, label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, **more)
     if sum(not name.startswith('_') for name in curves) > 1:
