@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/backbones.html.md"""
 
 # %% auto #0
 __all__ = ['Condition', 'TinyBackbone', 'paper_settings', 'count_flops', 'dynamicrafter_flops', 'model_settings',
-           'DynamiCrafterBackbone', 'load_backbone', 'backbone_names']
+           'DynamiCrafterBackbone', 'backbone_names', 'load_backbone']
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-004
 import os
@@ -34,9 +34,9 @@ from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
 from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
-from .offload import choose_level, next_level, offload_levels, apply_offload
+from .offload import apply_offload, choose_level, next_level, offload_levels
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-005
+# %% ../../nbs/parts/backbones.ipynb #backbones-007
 @dataclass(frozen=True)
 class Condition:
     "What a backbone is told besides the noisy latents; batch 1, used for every view."
@@ -46,18 +46,24 @@ class Condition:
     frames: Tensor  # given frames (1, C+1, T, h, w)
     stride: int | None  # frame stride; None: the model's normal one
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-008
 class TinyBackbone(Backbone):
     "The embedded model as the sampler sees it."
 
-    def __init__(self, model: TinyModel, name: str = 'tiny', dtype: torch.dtype = torch.float32):
+    takes_last, strides = True, (1, 2, 3)
+
+    def __init__(
+        self,
+        model: TinyModel,
+        name: str = 'tiny',
+        dtype: torch.dtype = torch.float32,
+    ):
         c = model.config
         self.model, self.name, self.dtype = model.to(dtype), name, dtype
+        self.unet, self.device = model.unet, model.picture.mean.device
         self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, c.fps
         self.latent_shape = (1, c.channels, c.frames, *c.latent_size)
         self.defaults = dict(scale=12.0, guidance=1.0)
-        self.takes_last, self.strides = True, (1, 2, 3)
-        self.unet, self.device = model.unet, model.picture.mean.device
         self.default_depth = model  # it has a depth network of its own
 
     def schedule(self, steps: int, eta: float) -> Schedule:
@@ -66,7 +72,18 @@ class TinyBackbone(Backbone):
     def _video(self, video) -> Tensor:
         return torch.tensor(to_uint8(video), device=self.device).to(self.dtype) / 255
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-006
+# %% ../../nbs/parts/backbones.ipynb #backbones-009
+@patch
+def unknown_words(
+    self: TinyBackbone,
+    prompt: str,
+) -> list:
+    "The words of a prompt that the model does not know, or has no room for."
+    text = self.model.text
+    words = text.split(prompt)
+    return [w for i, w in enumerate(words) if w not in text.index or i >= text.tokens]
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-011
 @patch
 def condition(
     self: TinyBackbone,
@@ -76,23 +93,17 @@ def condition(
     stride: int | None = None,  # frame stride
 ) -> Condition:
     "Prompt and pictures, encoded; words that do nothing are named in a warning."
-    words = self.model.text.split(prompt)
-    lost = [
-        w
-        for i, w in enumerate(words)
-        if w not in self.model.text.index or i >= self.model.text.tokens
-    ]
-    if lost:
+    if lost := self.unknown_words(prompt):
         warnings.warn(
-            f'{self.name} does not know or has no room for: {", ".join(lost)}. scz_nb.world.scenes.VOCABULARY has its words.',
+            f'{self.name} does not know or has no room for: {", ".join(lost)}. '
+            f'scz_nb.world.scenes.VOCABULARY has its words.',
             stacklevel=2,
         )
-    frames = self.model.condition(
-        1, *(None if p is None else self._video(p)[None] for p in (first, last))
-    )
+    given = [None if p is None else self._video(p)[None] for p in (first, last)]
+    frames = self.model.condition(1, *given)
     return Condition(self.model.text([prompt]), self.model.text(['']), frames, stride)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-007
+# %% ../../nbs/parts/backbones.ipynb #backbones-013
 @patch
 def denoise(
     self: TinyBackbone,
@@ -112,36 +123,40 @@ def denoise(
 
     return guided(ask, cond.text, cond.empty, guidance, rescale)
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-014
 @patch
-def encode(self: TinyBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, C, T, h, w)
+def encode(
+    self: TinyBackbone,
+    video,  # (T, H, W, 3) uint8
+) -> Tensor:  # (1, C, T, h, w)
     "Latents of a clip."
     return self.model.picture.encode(self._video(video)[None])
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-015
 @patch
-def decode(self: TinyBackbone, z: Tensor) -> np.ndarray:  # (1, C, T, h, w) to uint8 (T, H, W, 3)
+def decode(
+    self: TinyBackbone,
+    z: Tensor,  # (1, C, T, h, w)
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Pixels from latents."
     return to_uint8(self.model.picture.decode(z)[0])
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-011
+# %% ../../nbs/parts/backbones.ipynb #backbones-023
+_paper = {  # size → what is not the same for all
+    '256': dict(last=45, dissolve=30, frame_stride=3, guidance_rescale=0.0),
+    '512': dict(last=44, dissolve=30, frame_stride=24, guidance_rescale=0.7),
+    '1024': dict(last=39, dissolve=0, frame_stride=10, guidance_rescale=0.7),
+}
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-024
 def paper_settings(
     size: str,  # '256' (256×256), '512' (320×512) or '1024' (576×1024)
 ) -> dict:  # for `StereoConfig.make`
     "The settings of StereoCrafter-Zero for one of DynamiCrafter's sizes."
-    last, dissolve, stride, rescale = {
-        '256': (45, 30, 3, 0.0),
-        '512': (44, 30, 24, 0.7),
-        '1024': (39, 0, 10, 0.7),
-    }[check_choice('size', size, ('256', '512', '1024'))]
-    return dict(
-        refine=cut_refine(StereoConfig().refine, last),
-        dissolve=dissolve,
-        frame_stride=stride,
-        guidance_rescale=rescale,
-    )
+    facts = dict(_paper[check_choice('size', size, _paper)])
+    return dict(refine=cut_refine(StereoConfig().refine, facts.pop('last')), **facts)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-014
+# %% ../../nbs/parts/backbones.ipynb #backbones-027
 def count_flops(
     params: dict,  # of `DynamiCrafterUNet`
     z: tuple,  # shape (B, in_channels, T, h, w) of its input
@@ -154,52 +169,57 @@ def count_flops(
 
     with torch.device('meta'):
         unet = DynamiCrafterUNet(**params)
-        x = torch.empty(z), torch.empty(z[0]), torch.empty(z[0], tokens, unet.config['context_dim'])
+        context = torch.empty(z[0], tokens, unet.config['context_dim'])
+        x, t = torch.empty(z), torch.empty(z[0])
     with FlopCounterMode(display=False) as counter:
-        unet(*x)
+        unet(x, t, context)
     return counter.get_total_flops()
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-028
 def dynamicrafter_flops() -> int:
-    "One call of DynamiCrafter's network for one view of 16 frames at 320×512: 77 tokens of text, 16 a frame of the picture."
-    return count_flops({}, (1, 8, 16, 40, 64), 77 + 16 * 16)
+    "One call of DynamiCrafter's network for one view of 16 frames at 320×512."
+    return count_flops({}, (1, 8, 16, 40, 64), 77 + 16 * 16)  # tokens: text, 16 a frame
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-029
 @patch
 def flops(self: TinyBackbone) -> int:
     "Arithmetic of one call of the network for one view."
     b, c, *thw = self.latent_shape
     return count_flops(self.unet.config, (b, 2 * c + 1, *thw), self.model.config.text_tokens)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-017
+# %% ../../nbs/parts/backbones.ipynb #backbones-032
+_as_512 = {  # models of the size 512 with settings of their own
+    'dynamicrafter-interp': dict(frame_stride=5, scale=8.0),
+    'videocrafter2': dict(frame_stride=28, guidance_rescale=0.0),
+}
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-033
 def model_settings(
-    kind: str,  # 'dynamicrafter-256', '-512', '-1024', 'dynamicrafter-interp' or 'videocrafter2'
+    kind: str,  # a name in `originals` (part convert)
 ) -> dict:  # for `StereoConfig.make`
-    "The paper's settings for a published model that has no depth network beside it."
-    size, more = {
-        'dynamicrafter-interp': ('512', dict(frame_stride=5, scale=8.0)),
-        'videocrafter2': ('512', dict(frame_stride=28, guidance_rescale=0.0)),
-    }.get(kind, (kind.split('-')[-1], {}))
-    return {**paper_settings(size), 'dissolve': 0, **more}
+    "The paper's settings for a published model that has no depth network with it."
+    size = '512' if kind in _as_512 else kind.split('-')[-1]
+    return {**paper_settings(size), 'dissolve': 0, **_as_512.get(kind, {})}
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-035
 class DynamiCrafterBackbone(Backbone):
     "A published model, or any pipeline of its kind, as the sampler sees it."
 
-    default_depth = 'depth-anything-v2-small'  # what 'auto' stands for: these models know no depth
+    default_depth = 'depth-anything-v2-small'  # these models know no depth
+    strides, dtype, fps = tuple(range(1, 31)), torch.float32, 8.0
 
     def __init__(
-        self, pipe, name: str | None = None, offload: int = 0
-    ):  # a `DynamiCrafterPipeline`, where it shall compute, and how (part offload)
-        c, self.offload = pipe.config, offload
-        self.pipe, self.name, self.unet, self.dtype = pipe, name or c.kind, pipe.unet, torch.float32
-        self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, 8.0
+        self,
+        pipe,  # a `DynamiCrafterPipeline`, where it shall compute
+        name: str | None = None,  # None: the model's
+        offload: int = 0,  # offload level of the pipeline (part offload)
+    ):
+        c = pipe.config
+        self.pipe, self.unet, self.offload = pipe, pipe.unet, offload
+        self.name = name or c.kind
+        self.width, self.height, self.frames = c.width, c.height, c.frames
         self.latent_shape = (1, 4, c.frames, c.height // 8, c.width // 8)
-        self.defaults, self.takes_last, self.strides = (
-            model_settings(c.kind),
-            c.takes_last,
-            tuple(range(1, 31)),
-        )
+        self.defaults, self.takes_last = model_settings(c.kind), c.takes_last
 
     @property
     def device(self):
@@ -208,124 +228,103 @@ class DynamiCrafterBackbone(Backbone):
     def schedule(self, steps: int, eta: float) -> Schedule:
         return self.pipe.schedule(steps, eta)
 
-    def condition(self, prompt, first=None, last=None, stride=None):
-        "Prompt, first and last frame (H, W, 3) uint8 and frame stride, encoded once."
-        pictures = [None if p is None else self._video(p[None])[:, :, 0] for p in (first, last)]
-        return retry_on_oom(self, lambda: self.pipe.condition(prompt, *pictures, stride))
-
     def denoise(self, z, t, cond, guidance=7.5, rescale=0.0) -> Tensor:
         return self.pipe.predict(z, t, cond, guidance, rescale)
 
     def _video(self, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 3, T, H, W) in [-1, 1]
-        return (
-            torch.tensor(to_uint8(video), device=self.device).permute(3, 0, 1, 2)[None].float()
-            / 127.5
-            - 1
-        )
+        x = torch.tensor(to_uint8(video), device=self.device)
+        return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-018
+# %% ../../nbs/parts/backbones.ipynb #backbones-037
+@patch
+def condition(  # noqa: F811  of another class
+    self: DynamiCrafterBackbone,
+    prompt: str,
+    first=None,  # (H, W, 3) uint8 at the backbone's size, or None: text to video
+    last=None,  # (H, W, 3) uint8, the last frame, or None
+    stride: int | None = None,  # frame stride
+):
+    "Prompt and pictures, encoded once."
+    pictures = [None if p is None else self._video(p[None])[:, :, 0] for p in (first, last)]
+    return retry_on_oom(self, lambda: self.pipe.condition(prompt, *pictures, stride))
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-038
 @patch
 @torch.no_grad()
-def encode(self: DynamiCrafterBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 4, T, h, w)
+def encode(  # noqa: F811  of another class
+    self: DynamiCrafterBackbone,
+    video,  # (T, H, W, 3) uint8
+) -> Tensor:  # (1, 4, T, h, w)
     "Latents of a clip."
     return retry_on_oom(self, lambda: self.pipe.encode(self._video(video)))
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-039
 @patch
 @torch.no_grad()
-def decode(
-    self: DynamiCrafterBackbone, z: Tensor
-) -> np.ndarray:  # (1, 4, T, h, w) to uint8 (T, H, W, 3)
+def decode(  # noqa: F811  of another class
+    self: DynamiCrafterBackbone,
+    z: Tensor,  # (1, 4, T, h, w)
+) -> np.ndarray:  # (T, H, W, 3) uint8
     "Pixels from latents."
-    return to_uint8(
-        (retry_on_oom(self, lambda: self.pipe.decode(z))[0].permute(1, 2, 3, 0) + 1) / 2
-    )
+    video = retry_on_oom(self, lambda: self.pipe.decode(z))[0]
+    return to_uint8((video.permute(1, 2, 3, 0) + 1) / 2)
 
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-040
 @patch
 def step_down(self: DynamiCrafterBackbone):
-    "Do with less memory from here on (part offload)."
+    "Do with less memory from here on."
     self.offload = next_level(self.pipe, self.offload, str(self.device))
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-019
+# %% ../../nbs/parts/backbones.ipynb #backbones-041
 @patch
-def check(self: DynamiCrafterBackbone, first: bool, config: StereoConfig):
+def check(
+    self: DynamiCrafterBackbone,
+    first: bool,  # is there a first frame?
+    config: StereoConfig,
+):
     "Raise, before anything is run, when this model cannot do what is wanted."
     self.pipe.check_given(first, False)
     self.pipe.schedule(config.steps, config.eta)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-021
-def _find(name: str) -> tuple:  # kind of model or None, path or None
-    "What a backbone's name stands for: one of `models`, a folder of `save_pretrained`, or NAME=FILE."
-    models = models_of('video')
-    if name in models and models[name].repo and find_spec('transformers') is None:
-        raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
-    if name in models:
-        return name, fetch(name)
-    kind, _, file = name.partition('=')
-    if file:
-        return check_choice('model', kind, [n for n, m in models.items() if m.repo]), Path(
-            file
-        ).expanduser()
-    path = Path(name).expanduser()
-    if (path / 'model_index.json').is_file():
-        return None, path
-    if path.is_dir():
-        raise InputError(
-            f'{path} holds no pipeline (there is no model_index.json in it); give a folder that save_pretrained wrote, or NAME=FILE.'
-        )
-    if path.is_file():
-        raise InputError(f"{path} may be any model: say which, such as 'dynamicrafter-512={path}'.")
-    if path.suffix in ('.ckpt', '.safetensors', '.pt') or os.sep in name:
-        raise InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
-    return check_choice('backbone', name, backbone_names()), None
-
-# %% ../../nbs/parts/backbones.ipynb #backbones-022
-def load_backbone(
-    name='tiny',  # one of `backbone_names()`, a folder, NAME=FILE, or a backbone, which is returned as it is
-    device: str | None = None,  # None: cuda where there is one, else cpu
-    dtype: torch.dtype
-    | None = None,  # None: float32 on a CPU and for the embedded model, else float16
-    offload: int
-    | None = None,  # how to do with less GPU memory, 0 to 3 (54); None: chosen by what is free
-):
-    "A backbone by name; what is not here is downloaded."
-    if isinstance(name, Backbone) and device is None and dtype is None:
-        return name
-    if not isinstance(name, (str, os.PathLike)):
-        raise InputError(
-            f'backbone must be a name or a backbone, which then has its own device and dtype; got {name!r:.60}.'
-        )
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise InputError(
-            f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.'
-        )
-    if offload is not None and offload not in range(len(offload_levels)):
-        raise InputError(
-            f'offload={offload} cannot be used; it must be a whole number from 0 (everything on the GPU) to {len(offload_levels) - 1} ({offload_levels[-1]}).'
-        )
-    device, (kind, path) = pick_device(device), _find(str(name))
-    if kind in SIZES:
-        return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
-    dtype = dtype or (torch.float32 if device == 'cpu' else torch.float16)
-    pipe = _pipeline(kind, path, dtype)
-    if pipe.unet.dtype != dtype:
-        pipe.to(dtype)
-    if offload is None and torch.device(device).type == 'cuda':
-        offload = choose_level(pipe, torch.cuda.mem_get_info(device)[0])
-        if offload:
-            warnings.warn(
-                f'{name}: {offload_levels[offload]}, because {torch.cuda.mem_get_info(device)[0] / 1e9:.1f} GB are free.',
-                stacklevel=2,
-            )
-    return DynamiCrafterBackbone(apply_offload(pipe, offload or 0, device), str(name), offload or 0)
-
-
+# %% ../../nbs/parts/backbones.ipynb #backbones-044
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
     return [name for name, m in models_of('video').items() if m.repo or stored(name)]
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-023
+# %% ../../nbs/parts/backbones.ipynb #backbones-045
+def _no_backbone(name: str, path: Path) -> InputError:
+    "Why a path is no backbone."
+    if path.is_dir():
+        return InputError(
+            f'{path} holds no pipeline (there is no model_index.json in it); '
+            f'give a folder that save_pretrained wrote, or NAME=FILE.'
+        )
+    if path.is_file():
+        example = f"'dynamicrafter-512={path}'"
+        return InputError(f'{path} may be any model: say which, such as {example}.')
+    return InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-046
+def _find(name: str) -> tuple:  # kind of model or None, path or None
+    "What the name of a backbone stands for."
+    models = models_of('video')
+    if name in models:
+        if models[name].repo and find_spec('transformers') is None:  # before it is downloaded
+            raise MissingDependency(f"{name} needs transformers: pip install 'scz_nb[hub]'.")
+        return name, fetch(name)
+    kind, _, file = name.partition('=')
+    if file:
+        check_choice('model', kind, [n for n, m in models.items() if m.repo])
+        return kind, Path(file).expanduser()
+    path = Path(name).expanduser()
+    if (path / 'model_index.json').is_file():
+        return None, path
+    is_file = path.suffix in ('.ckpt', '.safetensors', '.pt')
+    if path.exists() or is_file or os.sep in name:
+        raise _no_backbone(name, path)
+    return check_choice('backbone', name, backbone_names()), None
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-047
 def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
     "A pipeline from a folder (kind None) or from a file in the original format."
     from safetensors import SafetensorError
@@ -340,5 +339,65 @@ def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise InputError(
-            f'{path} cannot be loaded as a pipeline ({first_line(e)}); write it again with save_pretrained.'
+            f'{path} cannot be loaded as a pipeline ({first_line(e)}); '
+            f'write it again with save_pretrained.'
         ) from None
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-048
+def _check_options(name, dtype, offload, old: dict):
+    "Raise for options that cannot be."
+    if 'rung' in old:
+        raise InputError(f'rung is offload now: load_backbone(…, offload={old["rung"]}).')
+    if old:
+        raise TypeError(f'load_backbone has no option {next(iter(old))!r}')
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(
+            f'backbone must be a name or a backbone, which then has its own device and dtype; '
+            f'got {name!r:.60}.'
+        )
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(
+            f'dtype must be a floating-point type such as torch.float16; got {dtype!r}.'
+        )
+    if offload is not None and offload not in range(len(offload_levels)):
+        last = len(offload_levels) - 1
+        raise InputError(
+            f'offload={offload} cannot be used; it must be a whole number from 0 '
+            f'(everything on the GPU) to {last} ({offload_levels[last]}).'
+        )
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-049
+def _level_for(pipe, name, device: str) -> int:
+    "The offload level for what is free on a device, said in a warning where it is not 0."
+    if torch.device(device).type != 'cuda':
+        return 0
+    free = torch.cuda.mem_get_info(device)[0]
+    offload = choose_level(pipe, free)
+    if offload:
+        level = offload_levels[offload]
+        warnings.warn(f'{name}: {level}, because {free / 1e9:.1f} GB are free.', stacklevel=3)
+    return offload
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-051
+def load_backbone(
+    name='tiny',  # one of `backbone_names()`, folder, NAME=FILE, or a backbone, returned as it is
+    device: str | None = None,  # None: cuda where there is one, else cpu
+    dtype: torch.dtype | None = None,  # None: float32 on a CPU and if embedded, else float16
+    offload: int | None = None,  # level 0 to 3 (part offload); None: chosen by what is free
+    **old,  # names of options that have changed
+) -> Backbone:
+    "A backbone by name; what is not here is downloaded."
+    if isinstance(name, Backbone) and device is None and dtype is None:
+        return name
+    _check_options(name, dtype, offload, old)
+    device = pick_device(device)
+    kind, path = _find(str(name))
+    if kind in SIZES:
+        return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
+    dtype = dtype or (torch.float32 if device == 'cpu' else torch.float16)
+    pipe = _pipeline(kind, path, dtype)
+    if pipe.unet.dtype != dtype:
+        pipe.to(dtype)
+    if offload is None:
+        offload = _level_for(pipe, name, device)
+    return DynamiCrafterBackbone(apply_offload(pipe, offload, device), str(name), offload)

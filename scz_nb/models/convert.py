@@ -49,7 +49,7 @@ class ImageProjector(ModelMixin, Resampler, ConfigMixin):
     __init__ = _remembered(Resampler)
     config = ConfigMixin.config
 
-# %% ../../nbs/parts/convert.ipynb #convert-012
+# %% ../../nbs/parts/convert.ipynb #convert-013
 _usual = dict(
     prediction='v',
     spacing='uniform_trailing',
@@ -62,18 +62,22 @@ _usual = dict(
     guidance_rescale=0.7,
     takes_last=False,
 )
+
+# %% ../../nbs/parts/convert.ipynb #convert-014
 _plain = dict(prediction='eps', spacing='uniform', zero_snr=False, guidance_rescale=0.0)
 
-# %% ../../nbs/parts/convert.ipynb #convert-013
+# %% ../../nbs/parts/convert.ipynb #convert-015
 class Original(NamedTuple):
     "What is special about one of the published models."
 
     unet: dict  # arguments of the UNet that are not the default
     facts: dict  # facts that are not the usual ones
 
-# %% ../../nbs/parts/convert.ipynb #convert-014
+# %% ../../nbs/parts/convert.ipynb #convert-016
 _256 = dict(_plain, base_scale=None, height=256, width=256, frame_stride=3)
 _1024 = dict(base_scale=0.3, height=576, width=1024, frame_stride=10)
+
+# %% ../../nbs/parts/convert.ipynb #convert-017
 originals = {
     'dynamicrafter-256': Original(
         dict(image_cross_attention_scale_learnable=True, default_fs=3), _256
@@ -86,7 +90,7 @@ originals = {
     ),
 }
 
-# %% ../../nbs/parts/convert.ipynb #convert-015
+# %% ../../nbs/parts/convert.ipynb #convert-018
 full_size = dict(  # of the published models; the UNet's and the projector's defaults are theirs
     facts={},
     unet={},
@@ -105,7 +109,7 @@ full_size = dict(  # of the published models; the UNet's and the projector's def
     ),
 )
 
-# %% ../../nbs/parts/convert.ipynb #convert-016
+# %% ../../nbs/parts/convert.ipynb #convert-019
 def model_facts(
     kind: str,  # a name in `originals`
     size: dict = full_size,
@@ -113,25 +117,25 @@ def model_facts(
     "What a pipeline has to know of a model besides its networks."
     return {**_usual, **originals[check_choice('model', kind, originals)].facts, **size['facts']}
 
-# %% ../../nbs/parts/convert.ipynb #convert-019
+# %% ../../nbs/parts/convert.ipynb #convert-022
 def _text_tower(config: dict) -> torch.nn.Module:
     "The text tower, without the layer that is not used."
     tf = import_transformers("DynamiCrafter's text tower")
     used = {**config, 'num_hidden_layers': config['num_hidden_layers'] - 1}
     return tf.CLIPTextModel(tf.CLIPTextConfig(**used, hidden_act='gelu'))
 
-# %% ../../nbs/parts/convert.ipynb #convert-020
+# %% ../../nbs/parts/convert.ipynb #convert-023
 def _image_tower(config: dict) -> torch.nn.Module:
     tf = import_transformers("DynamiCrafter's image tower")
     return tf.CLIPVisionModel(tf.CLIPVisionConfig(**config, hidden_act='gelu'))
 
-# %% ../../nbs/parts/convert.ipynb #convert-021
+# %% ../../nbs/parts/convert.ipynb #convert-024
 def _autoencoder(config: dict) -> AutoencoderKL:
     n = len(config['block_out_channels'])
     down, up = ('DownEncoderBlock2D',) * n, ('UpDecoderBlock2D',) * n
     return AutoencoderKL(**config, latent_channels=4, down_block_types=down, up_block_types=up)
 
-# %% ../../nbs/parts/convert.ipynb #convert-022
+# %% ../../nbs/parts/convert.ipynb #convert-026
 def build(
     kind: str,  # a name in `originals`
     size: dict = full_size,
@@ -149,7 +153,7 @@ def build(
             nets['image_projector'] = ImageProjector(**size['image_projector'])
     return {part: net.eval() for part, net in nets.items()}
 
-# %% ../../nbs/parts/convert.ipynb #convert-025
+# %% ../../nbs/parts/convert.ipynb #convert-029
 _clip_spelling = {
     'transformer.resblocks.': 'encoder.layers.',
     'attn.': 'self_attn.',
@@ -166,14 +170,14 @@ _clip_spelling = {
     'ln_post': 'post_layernorm',
 }
 
-# %% ../../nbs/parts/convert.ipynb #convert-026
+# %% ../../nbs/parts/convert.ipynb #convert-030
 def _respelled(name: str, spelling: dict) -> str:
     "A name with every piece of it replaced that `spelling` knows, in that order."
     for old, new in spelling.items():
         name = name.replace(old, new)
     return name
 
-# %% ../../nbs/parts/convert.ipynb #convert-027
+# %% ../../nbs/parts/convert.ipynb #convert-032
 def clip_names(
     named: dict,  # name → tensor, as OpenCLIP has them
 ) -> dict:  # name → tensor, as transformers has them
@@ -188,7 +192,7 @@ def clip_names(
             out[name.replace('in_proj_', f'{p}_proj.')] = part
     return out
 
-# %% ../../nbs/parts/convert.ipynb #convert-032
+# %% ../../nbs/parts/convert.ipynb #convert-039
 _vae_spelling = {
     '.block_1.': '.resnets.0.',
     '.block_2.': '.resnets.1.',
@@ -207,7 +211,7 @@ _vae_spelling = {
     '.v.': '.to_v.',
 }
 
-# %% ../../nbs/parts/convert.ipynb #convert-033
+# %% ../../nbs/parts/convert.ipynb #convert-040
 def vae_names(
     named: dict,  # name → tensor, as latent diffusion has them
 ) -> dict:  # name → tensor, as diffusers has them
@@ -226,7 +230,7 @@ def vae_names(
         out[name] = tensor[:, :, 0, 0] if is_conv else tensor
     return out
 
-# %% ../../nbs/parts/convert.ipynb #convert-036
+# %% ../../nbs/parts/convert.ipynb #convert-043
 _begins = dict(
     unet='model.diffusion_model.',
     vae='first_stage_model.',
@@ -234,6 +238,8 @@ _begins = dict(
     image_encoder='embedder.model.visual.',
     image_projector='image_proj_model.',
 )
+
+# %% ../../nbs/parts/convert.ipynb #convert-044
 _unused = re.compile(
     r"""
     embedder\.(mean|std)
@@ -246,7 +252,7 @@ _unused = re.compile(
     re.X,
 )
 
-# %% ../../nbs/parts/convert.ipynb #convert-037
+# %% ../../nbs/parts/convert.ipynb #convert-046
 def take_apart(
     state: dict,  # name → tensor, as in the file
     text_layers: int = 24,  # of the file's text tower; the last is not used
@@ -265,7 +271,7 @@ def take_apart(
     _check_parts(state, parts, unknown)
     return parts, dropped
 
-# %% ../../nbs/parts/convert.ipynb #convert-038
+# %% ../../nbs/parts/convert.ipynb #convert-047
 def _check_parts(state: dict, parts: dict, unknown: list):
     "Raise when a file is none of DynamiCrafter's."
     if not parts['unet']:
@@ -281,7 +287,7 @@ def _check_parts(state: dict, parts: dict, unknown: list):
             f'the first is {unknown[0]!r}; is it for another model?'
         )
 
-# %% ../../nbs/parts/convert.ipynb #convert-041
+# %% ../../nbs/parts/convert.ipynb #convert-051
 def aligned(net: torch.nn.Module) -> torch.nn.Module:
     "The network with every parameter at a multiple of 64 bytes, where CPU kernels add up alike."
     for p in net.parameters():
@@ -289,14 +295,14 @@ def aligned(net: torch.nn.Module) -> torch.nn.Module:
             p.data = p.data.clone()
     return net
 
-# %% ../../nbs/parts/convert.ipynb #convert-042
+# %% ../../nbs/parts/convert.ipynb #convert-053
 def _fill_positions(net: torch.nn.Module):
     "Make the tables of positions, which are in no file."
     for m in net.modules():
         if hasattr(m, 'position_ids'):
             m.position_ids = torch.arange(m.position_ids.shape[-1])[None]
 
-# %% ../../nbs/parts/convert.ipynb #convert-043
+# %% ../../nbs/parts/convert.ipynb #convert-054
 def _fill_part(part: str, net: torch.nn.Module, named: dict):
     "Give one network its tensors, under the names that it has for them."
     if part == 'unet':
@@ -309,7 +315,7 @@ def _fill_part(part: str, net: torch.nn.Module, named: dict):
         tower = getattr(net, 'text_model', getattr(net, 'vision_model', net))
         load_strict(tower, clip_names(named), True, part.replace('_', ' '))
 
-# %% ../../nbs/parts/convert.ipynb #convert-044
+# %% ../../nbs/parts/convert.ipynb #convert-055
 def fill(
     nets: dict,  # component → network on the meta device, from `build`
     parts: dict,  # component → name → tensor, from `take_apart`
@@ -329,7 +335,7 @@ def fill(
             _fill_positions(net)
         aligned(net)
 
-# %% ../../nbs/parts/convert.ipynb #convert-048
+# %% ../../nbs/parts/convert.ipynb #convert-061
 def _unpacked(path: Path):
     "What a file of weights holds, mapped from it."
     if path.suffix != '.safetensors':
@@ -340,7 +346,7 @@ def _unpacked(path: Path):
     with safe_open(path, 'pt') as f:
         return {k: f.get_tensor(k) for k in f.keys()}
 
-# %% ../../nbs/parts/convert.ipynb #convert-049
+# %% ../../nbs/parts/convert.ipynb #convert-062
 def read_checkpoint(
     path,  # .ckpt, .pt, .bin or .safetensors
 ) -> dict:  # name → tensor, mapped from the file

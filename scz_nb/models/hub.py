@@ -49,7 +49,7 @@ def _dynamicrafter(task: str, repo: str, revision: str, size: int = 10_436_516_0
     files = ('model.ckpt',)
     return Model('video', task, licence, f'Doubiiu/{repo}', revision, files, size, ('clip-vit-h',))
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-010
 hub = {  # name → model
     'tiny': Model('video', 'picture, two pictures or text to video, 64×40', 'Apache-2.0'),
     'small': Model('video', 'the same at 128×80', 'Apache-2.0'),
@@ -86,12 +86,12 @@ hub = {  # name → model
     ),
 }
 
-# %% ../../nbs/parts/hub.ipynb #hub-011
+# %% ../../nbs/parts/hub.ipynb #hub-012
 def _depth(licence: str, repo: str, revision: str = 'main', files: tuple = ()) -> Model:
     "An entry of a depth estimator."
     return Model('depth', 'depth of a video', licence, repo, revision, files)
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-013
 hub |= {
     'depth-anything-v2-small': _depth(
         'Apache-2.0',
@@ -124,7 +124,7 @@ hub |= {
     ),
 }
 
-# %% ../../nbs/parts/hub.ipynb #hub-013
+# %% ../../nbs/parts/hub.ipynb #hub-015
 hub |= {
     'depthcrafter': Model(
         'depth',
@@ -152,7 +152,7 @@ hub |= {
     ),
 }
 
-# %% ../../nbs/parts/hub.ipynb #hub-015
+# %% ../../nbs/parts/hub.ipynb #hub-017
 hub |= {
     'clip-vit-h': Model(
         'part',
@@ -178,14 +178,14 @@ hub |= {
     ),
 }
 
-# %% ../../nbs/parts/hub.ipynb #hub-016
+# %% ../../nbs/parts/hub.ipynb #hub-019
 def models_of(
     kind: str,  # 'video', 'depth', 'measure' or 'part'
 ) -> dict:  # name → model
     "The models of one kind."
     return {name: m for name, m in hub.items() if m.kind == kind}
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-021
 def find_model(
     name,  # name in `hub`, id of a repository, or a folder
 ) -> Model:
@@ -195,28 +195,28 @@ def find_model(
     listed = [m for m in hub.values() if m.repo and m.repo == str(name)]
     return listed[0] if listed else Model('', '', '', str(name))
 
-# %% ../../nbs/parts/hub.ipynb #hub-019
+# %% ../../nbs/parts/hub.ipynb #hub-025
 def _folder(model: Model) -> Path:
     "The folder of a repository in the hub's cache, which need not be there."
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE) / f'models--{model.repo.replace("/", "--")}'
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-026
 def _snapshot(model: Model) -> Path:
     "The subfolder of its revision."
     branch = _folder(model) / 'refs' / model.revision
     commit = branch.read_text() if branch.is_file() else model.revision
     return _folder(model) / 'snapshots' / commit
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-027
 def storage(
     name: str,  # in `hub`
 ) -> Path:
     "The folder in which a model is, or would be, stored."
     return _folder(hub[name]) if hub[name].repo else shipped_weights(name).parent
 
-# %% ../../nbs/parts/hub.ipynb #hub-020
+# %% ../../nbs/parts/hub.ipynb #hub-029
 def stored(
     name: str,  # in `hub`
 ) -> Path | None:  # None: it is not here, or not all of it
@@ -230,13 +230,13 @@ def stored(
         return None
     return folder if m.files[1:] else folder / m.files[0]
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-031
 def file_size(name: str) -> int:  # bytes
     "How large the files of a model are; 0 where it is not known."
     path = stored(name)
     return hub[name].size or (path.stat().st_size if path and path.is_file() else 0)
 
-# %% ../../nbs/parts/hub.ipynb #hub-023
+# %% ../../nbs/parts/hub.ipynb #hub-034
 def check_room(
     what: str,  # such as 'dynamicrafter-512', for the message
     model: Model,
@@ -255,7 +255,7 @@ def check_room(
             f'make room, or set HF_HOME to a folder on another disk.'
         )
 
-# %% ../../nbs/parts/hub.ipynb #hub-024
+# %% ../../nbs/parts/hub.ipynb #hub-036
 def _is_gone(error: Exception) -> bool:
     "Whether a repository, a revision or a file is no longer on the hub."
     from huggingface_hub import errors
@@ -264,7 +264,7 @@ def _is_gone(error: Exception) -> bool:
     gone = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
     return isinstance(error, gone) or type(error) is missing
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-037
 def hub_error(what: str, model: Model, error: Exception, otherwise: str) -> SczError:
     "What went wrong with a download, in one sentence."
     from huggingface_hub.errors import GatedRepoError
@@ -285,7 +285,7 @@ def hub_error(what: str, model: Model, error: Exception, otherwise: str) -> SczE
     fix = f'check the connection and try again, or {otherwise}'
     return MissingDependency(f'{what} cannot be loaded from {model.repo} ({why}); {fix}.')
 
-# %% ../../nbs/parts/hub.ipynb #hub-025
+# %% ../../nbs/parts/hub.ipynb #hub-039
 @contextmanager
 def loading(
     what: str,  # what is loaded, such as 'dynamicrafter-512'
@@ -301,7 +301,7 @@ def loading(
     except Exception as error:  # libraries raise a dozen kinds
         raise hub_error(what, model, error, otherwise) from None
 
-# %% ../../nbs/parts/hub.ipynb #hub-027
+# %% ../../nbs/parts/hub.ipynb #hub-042
 def fetch(
     name: str,  # in `hub`, with a list of files
 ) -> Path:  # as from `stored`
@@ -319,7 +319,7 @@ def fetch(
         fetch(part)
     return path
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-043
 def _download(m: Model) -> str:
     "The file of a repository, or the folder of its files."
     import huggingface_hub
@@ -329,7 +329,7 @@ def _download(m: Model) -> str:
     files = list(m.files)
     return huggingface_hub.snapshot_download(m.repo, revision=m.revision, allow_patterns=files)
 
-
+# %% ../../nbs/parts/hub.ipynb #hub-044
 def _otherwise(name: str) -> str:
     "What to do about a model that cannot be downloaded."
     m = hub[name]
@@ -337,7 +337,7 @@ def _otherwise(name: str) -> str:
         return f"download {m.files[0]} from {m.url} by other means and pass '{name}=PATH'"
     return 'log in with hf auth login if its page asks for it, or give a folder that you have'
 
-# %% ../../nbs/parts/hub.ipynb #hub-028
+# %% ../../nbs/parts/hub.ipynb #hub-046
 def import_transformers(
     what: str,  # what needs it, for the message
 ):
@@ -348,7 +348,14 @@ def import_transformers(
         raise MissingDependency(f"{what} needs transformers: pip install 'scz_nb[hub]'.") from None
     return transformers
 
+# %% ../../nbs/parts/hub.ipynb #hub-048
+def _check_words(loaded):
+    "Raise when what was loaded is a tokenizer without a vocabulary."
+    special = getattr(loaded, 'all_special_tokens', None)
+    if special is not None and len(loaded) <= len(special):
+        raise OSError('there are no files of a tokenizer')
 
+# %% ../../nbs/parts/hub.ipynb #hub-049
 def from_hub(
     kind: str,  # class of transformers, such as 'CLIPModel'
     name,  # name in `hub`, id of a repository, or a local folder
@@ -360,4 +367,6 @@ def from_hub(
     model, what = find_model(name), what or f'{kind} {str(name)!r}'
     cls = getattr(import_transformers(what), kind)
     with loading(what, model, otherwise):
-        return cls.from_pretrained(model.repo, revision=model.revision, **options)
+        loaded = cls.from_pretrained(model.repo, revision=model.revision, **options)
+        _check_words(loaded)
+    return loaded

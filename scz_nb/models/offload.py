@@ -17,33 +17,36 @@ from torch.utils._pytree import tree_leaves
 
 from ..core import InputError, check_choice
 
-# %% ../../nbs/parts/offload.ipynb #offload-005
+# %% ../../nbs/parts/offload.ipynb #offload-006
 class LiveBytes(TorchDispatchMode):
-    "While open, watches tensors being made and freed: `peak` is the largest number of bytes that were alive at once."
+    "While open, watches tensors being made and freed; `peak` is the most bytes alive at once."
 
     def __init__(self, *nets):  # networks whose weights do not count
         super().__init__()
         self.live = self.peak = 0
-        self.known = {
-            p.untyped_storage()._cdata for net in nets for p in [*net.parameters(), *net.buffers()]
-        }
+        tensors = [t for net in nets for t in (*net.parameters(), *net.buffers())]
+        self.known = {t.untyped_storage()._cdata for t in tensors}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for t in tree_leaves(out):
-            if not isinstance(t, torch.Tensor) or (s := t.untyped_storage())._cdata in self.known:
-                continue
-            self.known.add(s._cdata)
-            self.live += (n := s.nbytes())
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(s, self._freed, s._cdata, n)
+            if isinstance(t, torch.Tensor):
+                self._made(t.untyped_storage())
         return out
+
+    def _made(self, storage):
+        if storage._cdata in self.known:
+            return
+        self.known.add(storage._cdata)
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
 
     def _freed(self, key, n):
         self.known.discard(key)
         self.live -= n
 
-# %% ../../nbs/parts/offload.ipynb #offload-013
+# %% ../../nbs/parts/offload.ipynb #offload-021
 offload_levels = (
     'everything on the GPU',
     'decoding in tiles',
@@ -51,32 +54,31 @@ offload_levels = (
     'one layer on the GPU at a time',
 )
 
-
+# %% ../../nbs/parts/offload.ipynb #offload-022
 def weight_bytes(net: torch.nn.Module) -> int:
     "Bytes of a network's parameters."
     return sum(p.nbytes for p in net.parameters())
 
+# %% ../../nbs/parts/offload.ipynb #offload-023
+def _activation_bytes(pipe) -> tuple:  # a call of the UNet, a decoded frame, a decoded tile
+    "What a run needs besides the weights, by the rule that was found above."
+    c, size = pipe.config, pipe.unet.dtype.itemsize
+    positions = c.frames * (c.height // 8) * (c.width // 8)
+    call = 32 * positions * pipe.unet.config['model_channels'] * size
+    pixels = c.height * c.width
+    tile = min(pixels, pipe.vae.config.sample_size**2)
+    pixel = 6 * pipe.vae.config.block_out_channels[0] * size
+    return call, pixel * pixels, pixel * tile
 
+# %% ../../nbs/parts/offload.ipynb #offload-024
 def estimate_memory(
     pipe,  # a `DynamiCrafterPipeline`
-) -> list:  # bytes for each offload, computed
+) -> list:  # bytes for each offload level, computed
     "What a run needs on the GPU, without what kernels take for themselves."
-    c, size, nets = (
-        pipe.config,
-        pipe.unet.dtype.itemsize,
-        [n for n in pipe.components.values() if isinstance(n, torch.nn.Module)],
-    )
-    call = (
-        32 * c.frames * (c.height // 8) * (c.width // 8) * pipe.unet.config['model_channels'] * size
-    )
-    frame, tile = (
-        6 * a * pipe.vae.config.block_out_channels[0] * size
-        for a in (c.height * c.width, min(c.height * c.width, pipe.vae.config.sample_size**2))
-    )
-    weights, layer = (
-        [weight_bytes(n) for n in nets],
-        max(p.nbytes for n in nets for p in n.parameters()),
-    )
+    nets = [n for n in pipe.components.values() if isinstance(n, torch.nn.Module)]
+    weights = [weight_bytes(n) for n in nets]
+    layer = max(p.nbytes for n in nets for p in n.parameters())
+    call, frame, tile = _activation_bytes(pipe)
     return [
         sum(weights) + max(call, frame),
         sum(weights) + max(call, tile),
@@ -84,39 +86,59 @@ def estimate_memory(
         4 * layer + max(call, tile),
     ]
 
-# %% ../../nbs/parts/offload.ipynb #offload-014
+# %% ../../nbs/parts/offload.ipynb #offload-031
+def _needed(n: int) -> float:
+    "Bytes with a fifth to spare."
+    return 1.25 * n
+
+# %% ../../nbs/parts/offload.ipynb #offload-032
 def choose_level(
     pipe,  # a `DynamiCrafterPipeline`
     free: int,  # bytes that are free on the GPU
 ) -> int:  # 0 to 3
-    "The first offload that fits, with a fifth to spare for kernels and the questions that are kept; an `InputError` if none does."
+    "The first offload level that fits; an `InputError` if none does."
     need = estimate_memory(pipe)
     for i, n in enumerate(need):
-        if 1.25 * n <= free:
+        if _needed(n) <= free:
             return i
+    c, least = pipe.config, _needed(need[-1]) / 1e9
     raise InputError(
-        f'{pipe.config.kind} at {pipe.config.width}×{pipe.config.height} needs about {1.25 * need[-1] / 1e9:.1f} GB of GPU memory at the least; {free / 1e9:.1f} GB are free. Use a smaller model or device="cpu".'
+        f'{c.kind} at {c.width}×{c.height} needs about {least:.1f} GB of GPU memory at the least; '
+        f'{free / 1e9:.1f} GB are free. Use a smaller model or device="cpu".'
     )
 
-
-def apply_offload(pipe, offload: int, device: str):
-    "Put a pipeline on a device as the offload says."
+# %% ../../nbs/parts/offload.ipynb #offload-037
+def apply_offload(
+    pipe,  # a `DynamiCrafterPipeline`
+    offload: int,  # level, 0 to 3
+    device: str,
+):
+    "Bring a pipeline to a device as the offload level says."
     check_choice('offload', offload, range(len(offload_levels)))
-    (pipe.vae.enable_tiling if offload else pipe.vae.disable_tiling)()
+    if offload:
+        pipe.vae.enable_tiling()
+    else:
+        pipe.vae.disable_tiling()
     if offload < 2:
         pipe.to(device)
+    elif offload == 2:
+        pipe.enable_model_cpu_offload(device=device)
     else:
-        (pipe.enable_model_cpu_offload if offload == 2 else pipe.enable_sequential_cpu_offload)(
-            device=device
-        )
+        pipe.enable_sequential_cpu_offload(device=device)
     return pipe
 
-# %% ../../nbs/parts/offload.ipynb #offload-015
-def next_level(pipe, offload: int, device: str) -> int:  # the new offload
-    "One offload down, said in one line; an `InputError` on the last one."
+# %% ../../nbs/parts/offload.ipynb #offload-039
+def next_level(
+    pipe,  # a `DynamiCrafterPipeline`
+    offload: int,  # level, 0 to 3
+    device: str,
+) -> int:  # the new level
+    "One offload level further, said in one line; an `InputError` on the last one."
     if offload + 1 == len(offload_levels):
+        c, last = pipe.config, offload_levels[offload]
         raise InputError(
-            f'the memory is too small for {pipe.config.kind} at {pipe.config.width}×{pipe.config.height} even with {offload_levels[offload]}; use a smaller model.'
+            f'the memory is too small for {c.kind} at {c.width}×{c.height} even with {last}; '
+            f'use a smaller model.'
         )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -84,29 +84,12 @@ class DynamiCrafterPipeline(DiffusionPipeline):
             takes_last=takes_last,
         )
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-008
-@patch
-def schedule(
-    self: DynamiCrafterPipeline,
-    steps: int = 50,
-    eta: float = 1.0,  # 0: deterministic, 1: as much noise as DDPM
-) -> Schedule:
-    "The model's schedule."
-    c = self.config
-    facts = dict(
-        prediction=c.prediction,
-        spacing=c.spacing,
-        zero_snr=c.zero_snr,
-        base_scale=c.base_scale,
-    )
-    return ddpm_schedule(steps, eta, **facts)
-
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-010
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-009
 _clip_classes = dict(
     text_encoder='CLIPTextModel', image_encoder='CLIPVisionModel', tokenizer='CLIPTokenizer'
 )
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-011
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-010
 def _clip_part(
     part: str,  # a key of `_clip_classes`
     clip: str,  # name in `hub`, id of a repository, or a folder
@@ -117,7 +100,7 @@ def _clip_part(
     what = f'the {part.replace("_", " ")} of CLIP ViT-H'
     return from_hub(_clip_classes[part], clip, what, 'give a folder with its files', **options)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-012
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-011
 def _fill_from(nets: dict, parts: dict, clip: str, layers: int, dtype):
     "Fill networks with the tensors of a file, and replace those that the file lacks."
     towers = ('text_encoder', 'image_encoder')
@@ -127,7 +110,7 @@ def _fill_from(nets: dict, parts: dict, clip: str, layers: int, dtype):
     for part in lacking:
         nets[part] = _clip_part(part, clip, layers).eval().to(dtype)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-013
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-012
 @patch(cls_method=True)
 def from_original(
     cls: DynamiCrafterPipeline,
@@ -146,7 +129,24 @@ def from_original(
     _fill_from(nets, parts, clip, layers, dtype)
     return cls(**nets, tokenizer=tokenizer, kind=kind, **model_facts(kind, size))
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-016
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-014
+@patch
+def schedule(
+    self: DynamiCrafterPipeline,
+    steps: int = 50,
+    eta: float = 1.0,  # 0: deterministic, 1: as much noise as DDPM
+) -> Schedule:
+    "The model's schedule."
+    c = self.config
+    facts = dict(
+        prediction=c.prediction,
+        spacing=c.spacing,
+        zero_snr=c.zero_snr,
+        base_scale=c.base_scale,
+    )
+    return ddpm_schedule(steps, eta, **facts)
+
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-017
 def _check_whole(path, part: str, net):
     "Raise when a part of a saved pipeline is not all there."
     fix = 'write it again with save_pretrained'
@@ -160,7 +160,7 @@ def _check_whole(path, part: str, net):
             f'{path} lacks {len(lost)} tensors of the {part}, the first is {lost[0]!r}; {fix}.'
         )
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-017
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-018
 @patch(cls_method=True)
 def from_pretrained(
     cls: DynamiCrafterPipeline,
@@ -175,11 +175,11 @@ def from_pretrained(
             aligned(net)
     return pipe
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-021
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-022
 clip_mean = (0.48145466, 0.4578275, 0.40821073)  # red, green, blue, of pictures in [0, 1]
 clip_std = (0.26862954, 0.26130258, 0.27577711)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-022
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-023
 def _gauss(sigma: float, like: Tensor) -> Tensor:  # (n,), sum 1
     "A Gaussian window of four σ, at least three pixels and always an odd number of them."
     n = max(int(4 * sigma), 3) | 1
@@ -187,7 +187,7 @@ def _gauss(sigma: float, like: Tensor) -> Tensor:  # (n,), sum 1
     g = torch.exp(-(at**2) / (2 * sigma**2))
     return g / g.sum()
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-023
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-024
 def _blur(
     x: Tensor,  # (B, C, H, W)
     sigma: float,  # pixels
@@ -201,7 +201,7 @@ def _blur(
     planes = F.pad(x, pad, mode='reflect').flatten(0, 1)[:, None]
     return F.conv2d(planes, kernel)[:, 0].unflatten(0, x.shape[:2])
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-024
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-025
 def clip_pixels(
     x: Tensor,  # (B, 3, H, W) in [-1, 1]
     side: int = 224,
@@ -216,7 +216,7 @@ def clip_pixels(
     std = torch.tensor(clip_std, device=x.device, dtype=x.dtype).view(3, 1, 1)
     return ((x + 1) / 2 - mean) / std
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-027
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-029
 @dataclass(frozen=True)
 class GivenClip:
     "The condition of the pipeline's UNet; batch 1, used for every view."
@@ -226,7 +226,7 @@ class GivenClip:
     frames: Tensor | None  # (1, 4, T, h, w) latents of the given frames; None: text to video
     stride: int  # frame stride or rate
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-028
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-030
 @patch
 def encode_prompt(self: DynamiCrafterPipeline, prompt: str) -> Tensor:  # (1, 77, D)
     "Text tokens."
@@ -235,7 +235,7 @@ def encode_prompt(self: DynamiCrafterPipeline, prompt: str) -> Tensor:  # (1, 77
     filled = torch.tensor([ids + [0] * (n - len(ids))], device=self._execution_device)
     return self.text_encoder(filled).last_hidden_state
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-029
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-031
 @patch
 def encode_image(
     self: DynamiCrafterPipeline,
@@ -246,7 +246,7 @@ def encode_image(
     pixels = clip_pixels(x, tower.config.image_size).to(tower.dtype)
     return self.image_projector(tower(pixels).last_hidden_state)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-031
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-033
 @patch
 def encode(
     self: DynamiCrafterPipeline,
@@ -259,7 +259,7 @@ def encode(
         latents.append(self.vae.encode(x).latent_dist.mode()[0])
     return torch.stack(latents, 1)[None].float() * self.vae.config.scaling_factor
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-032
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-034
 @patch
 def decode(
     self: DynamiCrafterPipeline,
@@ -270,7 +270,7 @@ def decode(
     frames = [self.vae.decode(frame[None]).sample[0].float() for frame in z[0].unbind(1)]
     return torch.stack(frames, 1)[None].clamp(-1, 1)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-033
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-035
 @patch
 def given_frames(
     self: DynamiCrafterPipeline,
@@ -284,7 +284,7 @@ def given_frames(
     between = torch.zeros_like(z).repeat(1, 1, frames - 2, 1, 1)
     return torch.cat([z, between, self.encode(last[:, :, None])], 2)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-035
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-038
 @patch
 def check_given(
     self: DynamiCrafterPipeline,
@@ -303,7 +303,7 @@ def check_given(
         fix = 'leave it out, or use dynamicrafter-interp'
         raise InputError(f'{kind} was not trained with a last frame; {fix}.')
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-036
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-039
 @patch
 @torch.no_grad()
 def condition(
@@ -326,7 +326,7 @@ def condition(
     empty = torch.cat([empty, self.encode_image(torch.zeros_like(first))], 1)
     return GivenClip(text, empty, self.given_frames(first, last), stride)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-038
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-042
 @patch
 def evaluate(
     self: DynamiCrafterPipeline,
@@ -343,7 +343,7 @@ def evaluate(
     t, stride = (torch.full((v,), number, device=z.device) for number in (t, given.stride))
     return self.unet(x.to(dtype), t, context.expand(v, -1, -1).to(dtype), stride).to(z.dtype)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-039
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-043
 @patch
 @torch.no_grad()
 def predict(
@@ -361,7 +361,7 @@ def predict(
 
     return guided(ask, given.context, given.empty, guidance, rescale)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-041
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-046
 @dataclass
 class DynamiCrafterOutput(BaseOutput):
     """The pipeline's result.
@@ -371,7 +371,7 @@ class DynamiCrafterOutput(BaseOutput):
 
     frames: object
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-042
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-047
 @patch
 def _picture(self: DynamiCrafterPipeline, image) -> Tensor | None:  # (1, 3, H, W) in [-1, 1]
     "A picture of any kind, cut and resized to the model's size."
@@ -382,7 +382,7 @@ def _picture(self: DynamiCrafterPipeline, image) -> Tensor | None:  # (1, 3, H, 
     x = fit_image(read_image(image), self.config.width, self.config.height)
     return torch.tensor(x).permute(2, 0, 1)[None].float() / 127.5 - 1
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-043
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-049
 @patch
 def _loop(
     self: DynamiCrafterPipeline,
@@ -400,7 +400,7 @@ def _loop(
             z = callback(self, i, t, {'latents': z}).get('latents', z)
     return z
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-044
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-050
 @patch
 def _finish(self: DynamiCrafterPipeline, z: Tensor, output_type: str, return_dict: bool):
     "Latents in the form that is wanted."
@@ -410,7 +410,7 @@ def _finish(self: DynamiCrafterPipeline, z: Tensor, output_type: str, return_dic
     self.maybe_free_model_hooks()
     return DynamiCrafterOutput(z) if return_dict else (z,)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-045
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-051
 @patch
 @torch.no_grad()
 def __call__(
@@ -452,7 +452,7 @@ def __call__(
         z = z[:, :, 1:] if loop else z[:, :, 1:-1]
     return self._finish(z, output_type, return_dict)
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-056
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-064
 _card = """---
 library_name: diffusers
 pipeline_tag: {tag}
@@ -471,7 +471,7 @@ frames = pipe({picture}, "a boat drifts left").frames
 ```
 """
 
-# %% ../../nbs/parts/pipeline.ipynb #pipeline-057
+# %% ../../nbs/parts/pipeline.ipynb #pipeline-065
 def model_card(
     pipe,  # a `DynamiCrafterPipeline`
 ) -> str:  # markdown, for the README.md of a folder that `save_pretrained` wrote

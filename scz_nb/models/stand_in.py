@@ -117,7 +117,7 @@ def _autoencoder(widths: tuple, n: int) -> dict:
     between = _conv('quant_conv', 8, 8, 1) | _conv('post_quant_conv', 4, 4, 1)
     return _encoder(widths, n) | _decoder(widths, n) | between
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-019
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-020
 def _tower(config: dict) -> dict:
     "Names and shapes of a CLIP tower's layers, as OpenCLIP has them."
     d, inner = config['hidden_size'], config['intermediate_size']
@@ -130,7 +130,7 @@ def _tower(config: dict) -> dict:
         out |= {f'transformer.resblocks.{i}.{k}': shape for k, shape in layer.items()}
     return out
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-020
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-021
 def _around_text(text: dict) -> dict:
     "What a text tower has besides its layers."
     d = text['hidden_size']
@@ -138,7 +138,7 @@ def _around_text(text: dict) -> dict:
     out |= {'positional_embedding': (77, d)} | _norm('ln_final', d)
     return out | {'text_projection': (d, d), 'logit_scale': ()}
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-021
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-022
 def _around_image(image: dict, joint: int) -> dict:
     "What an image tower has besides its layers; `joint` is the width of CLIP's common space."
     w, patch = image['hidden_size'], image['patch_size']
@@ -147,12 +147,12 @@ def _around_image(image: dict, joint: int) -> dict:
     out |= {'conv1.weight': (w, 3, patch, patch)}
     return out | _norm('ln_pre', w) | _norm('ln_post', w) | {'proj': (w, joint)}
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-023
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-025
 def _shapes(net: torch.nn.Module) -> dict:
     "Names and shapes of a network's tensors."
     return {k: tuple(v.shape) for k, v in net.state_dict().items()}
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-024
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-026
 def original_shapes(
     unet: torch.nn.Module,  # a `DynamiCrafterUNet`
 ) -> dict:  # name → shape
@@ -163,11 +163,11 @@ def original_shapes(
         out[name.replace('temporal_conv', 'temopral_conv')] = (*shape, 1) if is_conv else shape
     return out
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-025
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-028
 def _prefixed(prefix: str, shapes: dict) -> dict:
     return {prefix + k: shape for k, shape in shapes.items()}
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-026
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-029
 def manifest(
     kind: str,  # a name in `originals`
     size: dict = full_size,  # or `small_size`
@@ -187,7 +187,7 @@ def manifest(
     out |= _prefixed('embedder.model.visual.', seen)
     return out | _prefixed('image_proj_model.', _shapes(nets['image_projector']))
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-030
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-034
 def random_checkpoint(
     kind: str,  # a name in `originals`
     size: dict = small_size,
@@ -203,7 +203,7 @@ def random_checkpoint(
         state[name] = (x + 1 if is_scale else x).to(dtype)
     return state
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-033
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-037
 def letter_tokenizer():
     "A CLIP tokenizer that knows single letters and nothing else, for `small_size`."
     letters = [chr(i) for i in range(33, 127)]
@@ -212,7 +212,7 @@ def letter_tokenizer():
     tokenizer = import_transformers('a tokenizer').CLIPTokenizer
     return tokenizer(vocab=vocab, merges=[], model_max_length=77)
 
-# %% ../../nbs/parts/stand_in.ipynb #stand_in-036
+# %% ../../nbs/parts/stand_in.ipynb #stand_in-040
 def random_pipeline(
     kind: str = 'dynamicrafter-512',  # a name in `originals`
     size: dict = small_size,

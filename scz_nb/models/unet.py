@@ -11,6 +11,7 @@ __all__ = ['Attention', 'GEGLU', 'FeedForward', 'TransformerBlock', 'SpatialTran
 
 # %% ../../nbs/parts/unet.ipynb #unet-003
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,12 @@ from ..core import InputError
 
 # %% ../../nbs/parts/unet.ipynb #unet-008
 class Attention(nn.Module):
-    "Multi-head attention; self-attention when `context_dim` is None, else cross-attention to text and image tokens."
+    "Multi-head attention among tokens, or from them to the tokens of text and picture."
 
     def __init__(
         self,
-        dim: int,  # channels of the tokens that ask
-        context_dim: int | None = None,  # channels of the tokens that answer; None: the same tokens
+        dim: int,  # channels of the tokens that give the queries
+        context_dim: int | None = None,  # channels of the keys' tokens; None: self-attention
         heads: int = 8,
         dim_head: int = 64,
         image: bool = False,  # a second key/value pair for image tokens
@@ -36,17 +37,16 @@ class Attention(nn.Module):
         inner, kv = heads * dim_head, context_dim or dim
         self.heads, self.is_self = heads, context_dim is None
         self.to_q = nn.Linear(dim, inner, bias=False)
-        self.to_k, self.to_v = nn.Linear(kv, inner, bias=False), nn.Linear(kv, inner, bias=False)
+        self.to_k = nn.Linear(kv, inner, bias=False)
+        self.to_v = nn.Linear(kv, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, dim), nn.Identity())
         if image:
-            self.to_k_ip, self.to_v_ip = (
-                nn.Linear(kv, inner, bias=False),
-                nn.Linear(kv, inner, bias=False),
-            )
+            self.to_k_ip = nn.Linear(kv, inner, bias=False)
+            self.to_v_ip = nn.Linear(kv, inner, bias=False)
         if image and learn_scale:
             self.alpha = nn.Parameter(torch.zeros(()))
 
-    def attend(self, q, k, v):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
@@ -57,12 +57,13 @@ class Attention(nn.Module):
         out = self.attend(q, self.to_k(kv), self.to_v(kv))
         if image_context is not None:
             pic = self.attend(q, self.to_k_ip(image_context), self.to_v_ip(image_context))
-            out = out + pic * (1 + torch.tanh(self.alpha) if hasattr(self, 'alpha') else 1)
+            weight = 1 + torch.tanh(self.alpha) if hasattr(self, 'alpha') else 1
+            out = out + pic * weight
         return self.to_out(out)
 
-# %% ../../nbs/parts/unet.ipynb #unet-010
+# %% ../../nbs/parts/unet.ipynb #unet-011
 class GEGLU(nn.Module):
-    "Gated linear unit with GELU gate: half of the projection times the gelu of the other half."
+    "Half of a projection times the GELU of the other half."
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
@@ -72,7 +73,7 @@ class GEGLU(nn.Module):
         a, gate = self.proj(x).chunk(2, -1)
         return a * F.gelu(gate)
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-012
 class FeedForward(nn.Module):
     "The feed-forward part of a transformer block, four times as wide inside."
 
@@ -83,9 +84,9 @@ class FeedForward(nn.Module):
     def forward(self, x):
         return self.net(x)
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-014
 class TransformerBlock(nn.Module):
-    "Self-attention, cross-attention (or again self-attention if `context_dim` is None), feed-forward."
+    "Self-attention, cross-attention (self-attention if `context_dim` is None), feed-forward."
 
     def __init__(
         self, dim: int, heads: int, dim_head: int, context_dim: int | None = None, **image
@@ -101,7 +102,7 @@ class TransformerBlock(nn.Module):
         x = x + self.attn2(self.norm2(x), context, image_context)
         return x + self.ff(self.norm3(x))
 
-# %% ../../nbs/parts/unet.ipynb #unet-012
+# %% ../../nbs/parts/unet.ipynb #unet-018
 class SpatialTransformer(nn.Module):
     "Attention among the positions of each frame, and from them to the text and image tokens."
 
@@ -127,7 +128,7 @@ class SpatialTransformer(nn.Module):
             h = block(h, context, image_context)
         return x + self.proj_out(h).unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
-# %% ../../nbs/parts/unet.ipynb #unet-013
+# %% ../../nbs/parts/unet.ipynb #unet-019
 class TemporalTransformer(nn.Module):
     "Attention among the frames at each position."
 
@@ -140,24 +141,24 @@ class TemporalTransformer(nn.Module):
             TransformerBlock(inner, heads, dim_head) for _ in range(depth)
         )
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        (n, c, hh, w), t = x.shape, frames
-        h = x.unflatten(0, (-1, t)).transpose(1, 2)  # b c t h w: statistics over the whole clip
-        h = self.norm(h).permute(0, 3, 4, 2, 1).reshape(-1, t, c)  # one sequence for each position
+    def forward(
+        self,
+        x: Tensor,  # (B·T, C, H, W)
+        frames: int,  # T
+    ) -> Tensor:  # (B·T, C, H, W)
+        n, c, height, width = x.shape
+        clip = x.unflatten(0, (-1, frames)).transpose(1, 2)  # B C T H W
+        h = self.norm(clip)  # statistics over the whole clip
+        h = h.permute(0, 3, 4, 2, 1).reshape(-1, frames, c)  # one sequence for each position
         h = self.proj_in(h)
         for block in self.transformer_blocks:
             h = block(h)
-        h = (
-            self.proj_out(h)
-            .reshape(n // t, hh, w, t, c)
-            .permute(0, 3, 4, 1, 2)
-            .reshape(n, c, hh, w)
-        )
-        return x + h
+        h = self.proj_out(h).reshape(n // frames, height, width, frames, c)
+        return x + h.permute(0, 3, 4, 1, 2).reshape(n, c, height, width)
 
-# %% ../../nbs/parts/unet.ipynb #unet-015
+# %% ../../nbs/parts/unet.ipynb #unet-022
 class TemporalConv(nn.Conv3d):
-    "Convolution over three neighbouring frames, weights shaped as `Conv3d` has them, computed as a 2-D one."
+    "Convolution over three neighbouring frames: weights of a `Conv3d`, computed as a 2-D one."
 
     def __init__(self, cin: int, cout: int):
         super().__init__(cin, cout, (3, 1, 1), padding=(1, 0, 0))
@@ -166,42 +167,38 @@ class TemporalConv(nn.Conv3d):
         y = F.conv2d(x.flatten(3), self.weight.squeeze(-1), self.bias, padding=(1, 0))
         return y.unflatten(3, x.shape[-2:])
 
-# %% ../../nbs/parts/unet.ipynb #unet-018
+# %% ../../nbs/parts/unet.ipynb #unet-027
 def zeroed(m: nn.Module) -> nn.Module:
     "`m` with all its parameters set to zero, so that a residual branch starts as nothing."
     for p in m.parameters():
         nn.init.zeros_(p)
     return m
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-028
 class TemporalConvBlock(nn.Module):
     "Four convolutions in time around a skip connection."
 
     def __init__(self, c: int):
         super().__init__()
         self.conv1 = nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), TemporalConv(c, c))
-        for i in (2, 3, 4):
-            conv = TemporalConv(c, c)
-            setattr(
-                self,
-                f'conv{i}',
-                nn.Sequential(
-                    nn.GroupNorm(32, c), nn.SiLU(), nn.Identity(), zeroed(conv) if i == 4 else conv
-                ),
-            )
+        self.conv2 = self._more(c, TemporalConv(c, c))
+        self.conv3 = self._more(c, TemporalConv(c, c))
+        self.conv4 = self._more(c, zeroed(TemporalConv(c, c)))
+
+    def _more(self, c: int, conv: TemporalConv) -> nn.Module:
+        return nn.Sequential(nn.GroupNorm(32, c), nn.SiLU(), nn.Identity(), conv)
 
     def forward(self, x):
         return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
 
-# %% ../../nbs/parts/unet.ipynb #unet-019
+# %% ../../nbs/parts/unet.ipynb #unet-030
 class ResBlock(nn.Module):
-    "Two 3×3 convolutions around a skip connection, told the timestep; then, if asked for, convolutions in time."
+    "Two 3×3 convolutions around a skip connection, told the timestep; then those in time."
 
     def __init__(self, cin: int, cout: int, emb: int, dropout: float = 0.0, temporal: bool = True):
         super().__init__()
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(32, cin), nn.SiLU(), nn.Conv2d(cin, cout, 3, padding=1)
-        )
+        conv = nn.Conv2d(cin, cout, 3, padding=1)
+        self.in_layers = nn.Sequential(nn.GroupNorm(32, cin), nn.SiLU(), conv)
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb, cout))
         self.out_layers = nn.Sequential(
             nn.GroupNorm(32, cout),
@@ -214,28 +211,30 @@ class ResBlock(nn.Module):
             self.temporal_conv = TemporalConvBlock(cout)
 
     def forward(
-        self, x: Tensor, emb: Tensor, frames: int
-    ) -> Tensor:  # x (B·T, C, H, W), emb (B·T, E)
+        self,
+        x: Tensor,  # (B·T, C, H, W)
+        emb: Tensor,  # (B·T, E) the embedded timestep
+        frames: int,  # T
+    ) -> Tensor:  # (B·T, C', H, W)
         h = self.out_layers(self.in_layers(x) + self.emb_layers(emb)[:, :, None, None])
         h = self.skip_connection(x) + h
         if not hasattr(self, 'temporal_conv'):
             return h
-        return (
-            self.temporal_conv(h.unflatten(0, (-1, frames)).transpose(1, 2))
-            .transpose(1, 2)
-            .flatten(0, 1)
-        )
+        clip = h.unflatten(0, (-1, frames)).transpose(1, 2)
+        return self.temporal_conv(clip).transpose(1, 2).flatten(0, 1)
 
-# %% ../../nbs/parts/unet.ipynb #unet-021
-def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    "Sinusoidal embedding (B, dim) of timesteps `t` (B,): cosines, then sines (Vaswani et al. 2017)."
-    freq = torch.exp(
-        -math.log(10000) * torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2)
-    )
-    arg = t.float()[:, None] * freq
+# %% ../../nbs/parts/unet.ipynb #unet-033
+def timestep_embedding(
+    t: Tensor,  # (B,) timesteps
+    dim: int,
+) -> Tensor:  # (B, dim): cosines, then sines
+    "Sinusoidal embedding of timesteps (Vaswani et al. 2017)."
+    half = dim // 2
+    j = torch.arange(half, device=t.device, dtype=torch.float32)
+    arg = t.float()[:, None] * torch.exp(-math.log(10000) * j / half)
     return torch.cat([arg.cos(), arg.sin()], -1)
 
-# %% ../../nbs/parts/unet.ipynb #unet-024
+# %% ../../nbs/parts/unet.ipynb #unet-036
 class Downsample(nn.Module):
     "Half the height and width, by a strided convolution."
 
@@ -246,7 +245,7 @@ class Downsample(nn.Module):
     def forward(self, x):
         return self.op(x)
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-037
 class Upsample(nn.Module):
     "Twice the height and width: nearest neighbour, then a convolution."
 
@@ -257,8 +256,8 @@ class Upsample(nn.Module):
     def forward(self, x):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode='nearest'))
 
-
-_unsupported = dict(
+# %% ../../nbs/parts/unet.ipynb #unet-039
+_fixed = dict(  # original arguments that are the same in all published models
     use_relative_position=False,
     use_causal_attention=False,
     temporal_selfatt_only=True,
@@ -269,38 +268,36 @@ _unsupported = dict(
     dims=2,
     tempspatial_aware=False,
 )
-_ignored = {
-    'use_checkpoint',
-    'temporal_length',
-    'use_image_attention',
-}  # they change memory or nothing, never a number
 
+# %% ../../nbs/parts/unet.ipynb #unet-040
+_ignored = {'use_checkpoint', 'temporal_length', 'use_image_attention'}  # they change no number
 
+# %% ../../nbs/parts/unet.ipynb #unet-041
 def _check_original(extra: dict):
+    "Raise for an original argument that would have to do something."
     for name, value in extra.items():
         if name in _ignored:
             continue
-        if name not in _unsupported:
+        if name not in _fixed:
             raise InputError(f'DynamiCrafterUNet knows no argument {name!r}; see its signature.')
-        if value != _unsupported[name]:
+        if value != _fixed[name]:
             raise InputError(
-                f'DynamiCrafterUNet supports only {name}={_unsupported[name]!r}, as in all published models; got {value!r}.'
+                f'DynamiCrafterUNet supports only {name}={_fixed[name]!r}, '
+                f'as in all published models; got {value!r}.'
             )
 
-# %% ../../nbs/parts/unet.ipynb #unet-025
+# %% ../../nbs/parts/unet.ipynb #unet-043
 class DynamiCrafterUNet(nn.Module):
-    "The video diffusion UNet of DynamiCrafter and VideoCrafter (Xing et al. 2023), with the original argument names."
+    """The video diffusion UNet of DynamiCrafter and VideoCrafter (Xing et al. 2023).
+
+    The arguments have their original names."""
 
     def __init__(
         self,
-        in_channels: int = 8,  # latent channels of the noisy video and, beside them, of the conditioning picture
+        in_channels: int = 8,  # latent channels of the noisy video and of the given frames
         out_channels: int = 4,
         model_channels: int = 320,  # width of the first level
-        attention_resolutions: tuple = (
-            4,
-            2,
-            1,
-        ),  # downsampling factors at which there are transformers
+        attention_resolutions: tuple = (4, 2, 1),  # downsampling factors with transformers
         num_res_blocks: int = 2,
         channel_mult: tuple = (1, 2, 4, 4),
         dropout: float = 0.0,
@@ -309,7 +306,7 @@ class DynamiCrafterUNet(nn.Module):
         context_dim: int = 1024,  # channels of text and image tokens
         temporal_conv: bool = True,
         temporal_attention: bool = True,
-        addition_attention: bool = True,  # a temporal transformer right after the first convolution
+        addition_attention: bool = True,  # a temporal transformer after the first convolution
         image_cross_attention: bool = True,  # image tokens have keys and values of their own
         image_cross_attention_scale_learnable: bool = False,
         fs_condition: bool = True,  # told the frame stride (or the frame rate)
@@ -319,117 +316,177 @@ class DynamiCrafterUNet(nn.Module):
     ):
         super().__init__()
         _check_original(original)
-        self.arguments = {
-            k: v for k, v in locals().items() if k not in ('self', 'original', '__class__')
-        }
+        given = locals().items()
+        self.arguments = {k: v for k, v in given if k not in ('self', 'original', '__class__')}
         self._build()
 
     @property
     def config(self) -> dict:
         return self.arguments
 
-# %% ../../nbs/parts/unet.ipynb #unet-026
+# %% ../../nbs/parts/unet.ipynb #unet-044
 @patch
 def _attention(self: DynamiCrafterUNet, c: int) -> list:
     "The spatial and the temporal transformer of a block with `c` channels."
     cf, d = self.arguments, self.arguments['num_head_channels']
-    image = dict(
-        image=cf['image_cross_attention'], learn_scale=cf['image_cross_attention_scale_learnable']
-    )
-    spatial = [
-        SpatialTransformer(c, c // d, d, cf['transformer_depth'], cf['context_dim'], **image)
-    ]
-    return (
-        spatial
-        + [TemporalTransformer(c, c // d, d, cf['transformer_depth'])] * cf['temporal_attention']
-    )
+    depth, heads = cf['transformer_depth'], c // d
+    learn_scale = cf['image_cross_attention_scale_learnable']
+    image = dict(image=cf['image_cross_attention'], learn_scale=learn_scale)
+    layers = [SpatialTransformer(c, heads, d, depth, cf['context_dim'], **image)]
+    if cf['temporal_attention']:
+        layers.append(TemporalTransformer(c, heads, d, depth))
+    return layers
 
-# %% ../../nbs/parts/unet.ipynb #unet-027
+# %% ../../nbs/parts/unet.ipynb #unet-045
+@patch
+def _res(self: DynamiCrafterUNet, cin: int, cout: int) -> ResBlock:
+    cf = self.arguments
+    return ResBlock(cin, cout, 4 * cf['model_channels'], cf['dropout'], cf['temporal_conv'])
+
+# %% ../../nbs/parts/unet.ipynb #unet-046
+@patch
+def _block(self: DynamiCrafterUNet, cin: int, cout: int, level: int) -> list:
+    "A residual block and, at some levels, its two transformers."
+    res = self._res(cin, cout)
+    has_attention = 2**level in self.arguments['attention_resolutions']
+    return [res, *self._attention(cout)] if has_attention else [res]
+
+# %% ../../nbs/parts/unet.ipynb #unet-048
+@patch
+def _down(self: DynamiCrafterUNet) -> tuple:  # blocks, and the channels that each gives
+    "The way down."
+    cf = self.arguments
+    m, mults = cf['model_channels'], cf['channel_mult']
+    blocks, widths = [[nn.Conv2d(cf['in_channels'], m, 3, padding=1)]], [m]
+    for level, mult in enumerate(mults):
+        for _ in range(cf['num_res_blocks']):
+            blocks.append(self._block(widths[-1], mult * m, level))
+            widths.append(mult * m)
+        if level < len(mults) - 1:
+            blocks.append([Downsample(mult * m)])
+            widths.append(mult * m)
+    return blocks, widths
+
+# %% ../../nbs/parts/unet.ipynb #unet-049
+@patch
+def _up(self: DynamiCrafterUNet, widths: list) -> list:
+    "The way up, with what the way down has left."
+    cf = self.arguments
+    c, blocks = widths[-1], []
+    for level, mult in reversed(list(enumerate(cf['channel_mult']))):
+        for i in range(cf['num_res_blocks'] + 1):
+            cin, c = c + widths.pop(), mult * cf['model_channels']
+            blocks.append(self._block(cin, c, level))
+            if level and i == cf['num_res_blocks']:
+                blocks[-1].append(Upsample(c))
+    return blocks
+
+# %% ../../nbs/parts/unet.ipynb #unet-050
+@patch
+def _embedders(self: DynamiCrafterUNet):
+    "Make what embeds the timestep and the frame stride."
+    m = self.arguments['model_channels']
+
+    def mlp():
+        return nn.Sequential(nn.Linear(m, 4 * m), nn.SiLU(), nn.Linear(4 * m, 4 * m))
+
+    self.time_embed = mlp()
+    if self.arguments['fs_condition']:
+        self.fps_embedding = mlp()
+        zeroed(self.fps_embedding[-1])
+
+# %% ../../nbs/parts/unet.ipynb #unet-051
 @patch
 def _build(self: DynamiCrafterUNet):
     "Make the layers, under the names that the published checkpoints use."
-    cf = self.arguments
-    m, mults, n = cf['model_channels'], cf['channel_mult'], cf['num_res_blocks']
-    mlp = lambda: nn.Sequential(nn.Linear(m, 4 * m), nn.SiLU(), nn.Linear(4 * m, 4 * m))
-    res = lambda cin, cout: ResBlock(cin, cout, 4 * m, cf['dropout'], cf['temporal_conv'])
-    attn = lambda c, ds: self._attention(c) if ds in cf['attention_resolutions'] else []
-    self.time_embed = mlp()
-    if cf['fs_condition']:
-        self.fps_embedding = mlp()
-        zeroed(self.fps_embedding[-1])
+    cf, m = self.arguments, self.arguments['model_channels']
+    self._embedders()
     if cf['addition_attention']:
-        self.init_attn = nn.ModuleList(
-            [TemporalTransformer(m, 8, cf['num_head_channels'], cf['transformer_depth'])]
-        )
-    down, chans, c, ds = [[nn.Conv2d(cf['in_channels'], m, 3, padding=1)]], [m], m, 1
-    for level, mult in enumerate(mults):
-        for _ in range(n):
-            down.append([res(c, c := mult * m), *attn(c, ds)])
-            chans.append(c)
-        if level < len(mults) - 1:
-            down.append([Downsample(c)])
-            chans.append(c)
-            ds *= 2
-    self.middle_block = nn.ModuleList([res(c, c), *self._attention(c), res(c, c)])
-    up = []
-    for level, mult in reversed(list(enumerate(mults))):
-        for i in range(n + 1):
-            up.append([res(c + chans.pop(), c := mult * m), *attn(c, ds)])
-            if level and i == n:
-                up[-1].append(Upsample(c))
-                ds //= 2
-    self.input_blocks, self.output_blocks = (
-        nn.ModuleList(map(nn.ModuleList, bs)) for bs in (down, up)
-    )
-    self.out = nn.Sequential(
-        nn.GroupNorm(32, c), nn.SiLU(), zeroed(nn.Conv2d(c, cf['out_channels'], 3, padding=1))
-    )
+        first = TemporalTransformer(m, 8, cf['num_head_channels'], cf['transformer_depth'])
+        self.init_attn = nn.ModuleList([first])
+    down, widths = self._down()
+    c = widths[-1]
+    self.middle_block = nn.ModuleList([self._res(c, c), *self._attention(c), self._res(c, c)])
+    up = self._up(widths)
+    self.input_blocks = nn.ModuleList(map(nn.ModuleList, down))
+    self.output_blocks = nn.ModuleList(map(nn.ModuleList, up))
+    last = m * cf['channel_mult'][0]
+    conv = zeroed(nn.Conv2d(last, cf['out_channels'], 3, padding=1))
+    self.out = nn.Sequential(nn.GroupNorm(32, last), nn.SiLU(), conv)
 
-# %% ../../nbs/parts/unet.ipynb #unet-029
+# %% ../../nbs/parts/unet.ipynb #unet-054
 @patch
-def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int):
+def _contexts(self: DynamiCrafterUNet, context: Tensor, frames: int) -> tuple:
     "Text tokens (B·T, n, D) and image tokens (B·T, m, D) or None, for every frame."
-    each = lambda c: c.repeat_interleave(frames, 0)
     n = self.arguments['text_tokens']
     if not self.arguments['image_cross_attention']:
-        return each(context), None
+        return context.repeat_interleave(frames, 0), None
     text, image = context[:, :n], context[:, n:]
     if not image.shape[1]:
         raise InputError(
-            f'the context has {context.shape[1]} tokens, no more than the {n} of the text: image tokens are missing.'
+            f'the context has {context.shape[1]} tokens, no more than the {n} of the text: '
+            f'image tokens are missing.'
         )
-    per_frame = image.shape[1] == 16 * frames
-    return each(text), image.unflatten(1, (frames, 16)).flatten(0, 1) if per_frame else each(image)
+    text = text.repeat_interleave(frames, 0)
+    if image.shape[1] == 16 * frames:
+        return text, image.unflatten(1, (frames, 16)).flatten(0, 1)
+    return text, image.repeat_interleave(frames, 0)
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-055
 @patch
 def _embed(self: DynamiCrafterUNet, t: Tensor, fs: Tensor | None, dtype) -> Tensor:
     "The embedding (B, E) of timestep and frame stride."
-    sin = lambda v: timestep_embedding(v, self.arguments['model_channels']).to(dtype)
-    emb = self.time_embed(sin(t))
+    m = self.arguments['model_channels']
+    emb = self.time_embed(timestep_embedding(t, m).to(dtype))
     if not self.arguments['fs_condition']:
         return emb
     if fs is None:
         fs = torch.full_like(t, self.arguments['default_fs'])
-    return emb + self.fps_embedding(sin(fs))
+    return emb + self.fps_embedding(timestep_embedding(fs, m).to(dtype))
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-056
 @patch
 def _check(self: DynamiCrafterUNet, x: Tensor):
     "Raise before anything is computed when `x` cannot be this network's input."
-    want, by = self.arguments['in_channels'], 2 ** (len(self.arguments['channel_mult']) - 1)
-    if x.ndim != 5 or x.shape[1] != want:
-        raise InputError(f'x must be (B, {want}, T, H, W); got {tuple(x.shape)}.')
-    if x.shape[-1] % by or x.shape[-2] % by:
+    channels = self.arguments['in_channels']
+    multiple = 2 ** (len(self.arguments['channel_mult']) - 1)
+    if x.ndim != 5 or x.shape[1] != channels:
+        raise InputError(f'x must be (B, {channels}, T, H, W); got {tuple(x.shape)}.')
+    height, width = x.shape[-2:]
+    if height % multiple or width % multiple:
         raise InputError(
-            f'latent height and width must be multiples of {by}; got {x.shape[-2]}×{x.shape[-1]}. Resize or pad the picture.'
+            f'latent height and width must be multiples of {multiple}; '
+            f'got {height}×{width}. Resize or pad the picture.'
         )
 
-# %% ../../nbs/parts/unet.ipynb #unet-030
+# %% ../../nbs/parts/unet.ipynb #unet-059
+class _Told(NamedTuple):
+    "What the layers are told besides the pictures, for every frame."
+
+    emb: Tensor  # (B·T, E) timestep and frame stride
+    text: Tensor  # (B·T, n, D)
+    image: Tensor | None  # (B·T, m, D)
+    frames: int  # T
+
+# %% ../../nbs/parts/unet.ipynb #unet-060
+def _apply(block: nn.ModuleList, h: Tensor, told: _Told) -> Tensor:
+    "Pictures (B·T, C, H, W) through the layers of a block."
+    for layer in block:
+        if isinstance(layer, ResBlock):
+            h = layer(h, told.emb, told.frames)
+        elif isinstance(layer, SpatialTransformer):
+            h = layer(h, told.text, told.image)
+        elif isinstance(layer, TemporalTransformer):
+            h = layer(h, told.frames)
+        else:
+            h = layer(h)
+    return h
+
+# %% ../../nbs/parts/unet.ipynb #unet-061
 @patch
 def forward(
     self: DynamiCrafterUNet,
-    x: Tensor,  # (B, in_channels, T, H, W) noisy latents with the condition beside them
+    x: Tensor,  # (B, in_channels, T, H, W) noisy latents, then those of the given frames
     timesteps: Tensor,  # (B,) training timesteps, 0 … 999
     context: Tensor,  # (B, tokens, context_dim) text tokens, then image tokens
     fs: Tensor | None = None,  # (B,) frame stride or rate; None: the model's default
@@ -437,78 +494,73 @@ def forward(
     "One evaluation of the network."
     self._check(x)
     b, _, frames, *_ = x.shape
-    text, image = self._contexts(context, frames)
     emb = self._embed(timesteps, fs, x.dtype).repeat_interleave(frames, 0)
-
-    def apply(block, h):
-        for layer in block:
-            if isinstance(layer, ResBlock):
-                h = layer(h, emb, frames)
-            elif isinstance(layer, SpatialTransformer):
-                h = layer(h, text, image)
-            elif isinstance(layer, TemporalTransformer):
-                h = layer(h, frames)
-            else:
-                h = layer(h)
-        return h
-
+    told = _Told(emb, *self._contexts(context, frames), frames)
     h, skips = x.transpose(1, 2).flatten(0, 1).contiguous(), []
     for i, block in enumerate(self.input_blocks):
-        h = apply(block, h)
+        h = _apply(block, h, told)
         if i == 0 and hasattr(self, 'init_attn'):
-            h = apply(self.init_attn, h)
+            h = _apply(self.init_attn, h, told)
         skips.append(h)
-    h = apply(self.middle_block, h)
+    h = _apply(self.middle_block, h, told)
     for block in self.output_blocks:
-        h = apply(block, torch.cat([h, skips.pop()], 1))
+        h = _apply(block, torch.cat([h, skips.pop()], 1), told)
     return self.out(h).unflatten(0, (b, frames)).transpose(1, 2)
 
-# %% ../../nbs/parts/unet.ipynb #unet-032
-def load_strict(module: nn.Module, named: dict, assign: bool, what: str):
-    "Load `named` into `module`; any missing, unexpected or misshapen tensor is an `InputError` that names it."
-    ours = module.state_dict()
-    missing, extra = sorted(ours.keys() - named.keys()), sorted(named.keys() - ours.keys())
-    shapes = [k for k in ours.keys() & named.keys() if ours[k].shape != named[k].shape]
-    for kind, names in (
-        ('lacks', missing),
-        ('has unknown', extra),
-        ('has another shape for', shapes),
-    ):
+# %% ../../nbs/parts/unet.ipynb #unet-064
+def load_strict(
+    module: nn.Module,
+    named: dict,  # name → tensor
+    assign: bool,  # take the tensors themselves
+    what: str,  # how a message calls it
+):
+    "Load tensors; any that is missing, unexpected or misshapen is an `InputError` that names it."
+    own = module.state_dict()
+    both = own.keys() & named.keys()
+    wrong = {
+        'lacks': sorted(own.keys() - named.keys()),
+        'has unknown': sorted(named.keys() - own.keys()),
+        'has another shape for': [k for k in both if own[k].shape != named[k].shape],
+    }
+    for problem, names in wrong.items():
         if names:
+            tensors = 'tensors' if names[1:] else 'tensor'
             raise InputError(
-                f'the {what} checkpoint {kind} {len(names)} tensor{"s" if names[1:] else ""}, the first is {names[0]!r}; is it for another model or size?'
+                f'the {what} checkpoint {problem} {len(names)} {tensors}, '
+                f'the first is {names[0]!r}; is it for another model or size?'
             )
     module.load_state_dict(named, assign=assign)
 
+# %% ../../nbs/parts/unet.ipynb #unet-065
+def _own_name(name: str) -> str:
+    "The name that a tensor of a published file has here."
+    name = name.replace('temopral_conv', 'temporal_conv')
+    return name.replace('framestride_embed', 'fps_embedding')
 
+# %% ../../nbs/parts/unet.ipynb #unet-066
 @patch(cls_method=True)
 def from_original_config(cls: DynamiCrafterUNet, params: dict) -> DynamiCrafterUNet:
     "A network, weights not loaded, from the original configuration's `unet_config.params`."
     return cls(**params)
 
-
+# %% ../../nbs/parts/unet.ipynb #unet-067
 @patch
 def load_original_state_dict(
     self: DynamiCrafterUNet,
-    state_dict: dict,  # name → tensor, as in the published file; tensors of other parts are left alone
+    state_dict: dict,  # name → tensor, as in the published file; other parts' are left alone
     prefix: str = 'model.diffusion_model.',  # what stands before this network's names
-    assign: bool = False,  # take the tensors themselves (for the meta device and memory-mapped files)
+    assign: bool = False,  # take the tensors themselves (for mapped files and the meta device)
 ):
     "Load weights under their original names, strictly."
-    ours = self.state_dict()
+    own, named = self.state_dict(), {}
+    for name, tensor in state_dict.items():
+        if name.startswith(prefix):
+            name = _own_name(name.removeprefix(prefix))
+            is_conv = name in own and tensor.ndim == 3 and own[name].ndim == 2
+            named[name] = tensor.squeeze(-1) if is_conv else tensor
+    load_strict(self, named, assign, 'UNet')
 
-    def fit(name, t):
-        return t.squeeze(-1) if name in ours and t.ndim == 3 and ours[name].ndim == 2 else t
-
-    ours_for = lambda k: (
-        k.removeprefix(prefix)
-        .replace('temopral_conv', 'temporal_conv')
-        .replace('framestride_embed', 'fps_embedding')
-    )
-    renamed = {ours_for(k): v for k, v in state_dict.items() if k.startswith(prefix)}
-    load_strict(self, {k: fit(k, v) for k, v in renamed.items()}, assign, 'UNet')
-
-# %% ../../nbs/parts/unet.ipynb #unet-034
+# %% ../../nbs/parts/unet.ipynb #unet-070
 class PerceiverAttention(nn.Module):
     "Learned queries attend to the picture's tokens and to themselves."
 
@@ -516,21 +568,28 @@ class PerceiverAttention(nn.Module):
         super().__init__()
         inner, self.heads = heads * dim_head, heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.to_q, self.to_kv = (
-            nn.Linear(dim, inner, bias=False),
-            nn.Linear(dim, 2 * inner, bias=False),
-        )
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x, queries):
         x, queries = self.norm1(x), self.norm2(queries)
-        qkv = (self.to_q(queries), *self.to_kv(torch.cat([x, queries], 1)).chunk(2, -1))
+        k, v = self.to_kv(torch.cat([x, queries], 1)).chunk(2, -1)
+        qkv = (self.to_q(queries), k, v)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in qkv)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-# %% ../../nbs/parts/unet.ipynb #unet-035
+# %% ../../nbs/parts/unet.ipynb #unet-071
+def _perceiver_layer(dim: int, dim_head: int, heads: int, ff_mult: int) -> nn.ModuleList:
+    "Attention, and a feed-forward layer after it."
+    attention = PerceiverAttention(dim, dim_head, heads)
+    wide = nn.Linear(dim, ff_mult * dim, bias=False)
+    narrow = nn.Linear(ff_mult * dim, dim, bias=False)
+    return nn.ModuleList([attention, nn.Sequential(nn.LayerNorm(dim), wide, nn.GELU(), narrow)])
+
+# %% ../../nbs/parts/unet.ipynb #unet-072
 class Resampler(nn.Module):
-    "DynamiCrafter's image projector: CLIP tokens (B, N, embedding_dim) → (B, num_queries·video_length, output_dim)."
+    "DynamiCrafter's image projector."
 
     def __init__(
         self,
@@ -538,42 +597,33 @@ class Resampler(nn.Module):
         depth: int = 4,
         dim_head: int = 64,
         heads: int = 12,
-        num_queries: int = 16,
-        embedding_dim: int = 1280,
+        num_queries: int = 16,  # tokens a frame
+        embedding_dim: int = 1280,  # channels of CLIP's tokens
         output_dim: int = 1024,
         ff_mult: int = 4,
-        video_length: int = 16,
+        video_length: int = 16,  # frames
     ):
         super().__init__()
         self.latents = nn.Parameter(torch.randn(1, num_queries * video_length, dim) / dim**0.5)
         self.proj_in, self.proj_out = nn.Linear(embedding_dim, dim), nn.Linear(dim, output_dim)
         self.norm_out = nn.LayerNorm(output_dim)
-        ff = lambda: nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, ff_mult * dim, bias=False),
-            nn.GELU(),
-            nn.Linear(ff_mult * dim, dim, bias=False),
-        )
         self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(dim, dim_head, heads), ff()]) for _ in range(depth)
+            _perceiver_layer(dim, dim_head, heads, ff_mult) for _ in range(depth)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,  # (B, N, embedding_dim)
+    ) -> Tensor:  # (B, num_queries·video_length, output_dim)
         x, q = self.proj_in(x), self.latents.expand(len(x), -1, -1)
         for attn, ff in self.layers:
             q = q + attn(x, q)
             q = q + ff(q)
         return self.norm_out(self.proj_out(q))
 
-# %% ../../nbs/parts/unet.ipynb #unet-036
-@patch
-def load_original_state_dict(
-    self: Resampler, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False
-):
-    "Load weights under their original names, strictly."
-    load_strict(
-        self,
-        {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)},
-        assign,
-        'image projector',
-    )
+    def load_original_state_dict(
+        self, state_dict: dict, prefix: str = 'image_proj_model.', assign: bool = False
+    ):
+        "Load weights under their original names, strictly."
+        mine = {k.removeprefix(prefix): t for k, t in state_dict.items() if k.startswith(prefix)}
+        load_strict(self, mine, assign, 'image projector')
