@@ -194,7 +194,7 @@ def test_a_thing_is_mostly_opaque_and_leaves_room(kind):
     at = Points(line.view(1, 1, 1, -1), line.view(1, 1, -1, 1))
     zero = torch.zeros(1, 1, 1, 1)
     pen = Pen(at, zero + 1 / 48, Thing(kind, 'red', 0.5, 0, 0), 'day', zero, zero)
-    DRAW[kind](pen)
+    DRAW[kind](pen, at)
     assert 0 <= pen.alpha.min() and 0.95 < pen.alpha.max() <= 1.0001
     assert 0.04 < pen.alpha.mean() < 0.95
     assert not pen.alpha[..., [0, -1], :].any()

@@ -398,7 +398,7 @@ def _photo_colour(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     "A photograph; its crop is as wide as what eye and camera may still see."
     wide = lens.aspect * 1.25
     crop = Crop(*b.rough[:8])
-    x, y = at.moved(0, 0.5)
+    x, y = at.around(0, 0.5)
     photo = photo_crop(crop, Points(x / wide, y / wide), lens.px / wide, lens.aspect)
     light = air(lens).light
     return photo * (light**0.35 if lens.scene.place == 'photo' else light)
@@ -476,7 +476,7 @@ def backdrop_colour(lens: Lens, b: Backdrop, at: Points, top: Tensor) -> Tensor:
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-074
 def _backdrop_rows(lens: Lens, top: Tensor) -> slice:
-    "The rows in which a backdrop may be seen; a camera that moves closer magnifies it."
+    "The rows in which a backdrop may be visible; a camera that moves closer magnifies it."
     highest = top.min().item()
     magnified = lens.vanish + (highest - lens.vanish) * 1.25
     first = int(min(highest, magnified) * lens.height) - 2
@@ -712,7 +712,7 @@ def drawn(lens: Lens, thing: Thing, at: Pose, points: Points) -> Pen:
     light = lens.light_side * thing.facing
     turn = at.turn * thing.facing
     pen = Pen(points, lens.px / at.size, thing, lens.scene.time, lens.t, turn, light)
-    DRAW[thing.kind](pen)
+    DRAW[thing.kind](pen, points)
     return pen
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-108
@@ -999,8 +999,8 @@ def both_see(
 # %% ../../nbs/lessons/21_render.ipynb #21_render-143
 def _visible(left: Canvas, right: Canvas, cfg: WorldConfig) -> Tensor:
     "Pixels of the left view more than half of whose samples the right eye sees."
-    seen = both_see(left.disparity[:, 0], right.disparity[:, 0], cfg.baseline)
-    share = _mean_of_samples(seen[:, None].float(), cfg.supersample)
+    visible = both_see(left.disparity[:, 0], right.disparity[:, 0], cfg.baseline)
+    share = _mean_of_samples(visible[:, None].float(), cfg.supersample)
     return share[:, 0] > 0.5
 
 # %% ../../nbs/lessons/21_render.ipynb #21_render-144

@@ -53,9 +53,9 @@ def _octave(k: int, generator) -> Tensor:  # (1, 1, 256, 256)
     grey = torch.rand(1, 1, 4 * 2**k, 4 * 2**k, generator=generator)
     # two cells of the other side at each side: so that it tiles
     wide = F.pad(grey, (2, 2, 2, 2), mode='circular')
-    fine = F.interpolate(wide, scale_factor=cell, mode='bicubic', align_corners=False)
+    dense = F.interpolate(wide, scale_factor=cell, mode='bicubic', align_corners=False)
     inner = slice(2 * cell, 2 * cell + 256)
-    return fine[..., inner, inner]
+    return dense[..., inner, inner]
 
 # %% ../../nbs/parts/things.ipynb #things-011
 @lru_cache(maxsize=8)
@@ -173,7 +173,7 @@ def photo_crop(
 
 # %% ../../nbs/parts/things.ipynb #things-030
 @patch
-def moved(self: Points, cx, cy) -> Points:
+def around(self: Points, cx, cy) -> Points:
     "The points as seen from (cx, cy)."
     return Points(self.x - cx, self.y - cy)
 
@@ -181,14 +181,14 @@ def moved(self: Points, cx, cy) -> Points:
 @patch
 def disc(self: Points, cx, cy, r) -> Tensor:
     "Signed distance to a disc around (cx, cy) of radius r."
-    x, y = self.moved(cx, cy)
+    x, y = self.around(cx, cy)
     return torch.sqrt(x * x + y * y) - r
 
 # %% ../../nbs/parts/things.ipynb #things-034
 @patch
 def oval(self: Points, cx, cy, a, b) -> Tensor:
     "Distance to an ellipse with half axes a and b; a good guess near its edge."
-    x, y = self.moved(cx, cy)
+    x, y = self.around(cx, cy)
     stretched = torch.sqrt((x / a) ** 2 + (y / b) ** 2)
     return (stretched - 1) * min(a, b)
 
@@ -196,7 +196,7 @@ def oval(self: Points, cx, cy, a, b) -> Tensor:
 @patch
 def rect(self: Points, cx, cy, a, b, r=0.0) -> Tensor:
     "Signed distance to a rectangle with half sides a and b, its corners rounded by r."
-    x, y = self.moved(cx, cy)
+    x, y = self.around(cx, cy)
     x = x.abs() - a + r
     y = y.abs() - b + r
     outside = torch.sqrt(x.clamp(min=0) ** 2 + y.clamp(min=0) ** 2)
@@ -224,7 +224,7 @@ def polygon(self: Points, *corners) -> Tensor:
 @patch
 def stroke(self: Points, start, end, r) -> Tensor:
     "Signed distance to a stroke from start (x, y) to end (x, y), r to each side."
-    x, y = self.moved(*start)
+    x, y = self.around(*start)
     dx = end[0] - start[0]
     dy = end[1] - start[1]
     along = (x * dx + y * dy) / (dx**2 + dy**2)
@@ -304,312 +304,318 @@ def fill(
 
 # %% ../../nbs/parts/things.ipynb #things-054
 @patch
+def fill_flat(self: Pen, shape: Tensor, colour=None, shade=1.0):
+    "Fill a shape that is lit from one side."
+    self.fill(shape, colour, self.side * shade)
+
+# %% ../../nbs/parts/things.ipynb #things-055
+@patch
 def rim(self: Pen, shape: Tensor, strength: float, width: float) -> Tensor:
     "Shade of a shape (a signed distance) whose rim of this width is darker by `strength`."
     return self.side * (1 - strength * torch.exp((shape / width).clamp(max=0)))
 
-# %% ../../nbs/parts/things.ipynb #things-055
+# %% ../../nbs/parts/things.ipynb #things-056
 @patch
 def fill_round(self: Pen, shape: Tensor, strength: float, width: float, shade=1.0, colour=None):
     "Fill a shape that has a rim."
     self.fill(shape, colour, self.rim(shape, strength, width) * shade)
 
-# %% ../../nbs/parts/things.ipynb #things-057
+# %% ../../nbs/parts/things.ipynb #things-058
 @patch
 def accent(self: Pen, colour: tuple, on_white: tuple) -> tuple:
     "The first colour, but the second one on a white thing."
     return on_white if self.thing.colour == 'white' else colour
 
-# %% ../../nbs/parts/things.ipynb #things-058
+# %% ../../nbs/parts/things.ipynb #things-059
 @patch
 def window(self: Pen, shape: Tensor, glass: tuple, lamp: tuple = (1.0, 0.85, 0.45)):
     "Fill a window: glass by day, and the light behind it at dusk and at night."
     by_day = self.time == 'day'
     self.fill(shape, glass if by_day else lamp, glows=not by_day)
 
-# %% ../../nbs/parts/things.ipynb #things-060
-DRAW = {}  # kind: function of a pen
-
 # %% ../../nbs/parts/things.ipynb #things-061
+DRAW = {}  # kind: function of a pen and its points
+
+# %% ../../nbs/parts/things.ipynb #things-062
 def draws(paint):
     "Decorator: enter a function in `DRAW`, under its name without `draw_`."
     DRAW[paint.__name__.removeprefix('draw_')] = paint
     return paint
 
-# %% ../../nbs/parts/things.ipynb #things-066
-def _ball_shade(p: Pen, height):
+# %% ../../nbs/parts/things.ipynb #things-067
+def _ball_shade(p: Pen, at: Points, height):
     "Light on a sphere."
-    x, y = p.at
+    x, y = at
     slope = (x * p.light * 0.45 - y * 0.6) / 0.47
     towards = height * 0.6 + slope
     return 0.5 + 0.62 * towards.clamp(0, 1.2)
 
-# %% ../../nbs/parts/things.ipynb #things-067
+# %% ../../nbs/parts/things.ipynb #things-068
 BALL_WHITE = (0.97, 0.97, 0.95)
 BALL_RED = (0.85, 0.25, 0.2)
 
-# %% ../../nbs/parts/things.ipynb #things-068
+# %% ../../nbs/parts/things.ipynb #things-069
 @draws
-def draw_ball(p: Pen):
+def draw_ball(p: Pen, at: Points):
     "A beach ball, with a white band that turns as it rolls."
-    x, y = p.at
+    x, y = at
     height = (0.2209 - x * x - y * y).clamp(min=0).sqrt() / 0.47
-    shade = _ball_shade(p, height)
-    ball = p.at.disc(0, 0, 0.47)
+    shade = _ball_shade(p, at, height)
+    ball = at.disc(0, 0, 0.47)
     p.fill(ball, None, shade)
     white = p.accent(BALL_WHITE, BALL_RED)
-    rolled = p.at.turned(p.turn)
+    rolled = at.turned(p.turn)
     stripe = band(rolled.x - 0.1 * (1 - height), 0.1 * height) - 0.025
     p.fill(both(ball, stripe), white, shade)
     p.fill(both(ball, rolled.disc(0, 0.3, 0.09)), white, shade)
-    shine = p.at.disc(0.17 * p.light, -0.2, 0.07)
+    shine = at.disc(0.17 * p.light, -0.2, 0.07)
     p.fill(shine + 0.03, (1, 1, 1), 0.95)
 
-# %% ../../nbs/parts/things.ipynb #things-070
+# %% ../../nbs/parts/things.ipynb #things-071
 @draws
-def draw_box(p: Pen):
+def draw_box(p: Pen, at: Points):
     "A crate with planks and a brace."
-    x, y = p.at
-    p.fill_round(p.at.rect(0, 0, 0.46, 0.46, 0.04), 0.25, 0.05, 0.8)
-    inner = p.at.rect(0, 0, 0.34, 0.34)
+    x, y = at
+    p.fill_round(at.rect(0, 0, 0.46, 0.46, 0.04), 0.25, 0.05, 0.8)
+    inner = at.rect(0, 0, 0.34, 0.34)
     planks = 0.92 + 0.12 * torch.cos(x * 55)
-    p.fill(inner, None, p.side * planks)
+    p.fill_flat(inner, shade=planks)
     across = (x + y).abs() * 0.7
-    p.fill(both(inner, across - 0.07), None, p.side * 0.72)
-    p.fill(both(inner, across - 0.045), None, p.side * 1.08)
-
-# %% ../../nbs/parts/things.ipynb #things-073
-STOREYS = ((-0.08, 0.34, 0.3), (-0.3, 0.12, 0.24), (-0.5, -0.1, 0.17))  # top, foot, half width
+    p.fill_flat(both(inner, across - 0.07), shade=0.72)
+    p.fill_flat(both(inner, across - 0.045), shade=1.08)
 
 # %% ../../nbs/parts/things.ipynb #things-074
-def _fir(p: Pen):
-    "Branches in three storeys."
-    for k, (top, low, half) in enumerate(STOREYS):
-        branches = p.at.polygon((0, top), (half, low), (-half, low))
-        p.fill_round(branches, 0.35, 0.05, 0.8 + 0.1 * k)
+STOREYS = ((-0.08, 0.34, 0.3), (-0.3, 0.12, 0.24), (-0.5, -0.1, 0.17))  # top, foot, half width
 
 # %% ../../nbs/parts/things.ipynb #things-075
+def _fir(p: Pen, at: Points):
+    "Branches in three storeys."
+    for k, (top, low, half) in enumerate(STOREYS):
+        branches = at.polygon((0, top), (half, low), (-half, low))
+        p.fill_round(branches, 0.35, 0.05, 0.8 + 0.1 * k)
+
+# %% ../../nbs/parts/things.ipynb #things-076
 def _leaves(x, y):
     "Light and shade of leaves."
     return 0.95 + 0.1 * torch.cos(x * 31 + 2) * torch.cos(y * 29)
 
-# %% ../../nbs/parts/things.ipynb #things-076
-def _crown(p: Pen):
-    "Three discs of leaves."
-    top = p.at.disc(0, -0.2, 0.25)
-    right = p.at.disc(0.14, 0.02, 0.2)
-    left = p.at.disc(-0.15, 0.01, 0.2)
-    p.fill_round(either(top, right, left), 0.35, 0.09, _leaves(*p.at))
-
 # %% ../../nbs/parts/things.ipynb #things-077
-TRUNK = (0.42, 0.27, 0.15)
+def _crown(p: Pen, at: Points):
+    "Three discs of leaves."
+    top = at.disc(0, -0.2, 0.25)
+    right = at.disc(0.14, 0.02, 0.2)
+    left = at.disc(-0.15, 0.01, 0.2)
+    p.fill_round(either(top, right, left), 0.35, 0.09, _leaves(*at))
 
 # %% ../../nbs/parts/things.ipynb #things-078
-@draws
-def draw_tree(p: Pen):
-    "A fir or a round tree."
-    p.fill(p.at.rect(0, 0.4, 0.05, 0.11), TRUNK, p.side)
-    if p.thing.traits.variant < 0.5:
-        _fir(p)
-    else:
-        _crown(p)
+TRUNK = (0.42, 0.27, 0.15)
 
-# %% ../../nbs/parts/things.ipynb #things-080
+# %% ../../nbs/parts/things.ipynb #things-079
+@draws
+def draw_tree(p: Pen, at: Points):
+    "A fir or a round tree."
+    p.fill_flat(at.rect(0, 0.4, 0.05, 0.11), TRUNK)
+    if p.thing.traits.variant < 0.5:
+        _fir(p, at)
+    else:
+        _crown(p, at)
+
+# %% ../../nbs/parts/things.ipynb #things-081
 ROPE = (0.3, 0.22, 0.15)
 WICKER = (0.5, 0.32, 0.17)
 CREAM = (0.98, 0.95, 0.85)
 CORAL = (0.9, 0.35, 0.25)
 
-# %% ../../nbs/parts/things.ipynb #things-081
-def _ropes(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-082
+def _ropes(p: Pen, at: Points):
     "Two ropes, on which the basket hangs."
-    x, y = p.at
+    x, y = at
     right = band(x - 0.07, 0.008)
     left = band(x + 0.07, 0.008)
     ropes = either(right, left).clamp(min=-0.008)
     below = band(y - 0.34, 0.06).clamp(min=0)
     p.fill(ropes + below, ROPE)
 
-# %% ../../nbs/parts/things.ipynb #things-082
-def _balloon_shade(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-083
+def _balloon_shade(p: Pen, at: Points):
     "Light on a balloon."
-    x, y = p.at
+    x, y = at
     towards = 0.7 + (x * p.light - y - 0.15) * 1.1
     bulge = (x * x * 8).clamp(0, 1)
     return 0.62 + 0.5 * towards.clamp(0, 1.1) - 0.25 * bulge
 
-# %% ../../nbs/parts/things.ipynb #things-083
-def _balloon_stripes(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-084
+def _balloon_stripes(p: Pen, at: Points):
     "A stripe in the middle and one at each side, narrower where the balloon is."
-    x, y = p.at
+    x, y = at
     width = (1 - (y + 0.15) ** 2 / 0.2).clamp(min=0.15).sqrt()
     half = width * 0.34
     across = (x / half).abs()
     return either(across - 0.2, band(across - 0.85, 0.13)) * half
 
-# %% ../../nbs/parts/things.ipynb #things-084
+# %% ../../nbs/parts/things.ipynb #things-085
 @draws
-def draw_balloon(p: Pen):
+def draw_balloon(p: Pen, at: Points):
     "A striped balloon with a basket."
-    _ropes(p)
-    cone = p.at.polygon((-0.3, -0.02), (0.3, -0.02), (0.07, 0.3), (-0.07, 0.3))
-    balloon = either(p.at.disc(0, -0.15, 0.34), cone)
-    shade = _balloon_shade(p)
+    _ropes(p, at)
+    cone = at.polygon((-0.3, -0.02), (0.3, -0.02), (0.07, 0.3), (-0.07, 0.3))
+    balloon = either(at.disc(0, -0.15, 0.34), cone)
+    shade = _balloon_shade(p, at)
     p.fill(balloon, None, shade)
-    stripes = both(balloon + 0.005, _balloon_stripes(p))
+    stripes = both(balloon + 0.005, _balloon_stripes(p, at))
     p.fill(stripes, p.accent(CREAM, CORAL), shade)
-    p.fill(p.at.rect(0, 0.43, 0.085, 0.06, 0.02), WICKER, p.side)
+    p.fill_flat(at.rect(0, 0.43, 0.085, 0.06, 0.02), WICKER)
 
-# %% ../../nbs/parts/things.ipynb #things-086
+# %% ../../nbs/parts/things.ipynb #things-087
 RIGHT_SAIL = (0.02, -0.44), (0.36, 0.14), (0.02, 0.14)
 LEFT_SAIL = (-0.05, -0.38), (-0.05, 0.14), (-0.3, 0.14)
 FLAG = (-0.02, -0.5), (-0.02, -0.42), (-0.14, -0.46)
 HULL = (-0.42, 0.19), (0.48, 0.19), (0.32, 0.4), (-0.32, 0.4)
 
-# %% ../../nbs/parts/things.ipynb #things-087
-def _sails(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-088
+def _sails(p: Pen, at: Points):
     "A white sail at the right of the mast, one in the boat's colour at the left."
     white = p.accent((0.98, 0.96, 0.9), (0.95, 0.85, 0.6))
-    shade = 0.95 + 0.2 * p.at.x
-    p.fill_round(p.at.polygon(*RIGHT_SAIL), 0.15, 0.05, shade, white)
-    p.fill_round(p.at.polygon(*LEFT_SAIL), 0.15, 0.05)
+    shade = 0.95 + 0.2 * at.x
+    p.fill_round(at.polygon(*RIGHT_SAIL), 0.15, 0.05, shade, white)
+    p.fill_round(at.polygon(*LEFT_SAIL), 0.15, 0.05)
 
-# %% ../../nbs/parts/things.ipynb #things-088
+# %% ../../nbs/parts/things.ipynb #things-089
 MAST = (0.35, 0.24, 0.16)
 CHALK = (0.97, 0.96, 0.93)
 
-# %% ../../nbs/parts/things.ipynb #things-089
+# %% ../../nbs/parts/things.ipynb #things-090
 @draws
-def draw_boat(p: Pen):
+def draw_boat(p: Pen, at: Points):
     "A mast, two sails, a flag and a hull; the bow points right."
-    p.fill(p.at.rect(-0.02, -0.05, 0.014, 0.4), MAST)
-    _sails(p)
-    p.fill(p.at.polygon(*FLAG))
-    hull = p.at.polygon(*HULL)
-    p.fill(hull, None, p.side * 0.95)
-    line = band(p.at.y - 0.22, 0.025)
-    p.fill(both(hull, line), CHALK, p.side)
+    p.fill(at.rect(-0.02, -0.05, 0.014, 0.4), MAST)
+    _sails(p, at)
+    p.fill(at.polygon(*FLAG))
+    hull = at.polygon(*HULL)
+    p.fill_flat(hull, shade=0.95)
+    line = band(at.y - 0.22, 0.025)
+    p.fill_flat(both(hull, line), CHALK)
 
-# %% ../../nbs/parts/things.ipynb #things-091
+# %% ../../nbs/parts/things.ipynb #things-092
 ROOF = (-0.2, -0.24), (0.12, -0.24), (0.26, -0.02), (-0.3, -0.02)
 CAR_GLASS = (0.7, 0.87, 0.95)
 CAR_LAMP = (1.0, 0.9, 0.6)
 
-# %% ../../nbs/parts/things.ipynb #things-092
-def _car_roof(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-093
+def _car_roof(p: Pen, at: Points):
     "The roof of a car, its windows and the post between them."
-    roof = p.at.polygon(*ROOF)
-    p.fill(roof - 0.02, None, p.side * 1.05)
+    roof = at.polygon(*ROOF)
+    p.fill_flat(roof - 0.02, shade=1.05)
     glass = CAR_GLASS if p.time == 'day' else CAR_LAMP
     p.fill(roof + 0.035, glass, glows=p.time == 'night')
-    p.fill(p.at.rect(-0.02, -0.12, 0.018, 0.12))
+    p.fill(at.rect(-0.02, -0.12, 0.018, 0.12))
 
-# %% ../../nbs/parts/things.ipynb #things-093
+# %% ../../nbs/parts/things.ipynb #things-094
 TYRE = (0.1, 0.1, 0.12)
 RIM = (0.8, 0.8, 0.82)
 SPOKE = (0.25, 0.25, 0.28)
 HEADLIGHT = (1.0, 0.95, 0.7)
 
-# %% ../../nbs/parts/things.ipynb #things-094
-def _wheel(p: Pen, cx):
+# %% ../../nbs/parts/things.ipynb #things-095
+def _wheel(p: Pen, at: Points, cx):
     "A wheel of a car; its spoke turns."
-    wheel = p.at.moved(cx, 0.17)
+    wheel = at.around(cx, 0.17)
     p.fill(wheel.disc(0, 0, 0.105), TYRE)
     p.fill(wheel.disc(0, 0, 0.05), RIM)
     rolled = wheel.turned(p.turn * 3)
     p.fill(rolled.rect(0, 0, 0.045, 0.012), SPOKE)
 
-# %% ../../nbs/parts/things.ipynb #things-095
+# %% ../../nbs/parts/things.ipynb #things-096
 @draws
-def draw_car(p: Pen):
+def draw_car(p: Pen, at: Points):
     "A car that drives to the right; its wheels turn."
-    _car_roof(p)
-    body = p.at.rect(0, 0.06, 0.48, 0.12, 0.06)
-    p.fill_round(body, 0.2, 0.04, 1.05 - 0.9 * p.at.y)
-    p.fill(p.at.disc(0.44, 0.03, 0.035), HEADLIGHT, glows=p.time != 'day')
-    _wheel(p, -0.27)
-    _wheel(p, 0.27)
+    _car_roof(p, at)
+    body = at.rect(0, 0.06, 0.48, 0.12, 0.06)
+    p.fill_round(body, 0.2, 0.04, 1.05 - 0.9 * at.y)
+    p.fill(at.disc(0.44, 0.03, 0.035), HEADLIGHT, glows=p.time != 'day')
+    _wheel(p, at, -0.27)
+    _wheel(p, at, 0.27)
 
-# %% ../../nbs/parts/things.ipynb #things-098
+# %% ../../nbs/parts/things.ipynb #things-099
 def _wing_height(t: Tensor) -> Tensor:
     "How high the tip of the wing is, downwards; never quite 0."
     tip = -0.42 * torch.cos(t * 4 * math.pi)
     least = 0.06 * torch.ones_like(tip)
     return torch.where(tip.abs() < 0.06, least, tip)
 
-# %% ../../nbs/parts/things.ipynb #things-099
-def _wing(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-100
+def _wing(p: Pen, at: Points):
     "The wing of a bird."
-    x, y = p.at
+    x, y = at
     lean = y / _wing_height(p.t)
     half = 0.13 * (1 - lean * 0.8)
     across = band(x + 0.05 + 0.12 * lean, half)
     along = both(-lean * 0.3 - 0.02, (lean - 1) * 0.3)
-    p.fill(both(across, along), None, p.side * 0.82)
+    p.fill_flat(both(across, along), shade=0.82)
 
-# %% ../../nbs/parts/things.ipynb #things-100
+# %% ../../nbs/parts/things.ipynb #things-101
 TAIL = (-0.48, -0.1), (-0.2, -0.05), (-0.2, 0.06), (-0.45, 0.08)
 BEAK = (0.35, -0.13), (0.5, -0.07), (0.35, -0.04)
 
-# %% ../../nbs/parts/things.ipynb #things-101
+# %% ../../nbs/parts/things.ipynb #things-102
 @draws
-def draw_bird(p: Pen):
+def draw_bird(p: Pen, at: Points):
     "A bird that flies to the right: tail, body, head, beak, eye and wing."
-    p.fill(p.at.polygon(*TAIL), None, p.side * 0.75)
-    p.fill_round(p.at.oval(0, 0, 0.3, 0.13), 0.3, 0.05)
-    p.fill_round(p.at.disc(0.27, -0.09, 0.105), 0.2, 0.04, 1.05)
-    p.fill(p.at.polygon(*BEAK), (1.0, 0.62, 0.1))
-    p.fill(p.at.disc(0.3, -0.115, 0.024), (0.05, 0.05, 0.07))
-    _wing(p)
-
-# %% ../../nbs/parts/things.ipynb #things-103
-def _house_window(p: Pen, cx):
-    "A window with a white frame."
-    frame = p.at.rect(cx, 0.16, 0.085, 0.085)
-    glass = p.at.rect(cx, 0.16, 0.065, 0.065)
-    p.fill(frame, (0.95, 0.95, 0.92), p.side)
-    p.window(glass, (0.45, 0.65, 0.82))
+    p.fill_flat(at.polygon(*TAIL), shade=0.75)
+    p.fill_round(at.oval(0, 0, 0.3, 0.13), 0.3, 0.05)
+    p.fill_round(at.disc(0.27, -0.09, 0.105), 0.2, 0.04, 1.05)
+    p.fill(at.polygon(*BEAK), (1.0, 0.62, 0.1))
+    p.fill(at.disc(0.3, -0.115, 0.024), (0.05, 0.05, 0.07))
+    _wing(p, at)
 
 # %% ../../nbs/parts/things.ipynb #things-104
+def _house_window(p: Pen, at: Points, cx):
+    "A window with a white frame."
+    frame = at.rect(cx, 0.16, 0.085, 0.085)
+    glass = at.rect(cx, 0.16, 0.065, 0.065)
+    p.fill_flat(frame, (0.95, 0.95, 0.92))
+    p.window(glass, (0.45, 0.65, 0.82))
+
+# %% ../../nbs/parts/things.ipynb #things-105
 RED_TILES = (0.45, 0.2, 0.16)
 SLATE = (0.28, 0.3, 0.38)
 
-# %% ../../nbs/parts/things.ipynb #things-105
-def _roof(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-106
+def _roof(p: Pen, at: Points):
     "A roof: slate on warm colours, else red tiles."
     warm = p.thing.colour in ('red', 'brown', 'orange')
-    roof = p.at.polygon((0, -0.48), (0.46, -0.08), (-0.46, -0.08))
+    roof = at.polygon((0, -0.48), (0.46, -0.08), (-0.46, -0.08))
     p.fill_round(roof, 0.2, 0.05, colour=SLATE if warm else RED_TILES)
 
-# %% ../../nbs/parts/things.ipynb #things-106
+# %% ../../nbs/parts/things.ipynb #things-107
 BRICK = (0.5, 0.28, 0.22)
 DOOR = (0.36, 0.22, 0.13)
 
-# %% ../../nbs/parts/things.ipynb #things-107
+# %% ../../nbs/parts/things.ipynb #things-108
 @draws
-def draw_house(p: Pen):
+def draw_house(p: Pen, at: Points):
     "A house; its windows are lit at dusk and at night."
-    p.fill(p.at.rect(0.2, -0.32, 0.05, 0.14), BRICK, p.side)
-    away = p.at.x * p.light < 0
-    p.fill(p.at.rect(0, 0.2, 0.36, 0.3), None, p.side * (1 - 0.12 * away))
-    _roof(p)
-    p.fill(p.at.rect(0, 0.36, 0.075, 0.14), DOOR, p.side)
-    _house_window(p, -0.22)
-    _house_window(p, 0.22)
+    p.fill_flat(at.rect(0.2, -0.32, 0.05, 0.14), BRICK)
+    away = at.x * p.light < 0
+    p.fill_flat(at.rect(0, 0.2, 0.36, 0.3), shade=1 - 0.12 * away)
+    _roof(p, at)
+    p.fill_flat(at.rect(0, 0.36, 0.075, 0.14), DOOR)
+    _house_window(p, at, -0.22)
+    _house_window(p, at, 0.22)
 
-# %% ../../nbs/parts/things.ipynb #things-109
+# %% ../../nbs/parts/things.ipynb #things-110
 UPPER_TAIL = (-0.25, 0), (-0.42, 0), (-0.48, -0.22)
 LOWER_TAIL = (-0.25, 0), (-0.48, 0.22), (-0.42, 0)
 FIN = (-0.1, -0.36), (0.12, -0.2), (-0.14, -0.16)
 
-# %% ../../nbs/parts/things.ipynb #things-110
+# %% ../../nbs/parts/things.ipynb #things-111
 def _fins(p: Pen, at: Points):
     "The two halves of the tail, and the fin on the back."
     tail = either(at.polygon(*LOWER_TAIL), at.polygon(*UPPER_TAIL))
-    p.fill(tail, None, p.side * 0.8)
-    p.fill(at.polygon(*FIN), None, p.side * 0.85)
+    p.fill_flat(tail, shade=0.8)
+    p.fill_flat(at.polygon(*FIN), shade=0.85)
 
-# %% ../../nbs/parts/things.ipynb #things-111
+# %% ../../nbs/parts/things.ipynb #things-112
 def _fish_body(p: Pen, at: Points):
     "The body with two bent stripes."
     body = at.oval(0.06, 0, 0.38, 0.24)
@@ -618,14 +624,14 @@ def _fish_body(p: Pen, at: Points):
     bend = 0.5 * at.y * at.y
     front = band(at.x - 0.14 + bend, 0.04)
     back = band(at.x + 0.1 - bend, 0.035)
-    p.fill(both(body, front), white, p.side)
-    p.fill(both(body, back), white, p.side)
+    p.fill_flat(both(body, front), white)
+    p.fill_flat(both(body, back), white)
 
-# %% ../../nbs/parts/things.ipynb #things-112
+# %% ../../nbs/parts/things.ipynb #things-113
 @draws
-def draw_fish(p: Pen):
+def draw_fish(p: Pen, at: Points):
     "A fish that swims to the right; its tail beats twice a clip."
-    x, y = p.at
+    x, y = at
     beat = 0.035 * torch.sin(p.t * 4 * math.pi)
     at = Points(x, y + beat * (x - 0.3))
     _fins(p, at)
@@ -633,7 +639,7 @@ def draw_fish(p: Pen):
     p.fill(at.disc(0.3, -0.05, 0.055), (1, 1, 1))
     p.fill(at.disc(0.31, -0.05, 0.03), (0.05, 0.05, 0.08))
 
-# %% ../../nbs/parts/things.ipynb #things-115
+# %% ../../nbs/parts/things.ipynb #things-116
 def _repeated(at: Points, n: int) -> tuple:  # angle in radians, and radius
     "Polar coordinates that begin anew n times around; the angle is 0 in the middle of each part."
     x, y = at
@@ -642,7 +648,7 @@ def _repeated(at: Points, n: int) -> tuple:  # angle in radians, and radius
     angle = torch.remainder(angle + part / 2, part) - part / 2
     return angle, torch.sqrt(x * x + y * y)
 
-# %% ../../nbs/parts/things.ipynb #things-116
+# %% ../../nbs/parts/things.ipynb #things-117
 def _ray(aside, along):
     "Signed distance to the edge of a ray, from its tip to the corner between two rays."
     cx = 0.22 * math.sin(math.pi / 5)
@@ -650,11 +656,11 @@ def _ray(aside, along):
     length = math.hypot(cx, cy - 0.5)
     return (aside * (0.5 - cy) + (along - 0.5) * cx) / length
 
-# %% ../../nbs/parts/things.ipynb #things-117
+# %% ../../nbs/parts/things.ipynb #things-118
 @draws
-def draw_star(p: Pen):
+def draw_star(p: Pen, at: Points):
     "Five rays, each with a bright and a dark half."
-    angle, radius = _repeated(p.at, 5)
+    angle, radius = _repeated(at, 5)
     aside = radius * torch.sin(angle.abs())
     along = radius * torch.cos(angle.abs())
     star = _ray(aside, along)
@@ -662,7 +668,7 @@ def draw_star(p: Pen):
     half = 1.02 + 0.1 * torch.sign(angle)
     p.fill(star - 0.015, None, p.side * half * rim)
 
-# %% ../../nbs/parts/things.ipynb #things-119
+# %% ../../nbs/parts/things.ipynb #things-120
 WOOL = (  # centre and radius of discs
     (0, 0.02, 0.2),
     (-0.2, 0.0, 0.16),
@@ -674,65 +680,65 @@ WOOL = (  # centre and radius of discs
     (0.18, 0.1, 0.13),
 )
 
-# %% ../../nbs/parts/things.ipynb #things-120
+# %% ../../nbs/parts/things.ipynb #things-121
 LEGS = ((-0.2, 1), (-0.1, -1), (0.1, 1), (0.2, -1))  # where, and which way it goes first
 FUR = (0.2, 0.18, 0.18)
 
-# %% ../../nbs/parts/things.ipynb #things-121
-def _sheep_legs(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-122
+def _sheep_legs(p: Pen, at: Points):
     "Four legs; two go forward while two go back."
     step = torch.sin(p.turn * 6) * 0.03
     for cx, way in LEGS:
-        leg = p.at.moved(cx, 0).moved(way * step, 0.29)
+        leg = at.around(cx, 0).around(way * step, 0.29)
         p.fill(leg.rect(0, 0, 0.03, 0.12), FUR)
 
-# %% ../../nbs/parts/things.ipynb #things-122
+# %% ../../nbs/parts/things.ipynb #things-123
 def _wool(at: Points):
     "Overlapping discs."
     return either(*(at.disc(*circle) for circle in WOOL))
 
-# %% ../../nbs/parts/things.ipynb #things-123
+# %% ../../nbs/parts/things.ipynb #things-124
 @draws
-def draw_sheep(p: Pen):
+def draw_sheep(p: Pen, at: Points):
     "A woolly sheep that walks to the right."
-    _sheep_legs(p)
-    p.fill_round(_wool(p.at), 0.3, 0.06)
-    p.fill(p.at.oval(0.36, -0.1, 0.1, 0.13), (0.22, 0.2, 0.2), p.side)
-    p.fill(p.at.disc(0.38, -0.13, 0.022), (1, 1, 1))
-    p.fill(p.at.disc(0.31, -0.21, 0.08), None, p.side)
+    _sheep_legs(p, at)
+    p.fill_round(_wool(at), 0.3, 0.06)
+    p.fill_flat(at.oval(0.36, -0.1, 0.1, 0.13), (0.22, 0.2, 0.2))
+    p.fill(at.disc(0.38, -0.13, 0.022), (1, 1, 1))
+    p.fill_flat(at.disc(0.31, -0.21, 0.08))
 
-# %% ../../nbs/parts/things.ipynb #things-126
+# %% ../../nbs/parts/things.ipynb #things-127
 @draws
-def draw_picture(p: Pen):
+def draw_picture(p: Pen, at: Points):
     "A photograph in a coloured frame."
-    p.fill_round(p.at.rect(0, 0, 0.47, 0.47), 0.3, 0.03)
+    p.fill_round(at.rect(0, 0, 0.47, 0.47), 0.3, 0.03)
     crop = Crop(*p.thing.traits, green=0.5, blue=0.5)
-    x, y = p.at.mirrored(p.thing.facing)
+    x, y = at.mirrored(p.thing.facing)
     px = p.px.max().item() / 0.76
     photo = photo_crop(crop, Points(x / 0.76, y / 0.76), px)
-    p.fill(p.at.rect(0, 0, 0.38, 0.38), photo)
+    p.fill(at.rect(0, 0, 0.38, 0.38), photo)
 
-# %% ../../nbs/parts/things.ipynb #things-129
+# %% ../../nbs/parts/things.ipynb #things-130
 GREEN = (0.2, 0.5, 0.18)
 LEAF = (0, 0.42), (0.05, 0.2), (0.27, 0.12), (0.19, 0.32)
 
-# %% ../../nbs/parts/things.ipynb #things-130
-def _leaf(p: Pen, way: int):
+# %% ../../nbs/parts/things.ipynb #things-131
+def _leaf(p: Pen, at: Points, way: int):
     "The leaf at one side of a stem, the right one a little lower."
     low = 0.03 * way
     corners = [(cx, cy + low) for cx, cy in LEAF]
-    leaf = p.at.mirrored(way).polygon(*corners)
-    p.fill(leaf, GREEN, p.side * (1 + 0.1 * way))
-
-# %% ../../nbs/parts/things.ipynb #things-131
-def _stem(p: Pen):
-    "A stem that bends a little."
-    x, y = p.at
-    bend = 0.12 * (y - 0.5) * (y + 0.2)
-    stem = both(band(x + bend, 0.022), band(y - 0.14, 0.36))
-    p.fill(stem, GREEN, p.side)
+    leaf = at.mirrored(way).polygon(*corners)
+    p.fill_flat(leaf, GREEN, 1 + 0.1 * way)
 
 # %% ../../nbs/parts/things.ipynb #things-132
+def _stem(p: Pen, at: Points):
+    "A stem that bends a little."
+    x, y = at
+    bend = 0.12 * (y - 0.5) * (y + 0.2)
+    stem = both(band(x + bend, 0.022), band(y - 0.14, 0.36))
+    p.fill_flat(stem, GREEN)
+
+# %% ../../nbs/parts/things.ipynb #things-133
 def _petals(at: Points):
     "Seven petals; they are one, repeated."
     angle, radius = _repeated(at, 7)
@@ -740,24 +746,24 @@ def _petals(at: Points):
     y = radius * torch.cos(angle)
     return Points(x, y).oval(0, 0.16, 0.075, 0.12)
 
-# %% ../../nbs/parts/things.ipynb #things-133
+# %% ../../nbs/parts/things.ipynb #things-134
 @draws
-def draw_flower(p: Pen):
+def draw_flower(p: Pen, at: Points):
     "A flower on a stem with two leaves."
-    _stem(p)
-    _leaf(p, -1)
-    _leaf(p, 1)
-    head = p.at.moved(0, -0.22)
+    _stem(p, at)
+    _leaf(p, at, -1)
+    _leaf(p, at, 1)
+    head = at.around(0, -0.22)
     p.fill_round(_petals(head), 0.3, 0.03)
     pale = p.thing.colour in ('yellow', 'orange')
     heart = (0.45, 0.25, 0.12) if pale else (0.98, 0.8, 0.2)
-    p.fill(head.disc(0, 0, 0.09), heart, p.side)
+    p.fill_flat(head.disc(0, 0, 0.09), heart)
 
-# %% ../../nbs/parts/things.ipynb #things-135
+# %% ../../nbs/parts/things.ipynb #things-136
 FLAME = (-0.09, 0), (0.09, 0), (0, 0.19)
 CORE = (-0.045, 0), (0.045, 0), (0, 0.12)
 
-# %% ../../nbs/parts/things.ipynb #things-136
+# %% ../../nbs/parts/things.ipynb #things-137
 def _flame(p: Pen, at: Points):
     "A flame that flickers."
     length = 1 + 0.25 * torch.sin(p.t * 40)
@@ -765,32 +771,32 @@ def _flame(p: Pen, at: Points):
     p.fill(at.polygon(*FLAME), (1.0, 0.6, 0.12), glows=True)
     p.fill(at.polygon(*CORE), (1.0, 0.95, 0.6), glows=True)
 
-# %% ../../nbs/parts/things.ipynb #things-137
+# %% ../../nbs/parts/things.ipynb #things-138
 ROCKET_FIN = (0.1, 0.02), (0.26, 0.2), (0.26, 0.32), (0.08, 0.24)
 
-# %% ../../nbs/parts/things.ipynb #things-138
+# %% ../../nbs/parts/things.ipynb #things-139
 def _rocket_fin(p: Pen, at: Points, way: int):
     "The fin at one side."
     fin = at.mirrored(way).polygon(*ROCKET_FIN)
-    p.fill(fin, None, p.side * (0.78 + 0.08 * way))
+    p.fill_flat(fin, shade=0.78 + 0.08 * way)
 
-# %% ../../nbs/parts/things.ipynb #things-139
+# %% ../../nbs/parts/things.ipynb #things-140
 def _rocket_body(p: Pen, at: Points):
     "A white body with a coloured tip and ring."
     body = both(at.oval(0, -0.02, 0.145, 0.47), at.y - 0.27)
     shade = 1 + 0.5 * at.x * p.light
     p.fill_round(body, 0.3, 0.05, shade, (0.94, 0.94, 0.96))
     tip = both(body, at.y + 0.27)
-    p.fill(tip, None, p.side * shade)
+    p.fill_flat(tip, shade=shade)
     ring = both(body, band(at.y - 0.23, 0.035))
-    p.fill(ring, None, p.side)
+    p.fill_flat(ring)
 
-# %% ../../nbs/parts/things.ipynb #things-140
+# %% ../../nbs/parts/things.ipynb #things-141
 @draws
-def draw_rocket(p: Pen):
+def draw_rocket(p: Pen, at: Points):
     "A rocket on its flame; it leans the way it flies."
     lean = 0.9 if p.thing.direction else 0.0
-    at = p.at.turned(torch.full_like(p.t, lean))
+    at = at.turned(torch.full_like(p.t, lean))
     _flame(p, at)
     _rocket_fin(p, at, -1)
     _rocket_fin(p, at, 1)
@@ -798,154 +804,154 @@ def draw_rocket(p: Pen):
     p.fill(at.disc(0, -0.1, 0.075), (0.3, 0.33, 0.4))
     p.fill(at.disc(0, -0.1, 0.052), (0.55, 0.8, 0.95), glows=p.time != 'day')
 
-# %% ../../nbs/parts/things.ipynb #things-143
+# %% ../../nbs/parts/things.ipynb #things-144
 DARK = (0.16, 0.16, 0.19)
 
-# %% ../../nbs/parts/things.ipynb #things-144
-def _train_window(p: Pen, cx, cy, a, b):
-    "A window of a wagon or a cab."
-    p.window(p.at.rect(cx, cy, a, b), (0.75, 0.88, 0.95), (1.0, 0.88, 0.5))
-
 # %% ../../nbs/parts/things.ipynb #things-145
-def _wagon(p: Pen):
-    "A wagon with three windows."
-    p.fill_round(p.at.rect(-0.3, 0, 0.18, 0.115, 0.02), 0.2, 0.04, 0.9)
-    for cx in (-0.41, -0.3, -0.19):
-        _train_window(p, cx, -0.02, 0.037, 0.045)
+def _train_window(p: Pen, at: Points, cx, cy, a, b):
+    "A window of a wagon or a cab."
+    p.window(at.rect(cx, cy, a, b), (0.75, 0.88, 0.95), (1.0, 0.88, 0.5))
 
 # %% ../../nbs/parts/things.ipynb #things-146
-BRASS = (0.9, 0.75, 0.3)
+def _wagon(p: Pen, at: Points):
+    "A wagon with three windows."
+    p.fill_round(at.rect(-0.3, 0, 0.18, 0.115, 0.02), 0.2, 0.04, 0.9)
+    for cx in (-0.41, -0.3, -0.19):
+        _train_window(p, at, cx, -0.02, 0.037, 0.045)
 
 # %% ../../nbs/parts/things.ipynb #things-147
-def _chimney(p: Pen):
-    "A chimney, and a dome of brass."
-    p.fill(p.at.rect(0.36, -0.14, 0.028, 0.075), DARK)
-    p.fill(p.at.rect(0.36, -0.2, 0.042, 0.02), DARK)
-    p.fill(p.at.disc(0.24, -0.08, 0.035), BRASS, p.side)
+BRASS = (0.9, 0.75, 0.3)
 
 # %% ../../nbs/parts/things.ipynb #things-148
-def _boiler(p: Pen):
-    "A boiler with two hoops."
-    x = p.at.x
-    boiler = p.at.rect(0.27, 0.02, 0.2, 0.085, 0.03)
-    p.fill_round(boiler, 0.25, 0.05)
-    hoops = either(band(x - 0.2, 0.008), band(x - 0.32, 0.008))
-    p.fill(both(boiler, hoops), (0.95, 0.9, 0.7), p.side)
+def _chimney(p: Pen, at: Points):
+    "A chimney, and a dome of brass."
+    p.fill(at.rect(0.36, -0.14, 0.028, 0.075), DARK)
+    p.fill(at.rect(0.36, -0.2, 0.042, 0.02), DARK)
+    p.fill_flat(at.disc(0.24, -0.08, 0.035), BRASS)
 
 # %% ../../nbs/parts/things.ipynb #things-149
-COWCATCHER = (0.43, 0.06), (0.5, 0.18), (0.43, 0.18)
+def _boiler(p: Pen, at: Points):
+    "A boiler with two hoops."
+    x = at.x
+    boiler = at.rect(0.27, 0.02, 0.2, 0.085, 0.03)
+    p.fill_round(boiler, 0.25, 0.05)
+    hoops = either(band(x - 0.2, 0.008), band(x - 0.32, 0.008))
+    p.fill_flat(both(boiler, hoops), (0.95, 0.9, 0.7))
 
 # %% ../../nbs/parts/things.ipynb #things-150
-def _cab(p: Pen):
-    "The cab with its roof and window, and the cowcatcher in front of the engine."
-    cab = p.at.rect(0.04, -0.03, 0.085, 0.145)
-    p.fill(cab, None, p.side * 0.85)
-    roof = p.at.rect(0.04, -0.18, 0.115, 0.02)
-    p.fill(roof, DARK, p.side)
-    _train_window(p, 0.045, -0.07, 0.05, 0.05)
-    p.fill(p.at.polygon(*COWCATCHER), DARK)
+COWCATCHER = (0.43, 0.06), (0.5, 0.18), (0.43, 0.18)
 
 # %% ../../nbs/parts/things.ipynb #things-151
-def _train_wheel(p: Pen, cx: float, r: float):
+def _cab(p: Pen, at: Points):
+    "The cab with its roof and window, and the cowcatcher in front of the engine."
+    cab = at.rect(0.04, -0.03, 0.085, 0.145)
+    p.fill_flat(cab, shade=0.85)
+    roof = at.rect(0.04, -0.18, 0.115, 0.02)
+    p.fill_flat(roof, DARK)
+    _train_window(p, at, 0.045, -0.07, 0.05, 0.05)
+    p.fill(at.polygon(*COWCATCHER), DARK)
+
+# %% ../../nbs/parts/things.ipynb #things-152
+def _train_wheel(p: Pen, at: Points, cx: float, r: float):
     "A wheel of radius r, with a spoke that turns."
-    wheel = p.at.moved(cx, 0.2).moved(0, -r)
+    wheel = at.around(cx, 0.2).around(0, -r)
     p.fill(wheel.disc(0, 0, r), DARK)
     rolled = wheel.turned(p.turn * 3)
     p.fill(rolled.rect(0, 0, r * 0.75, 0.009), (0.7, 0.7, 0.72))
 
-# %% ../../nbs/parts/things.ipynb #things-152
+# %% ../../nbs/parts/things.ipynb #things-153
 WHEELS = ((-0.4, 0.055), (-0.2, 0.055), (0.03, 0.075), (0.2, 0.06), (0.36, 0.06))  # where, radius
 
-# %% ../../nbs/parts/things.ipynb #things-153
+# %% ../../nbs/parts/things.ipynb #things-154
 @draws
-def draw_train(p: Pen):
+def draw_train(p: Pen, at: Points):
     "An engine and a wagon; the wheels turn."
-    axle = p.at.stroke((-0.45, 0.1), (0.4, 0.1), 0.012)
+    axle = at.stroke((-0.45, 0.1), (0.4, 0.1), 0.012)
     p.fill(axle, DARK)
-    _wagon(p)
-    _chimney(p)
-    _boiler(p)
-    _cab(p)
+    _wagon(p, at)
+    _chimney(p, at)
+    _boiler(p, at)
+    _cab(p, at)
     for cx, r in WHEELS:
-        _train_wheel(p, cx, r)
+        _train_wheel(p, at, cx, r)
 
-# %% ../../nbs/parts/things.ipynb #things-155
-def _kite_string(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-156
+def _kite_string(p: Pen, at: Points):
     "A string that sags."
-    x, y = p.at
+    x, y = at
     sag = x + 0.42 * (y + 0.2) + 0.3 * (y + 0.2) * (y - 0.5)
     string = sag.abs() * 0.85 - 0.007
     below = band(y - 0.15, 0.35).clamp(min=0)
     p.fill(string + below, (0.4, 0.34, 0.32))
 
-# %% ../../nbs/parts/things.ipynb #things-156
-def _kite_tail(p: Pen):
+# %% ../../nbs/parts/things.ipynb #things-157
+def _kite_tail(p: Pen, at: Points):
     "A tail that sways, with three bows."
-    x, y = p.at
+    x, y = at
     sway = 0.03 * torch.sin(p.t * 6.3 + 9 * y)
     off = (x - 0.14 - 0.42 * (y - 0.1) + sway * 1.3).abs()
     below = band(y - 0.26, 0.2).clamp(min=0)
-    p.fill(off - 0.008 + below, None, p.side * 0.8)
+    p.fill_flat(off - 0.008 + below, shade=0.8)
     for cy in (0.2, 0.32, 0.44):
         height = (y - cy).abs() - 0.1 * off / 0.16
         bow = both(off - 0.06, height - 0.008)
-        p.fill(bow, None, p.side)
+        p.fill_flat(bow)
 
-# %% ../../nbs/parts/things.ipynb #things-157
+# %% ../../nbs/parts/things.ipynb #things-158
 KITE = (-0.13, -0.5), (0.21, -0.3), (0.14, 0.1), (-0.28, -0.2)
 UPPER_KITE = (-0.13, -0.5), (0.21, -0.3), (0.0, -0.22)
 LOWER_KITE = (0.0, -0.22), (0.14, 0.1), (-0.28, -0.2)
 
-# %% ../../nbs/parts/things.ipynb #things-158
+# %% ../../nbs/parts/things.ipynb #things-159
 @draws
-def draw_kite(p: Pen):
+def draw_kite(p: Pen, at: Points):
     "A kite, its tail with bows, and its string."
-    _kite_string(p)
-    _kite_tail(p)
-    kite = p.at.polygon(*KITE)
+    _kite_string(p, at)
+    _kite_tail(p, at)
+    kite = at.polygon(*KITE)
     p.fill_round(kite, 0.2, 0.03)
     cream = p.accent(CREAM, CORAL)
-    upper = p.at.polygon(*UPPER_KITE)
-    p.fill(both(kite, upper), cream, p.side)
-    lower = p.at.polygon(*LOWER_KITE)
-    p.fill(both(kite, lower), cream, p.side * 0.93)
+    upper = at.polygon(*UPPER_KITE)
+    p.fill_flat(both(kite, upper), cream)
+    lower = at.polygon(*LOWER_KITE)
+    p.fill_flat(both(kite, lower), cream, 0.93)
 
-# %% ../../nbs/parts/things.ipynb #things-160
+# %% ../../nbs/parts/things.ipynb #things-161
 TOWER = (-0.085, -0.16), (0.085, -0.16), (0.15, 0.5), (-0.15, 0.5)
 PLASTER = (0.93, 0.9, 0.84)
 MILL_DOOR = (0.36, 0.24, 0.15)
 
-# %% ../../nbs/parts/things.ipynb #things-161
-def _mill_tower(p: Pen):
-    "The tower, its cap, the door and a window."
-    tower = p.at.polygon(*TOWER)
-    shade = 1 + 0.6 * p.at.x * p.light
-    p.fill_round(tower, 0.2, 0.04, shade, PLASTER)
-    cap = both(p.at.disc(0, -0.16, 0.11), p.at.y + 0.15)
-    p.fill(cap, None, p.side)
-    p.fill(p.at.rect(0, 0.42, 0.04, 0.08), MILL_DOOR, p.side)
-    p.window(p.at.rect(0, 0.1, 0.028, 0.04), (0.5, 0.65, 0.8))
-
 # %% ../../nbs/parts/things.ipynb #things-162
-BEAM = (0.34, 0.22, 0.14)
+def _mill_tower(p: Pen, at: Points):
+    "The tower, its cap, the door and a window."
+    tower = at.polygon(*TOWER)
+    shade = 1 + 0.6 * at.x * p.light
+    p.fill_round(tower, 0.2, 0.04, shade, PLASTER)
+    cap = both(at.disc(0, -0.16, 0.11), at.y + 0.15)
+    p.fill_flat(cap)
+    p.fill_flat(at.rect(0, 0.42, 0.04, 0.08), MILL_DOOR)
+    p.window(at.rect(0, 0.1, 0.028, 0.04), (0.5, 0.65, 0.8))
 
 # %% ../../nbs/parts/things.ipynb #things-163
+BEAM = (0.34, 0.22, 0.14)
+
+# %% ../../nbs/parts/things.ipynb #things-164
 def _mill_sail(p: Pen, a, b):
     "One sail, from the axle along b: a lattice of laths on a beam."
     sail = both(band(a - 0.03, 0.036), band(b - 0.21, 0.12))
     laths = ((b * 22) % 1 - 0.5).abs() / 22 - 0.008
     far_edge = band(a - 0.06, 0.007)
     lattice = both(sail, either(laths, far_edge))
-    p.fill(lattice, None, p.side * 0.95)
+    p.fill_flat(lattice, shade=0.95)
     beam = both(band(a, 0.011), band(b - 0.17, 0.17))
-    p.fill(beam, BEAM, p.side)
+    p.fill_flat(beam, BEAM)
 
-# %% ../../nbs/parts/things.ipynb #things-164
+# %% ../../nbs/parts/things.ipynb #things-165
 @draws
-def draw_windmill(p: Pen):
+def draw_windmill(p: Pen, at: Points):
     "A windmill; its four sails make a quarter turn a clip."
-    _mill_tower(p)
-    axle = p.at.moved(0, -0.16)
+    _mill_tower(p, at)
+    axle = at.around(0, -0.16)
     begun = p.t + p.thing.traits.variant
     u, v = axle.turned(-begun * math.pi / 2)
     _mill_sail(p, u, v)
@@ -954,7 +960,7 @@ def draw_windmill(p: Pen):
     _mill_sail(p, -v, u)
     p.fill(axle.disc(0, 0, 0.03), (0.3, 0.2, 0.14))
 
-# %% ../../nbs/parts/things.ipynb #things-166
+# %% ../../nbs/parts/things.ipynb #things-167
 def _pickets(at: Points):
     "One pointed picket, nine times."
     x = (at.x * 9) % 1 / 9 - 1 / 18
@@ -963,18 +969,18 @@ def _pickets(at: Points):
     pickets = both(picket, tip)
     return both(pickets, band(at.x, 0.5)), x
 
-# %% ../../nbs/parts/things.ipynb #things-167
+# %% ../../nbs/parts/things.ipynb #things-168
 @draws
-def draw_fence(p: Pen):
+def draw_fence(p: Pen, at: Points):
     "Pickets on two rails; what is behind shows between them."
     for cy in (-0.045, 0.085):
-        rail = p.at.rect(0, cy, 0.49, 0.014)
-        p.fill(rail, None, p.side * 0.75)
-    pickets, x = _pickets(p.at)
+        rail = at.rect(0, cy, 0.49, 0.014)
+        p.fill_flat(rail, shade=0.75)
+    pickets, x = _pickets(at)
     shade = 1.05 - 0.6 * x * p.light / 0.022 * 0.2
-    p.fill(pickets, None, p.side * shade)
+    p.fill_flat(pickets, shade=shade)
 
-# %% ../../nbs/parts/things.ipynb #things-170
+# %% ../../nbs/parts/things.ipynb #things-171
 TWIGS = (  # start, end, half width
     ((0, 0.2), (0.3, -0.1), 0.013),
     ((0, 0.02), (0.2, -0.34), 0.012),
@@ -985,7 +991,7 @@ TWIGS = (  # start, end, half width
     ((0.24, -0.06), (0.42, -0.16), 0.006),
 )
 
-# %% ../../nbs/parts/things.ipynb #things-171
+# %% ../../nbs/parts/things.ipynb #things-172
 def _twigs(at: Points):
     "A trunk, and twigs to both sides."
     half = Points(at.x.abs(), at.y)
@@ -994,38 +1000,38 @@ def _twigs(at: Points):
     twigs = [half.stroke(*twig) for twig in TWIGS]
     return either(trunk, *twigs)
 
-# %% ../../nbs/parts/things.ipynb #things-172
-def _bent(p: Pen) -> Points:
+# %% ../../nbs/parts/things.ipynb #things-173
+def _bent(p: Pen, at: Points) -> Points:
     "Points of a tree that chance has bent."
-    x, y = p.at
+    x, y = at
     traits = p.thing.traits
     bend = 0.05 * torch.sin(7 * y + 6 * traits.variant)
     lean = 0.06 * (traits.size - 0.5)
     return Points(x + bend * (0.5 - y) + lean * (0.5 - y), y)
 
-# %% ../../nbs/parts/things.ipynb #things-173
+# %% ../../nbs/parts/things.ipynb #things-174
 BARK = (0.4, 0.27, 0.17)
 BARK_AT_NIGHT = (0.5, 0.4, 0.32)
 FRUITS = ((1, 0.3, -0.1), (-1, 0.2, -0.34), (1, 0.09, -0.44))  # side, centre
 
-# %% ../../nbs/parts/things.ipynb #things-174
+# %% ../../nbs/parts/things.ipynb #things-175
 @draws
-def draw_sapling(p: Pen):
+def draw_sapling(p: Pen, at: Points):
     "A young tree without leaves, and its last three fruits."
-    at = _bent(p)
+    at = _bent(p, at)
     bark = BARK_AT_NIGHT if p.time == 'night' else BARK
     p.fill(_twigs(at), bark, 1.0 + 0.4 * at.x * p.light)
     for way, cx, cy in FRUITS:
         fruit = at.mirrored(way).disc(cx, cy, 0.028)
-        p.fill(fruit, None, p.side)
-
-# %% ../../nbs/parts/things.ipynb #things-176
-BLADES = ((-0.22, -0.1), (0.2, -0.25), (-0.09, -0.45), (0.08, -0.35), (0, -0.02))  # foot, top
+        p.fill_flat(fruit)
 
 # %% ../../nbs/parts/things.ipynb #things-177
-def _blade(p: Pen, k: int, foot: float, top: float) -> Tensor:
+BLADES = ((-0.22, -0.1), (0.2, -0.25), (-0.09, -0.45), (0.08, -0.35), (0, -0.02))  # foot, top
+
+# %% ../../nbs/parts/things.ipynb #things-178
+def _blade(p: Pen, at: Points, k: int, foot: float, top: float) -> Tensor:
     "Blade k of a weed, which sways in the water."
-    x, y = p.at
+    x, y = at
     phase = 6 * p.thing.traits.variant
     sway = torch.sin(6.3 * p.t + 5 * y + 2 * k + phase)
     bend = 0.07 * sway * (0.5 - y) + 0.25 * foot * (0.5 - y)
@@ -1034,11 +1040,11 @@ def _blade(p: Pen, k: int, foot: float, top: float) -> Tensor:
     middle = (0.5 + top) / 2
     return both(across, band(y - middle, (0.5 - top) / 2))
 
-# %% ../../nbs/parts/things.ipynb #things-178
+# %% ../../nbs/parts/things.ipynb #things-179
 @draws
-def draw_weed(p: Pen):
+def draw_weed(p: Pen, at: Points):
     "Five blades, every second one in the thing's own colour."
     for k, (foot, top) in enumerate(BLADES):
         colour = None if k % 2 else (0.16, 0.45, 0.25)
-        blade = _blade(p, k, foot, top)
-        p.fill(blade, colour, p.side * (0.85 + 0.08 * k))
+        blade = _blade(p, at, k, foot, top)
+        p.fill_flat(blade, colour, 0.85 + 0.08 * k)
