@@ -22,7 +22,7 @@ from diffusers import (
     AutoencoderKLTemporalDecoder,
     DiffusionPipeline,
     EulerDiscreteScheduler,
-    ModelMixin,  # noqa: F401  diffusers, loading a pipeline, looks for it where a network's class is
+    ModelMixin,  # noqa: F401  diffusers looks for it next to a network's class
     UNetSpatioTemporalConditionModel,
 )
 from diffusers.utils import BaseOutput
@@ -497,6 +497,7 @@ def __call__(
     guidance_scale: float = 1.0,  # 1: none; the released program has 1.2 for 25 steps
     window_size: int = 110,  # frames at once
     overlap: int = 25,  # frames that two windows share
+    *,
     longest: int = 1024,  # pixels of the longer side
     strength: int = 0,  # of dissolving (Eq. 5), 0 (none) to 50
     chunk: int = 8,  # frames at once in the autoencoder and the image tower
@@ -640,6 +641,7 @@ class DepthCrafter(Depth):
         self,
         pipe: DepthCrafterPipeline,
         device: str | None = None,  # where it computes; None: cuda where there is one
+        *,
         steps: int = 5,
         guidance: float = 1.0,  # 1: none
         window: int = 110,  # frames at once

@@ -27,26 +27,25 @@ def downsample(
     small = F.interpolate(x, size=[max(n // factor, 1) for n in x.shape[-2:]], mode='area')
     return F.interpolate(small, size=x.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
 
-# %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-015
+# %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-018
 def spectrum(
     disparity: Tensor,  # (T, H, W)
-) -> (
-    Tensor
-):  # (min(H, W)//2,) mean amplitude at each radial frequency, in cycles per height or width
-    "How much structure there is at each scale: radially averaged amplitude of the Fourier transform."
+) -> Tensor:  # (min(H, W)//2,) mean amplitude at each number of cycles per height or width
+    "How much structure there is at each scale: the Fourier transform, averaged over rings."
     h, w = disparity.shape[-2:]
     x = disparity.detach().float().cpu()
-    amp = torch.fft.fft2(x - x.mean((-2, -1), keepdim=True), norm='forward').abs().mean(0)
+    amplitude = torch.fft.fft2(x - x.mean((-2, -1), keepdim=True), norm='forward').abs().mean(0)
     fy, fx = torch.meshgrid(torch.fft.fftfreq(h) * h, torch.fft.fftfreq(w) * w, indexing='ij')
-    r, n = torch.hypot(fy, fx).round().long().flatten(), min(h, w) // 2
-    total, count = (
-        torch.zeros(r.max() + 1).index_add_(0, r, v.flatten()) for v in (amp, torch.ones(h, w))
-    )
-    return (total / count.clamp(min=1))[:n]
+    ring = torch.hypot(fy, fx).round().long().flatten()
+    total = torch.zeros(ring.max() + 1).index_add_(0, ring, amplitude.flatten())
+    return (total / torch.bincount(ring).clamp(min=1))[: min(h, w) // 2]
 
-# %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-018
-def dissolve_timestep(strength: float, train_steps: int = 1000) -> int:
-    "Training timestep of a dissolving strength in [0, 50]: the strength counts entries of a 50-step schedule."
+# %% ../../nbs/lessons/14_dissolve.ipynb #14_dissolve-021
+def dissolve_timestep(
+    strength: float,  # 0 to 50, entries of a schedule of 50 steps
+    train_steps: int = 1000,
+) -> int:
+    "Training timestep of a dissolving strength."
     if not 0 <= strength <= 50:
         raise InputError(f'dissolving strength must be between 0 (none) and 50; got {strength}.')
     return max(round(strength / 50 * train_steps) - 1, 0)
@@ -55,18 +54,19 @@ def dissolve_timestep(strength: float, train_steps: int = 1000) -> int:
 def dissolve(
     x: Tensor,  # depth latent, clean
     strength: float,  # 0: none … 50: only what the depth model guesses from the pictures
-    predict,  # callable (x, t) → the depth model's prediction
+    predict,  # function: x, t → the depth model's prediction
     prediction: str = 'v',  # 'eps' or 'v'
     zero_snr: bool = True,  # of the depth model's schedule
     form: str = 'paper',  # 'paper': x as it is (Eq. 5); 'released': √ᾱ·x
 ) -> Tensor:  # x̂0
-    "Eq. 5: take the clean latent for a noisy one and let the model remove in one step what it takes for noise."
+    "Eq. 5: take a clean latent for a noisy one and remove in one step what looks like noise."
     t = dissolve_timestep(strength)
     check_choice('dissolve_form', form, ('paper', 'released'))
     if strength == 0:
         return x
-    a = alphas_cumprod(zero_snr=zero_snr)[t].item()
+    alpha = alphas_cumprod(zero_snr=zero_snr)[t].item()
+    a, s = alpha**0.5, (1 - alpha) ** 0.5
     if form == 'released':
-        x = a**0.5 * x
-    read = from_v if prediction == 'v' else from_eps
-    return read(x, predict(x, t), a**0.5, (1 - a) ** 0.5).x0
+        x = a * x
+    interpret = from_v if prediction == 'v' else from_eps
+    return interpret(x, predict(x, t), a, s).x0
