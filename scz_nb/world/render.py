@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 
+# %% ../../nbs/lessons/21_render.ipynb #21_render-004
 from ..core import to_uint8
 from scz_nb.world.scenes import (
     BOTTOM,
@@ -50,7 +51,7 @@ from scz_nb.world.things import (
     star_texture,
 )
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-006
+# %% ../../nbs/lessons/21_render.ipynb #21_render-007
 @dataclass(frozen=True)
 class Clip:
     "What `render` gives; the last three are None for a clip of one view."
@@ -62,7 +63,7 @@ class Clip:
     right_disparity: Tensor | None = None  # (T, H, W) of the right view, in [0, 1]
     visible: Tensor | None = None  # (T, H, W) bool: the right eye sees this left pixel, too
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-014
+# %% ../../nbs/lessons/21_render.ipynb #21_render-015
 class Lens:
     "The samples of one eye, and where a layer of given disparity lies under them."
 
@@ -80,7 +81,7 @@ class Lens:
         self.set_samples()
         self.set_camera()
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-015
+# %% ../../nbs/lessons/21_render.ipynb #21_render-016
 @patch
 def set_samples(self: Lens):
     "Size in samples, and their coordinates X and Y in picture heights; X = 0 is the middle."
@@ -94,11 +95,11 @@ def set_samples(self: Lens):
     self.X = ((columns + 0.5) * self.px - self.aspect / 2).view(1, 1, 1, -1)
     self.Y = ((rows + 0.5) * self.px).view(1, 1, -1, 1)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-016
+# %% ../../nbs/lessons/21_render.ipynb #21_render-017
 PAN = dict(left=-0.15, right=0.15)  # of the camera, in widths, per unit of world time
 DOLLY = dict(closer=0.3)  # δ per unit of world time
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-017
+# %% ../../nbs/lessons/21_render.ipynb #21_render-018
 @patch
 def set_camera(self: Lens):
     "Times t (T, 1, 1, 1), and what the camera does: p, δ, and the row where all lines meet."
@@ -111,31 +112,31 @@ def set_camera(self: Lens):
     far = scene.far_ground
     self.vanish = scene.horizon - far * (1 - scene.horizon) / (BOTTOM - far)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-018
+# %% ../../nbs/lessons/21_render.ipynb #21_render-019
 @patch
 def zoom(self: Lens, n):
     "z of the equation: how much a layer that had disparity n at first has grown."
     return 1 / (1 - self.dolly * n)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-019
+# %% ../../nbs/lessons/21_render.ipynb #21_render-020
 @patch
 def now(self: Lens, n):
     "n': disparity in each frame of a layer that had disparity n at first."
     return n / (1 - self.dolly * n)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-020
+# %% ../../nbs/lessons/21_render.ipynb #21_render-021
 @patch
 def eye_shift(self: Lens, n):
     "How far the eye's place shifts a layer of disparity n, in picture heights."
     return self.eye * self.cfg.baseline * self.aspect * n
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-021
+# %% ../../nbs/lessons/21_render.ipynb #21_render-022
 @patch
 def shift(self: Lens, n, n_now):
     "How far eye and camera shift a layer that had disparity n at first and has `n_now`."
     return self.eye_shift(n_now) + self.pan * (0.3 + n)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-022
+# %% ../../nbs/lessons/21_render.ipynb #21_render-023
 @patch
 def points(self: Lens, n, rows=slice(None)) -> Points:
     "The points of a layer that lie under the samples of these rows."
@@ -144,13 +145,13 @@ def points(self: Lens, n, rows=slice(None)) -> Points:
     y = self.vanish + (self.Y[:, :, rows] - self.vanish) / z
     return Points(x, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-026
+# %% ../../nbs/lessons/21_render.ipynb #21_render-027
 @patch
 def coverage(self: Lens, inside: Tensor) -> Tensor:
     "How much of a sample is covered, of the signed distance from the edge to the inside."
     return (0.5 + inside / self.px).clamp(0, 1)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-028
+# %% ../../nbs/lessons/21_render.ipynb #21_render-029
 @dataclass
 class Canvas:
     "What one eye sees: 1 instead of T as long as all frames are equal."
@@ -159,7 +160,7 @@ class Canvas:
     disparity: Tensor  # (T or 1, 1, h, w) in [0, 1]
     front: Tensor  # (T or 1, 1, h, w) disparity of the things painted so far, else 0
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-029
+# %% ../../nbs/lessons/21_render.ipynb #21_render-030
 @patch
 def cover(
     self: Canvas,
@@ -175,7 +176,7 @@ def cover(
     far = self.disparity[:, :, rows]
     self.disparity[:, :, rows] = torch.where(alpha > 0.5, disparity, far)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-030
+# %% ../../nbs/lessons/21_render.ipynb #21_render-031
 @patch
 def to_frames(self: Canvas, n: int) -> Canvas:
     "A canvas of n frames."
@@ -184,7 +185,7 @@ def to_frames(self: Canvas, n: int) -> Canvas:
     fields = (self.colour, self.disparity, self.front)
     return Canvas(*(field.expand(n, -1, -1, -1).contiguous() for field in fields))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-032
+# %% ../../nbs/lessons/21_render.ipynb #21_render-033
 class Air(NamedTuple):
     "Colours, each (1, 3, 1, 1)."
 
@@ -192,7 +193,7 @@ class Air(NamedTuple):
     distance: Tensor  # of what is far
     light: Tensor
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-033
+# %% ../../nbs/lessons/21_render.ipynb #21_render-034
 def air(lens: Lens) -> Air:
     "The colours of the air in a scene."
     above, distance, light = (rgb(colour, lens.X) for colour in TIMES[lens.scene.time][:3])
@@ -206,7 +207,7 @@ def air(lens: Lens) -> Air:
         distance = mix(distance, grey, 0.55)
     return Air(above, distance, light)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-034
+# %% ../../nbs/lessons/21_render.ipynb #21_render-035
 def _gradient(lens: Lens) -> Tensor:
     "The sky from top to horizon, without anything in it."
     above, distance, _ = air(lens)
@@ -216,7 +217,7 @@ def _gradient(lens: Lens) -> Tensor:
     share = (lens.Y - 0.02) / (lens.scene.horizon + 0.05)
     return mix(above, distance, share.clamp(0, 1) ** 1.3)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-035
+# %% ../../nbs/lessons/21_render.ipynb #21_render-036
 def _ripples(lens: Lens, at: Points) -> Tensor:
     "Light that falls into water from above."
     x, y = at
@@ -226,7 +227,7 @@ def _ripples(lens: Lens, at: Points) -> Tensor:
     height = (1 - lens.Y / 0.7).clamp(0, 1)
     return 0.06 * (wide + narrow) * height
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-036
+# %% ../../nbs/lessons/21_render.ipynb #21_render-037
 def _stars(lens: Lens, at: Points) -> Tensor:
     "Stars, weaker towards the horizon."
     x = at.x * 0.9 + lens.scene.variety.sky
@@ -234,7 +235,7 @@ def _stars(lens: Lens, at: Points) -> Tensor:
     height = 1 - lens.Y / lens.scene.horizon
     return stars * height.clamp(0, 1)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-037
+# %% ../../nbs/lessons/21_render.ipynb #21_render-038
 class Sun(NamedTuple):
     "What the sun looks like."
 
@@ -243,20 +244,20 @@ class Sun(NamedTuple):
     falloff: float  # how fast the glow gets weaker
     lower: float = 0.0  # than the light says, fraction of the height
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-038
+# %% ../../nbs/lessons/21_render.ipynb #21_render-039
 SUNS = dict(
     day=Sun(glow=(1, 0.95, 0.7), disc=(1, 0.98, 0.85), falloff=9),
     dusk=Sun(glow=(1, 0.5, 0.2), disc=(1, 0.85, 0.5), falloff=5, lower=0.15),
 )
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-039
+# %% ../../nbs/lessons/21_render.ipynb #21_render-040
 def _distance_to_light(lens: Lens, at: Points, lower=0.0) -> Tensor:
     "How far points of the sky are from sun or moon, in picture heights."
     dx = at.x - lens.scene.light.x * lens.aspect
     dy = at.y - (lens.scene.light.y + lower)
     return torch.sqrt(dx**2 + dy**2)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-040
+# %% ../../nbs/lessons/21_render.ipynb #21_render-041
 def _with_sun(lens: Lens, sky: Tensor, at: Points) -> Tensor:
     "The sky with the sun and its glow."
     sun = SUNS[lens.scene.time]
@@ -265,7 +266,7 @@ def _with_sun(lens: Lens, sky: Tensor, at: Points) -> Tensor:
     sky = mix(sky, rgb(sun.glow, sky), glow)
     return mix(sky, rgb(sun.disc, sky), lens.coverage(0.06 - r))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-041
+# %% ../../nbs/lessons/21_render.ipynb #21_render-042
 def _with_moon(lens: Lens, sky: Tensor, at: Points) -> Tensor:
     "The sky with the moon and its glow."
     r = _distance_to_light(lens, at)
@@ -273,7 +274,7 @@ def _with_moon(lens: Lens, sky: Tensor, at: Points) -> Tensor:
     moon = rgb((0.95, 0.94, 0.85), sky)
     return mix(sky + glow, moon, lens.coverage(0.055 - r))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-042
+# %% ../../nbs/lessons/21_render.ipynb #21_render-043
 def sky_colour(lens: Lens) -> Tensor:  # (T or 1, 3, h, w)
     "The sky with sun or moon and stars; under water, light from above."
     scene = lens.scene
@@ -287,7 +288,7 @@ def sky_colour(lens: Lens) -> Tensor:  # (T or 1, 3, h, w)
         return _with_moon(lens, sky + _stars(lens, at), at)
     return _with_sun(lens, sky, at)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-043
+# %% ../../nbs/lessons/21_render.ipynb #21_render-044
 def paint_sky(lens: Lens) -> Canvas:
     "A new canvas with the sky on it."
     sky = sky_colour(lens)
@@ -296,12 +297,12 @@ def paint_sky(lens: Lens) -> Canvas:
     far = torch.zeros_like(sky[:, :1])
     return Canvas(sky, far, far.clone())
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-048
+# %% ../../nbs/lessons/21_render.ipynb #21_render-049
 def tiled(v: Tensor) -> Tensor:
     "Coordinates of a tile from -1 to 1 that repeats."
     return torch.remainder(v, 2) - 1
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-049
+# %% ../../nbs/lessons/21_render.ipynb #21_render-050
 def _cloud_cover(lens: Lens, at: Points) -> Tensor:
     "How much cloud there is, less towards the horizon."
     variety = lens.scene.variety
@@ -312,10 +313,10 @@ def _cloud_cover(lens: Lens, at: Points) -> Tensor:
     height = 1 - at.y / lens.scene.horizon
     return cover.clamp(0, 1) * height.clamp(0, 1) ** 0.5
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-050
+# %% ../../nbs/lessons/21_render.ipynb #21_render-051
 CLOUDS = dict(day=(1, 1, 1), dusk=(0.98, 0.66, 0.55), night=(0.16, 0.19, 0.3))  # RGB
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-051
+# %% ../../nbs/lessons/21_render.ipynb #21_render-052
 def paint_clouds(lens: Lens, canvas: Canvas):
     "Paint drifts of cloud over the sky."
     n = 0.03 + 0.03 * lens.scene.variety.cloud_disparity
@@ -324,17 +325,17 @@ def paint_clouds(lens: Lens, canvas: Canvas):
     colour = rgb(CLOUDS[lens.scene.time], cover)
     canvas.cover(rows, colour, cover, lens.now(n), opacity=0.9)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-054
+# %% ../../nbs/lessons/21_render.ipynb #21_render-055
 def _wave(x: Tensor, stretch: float, phase: float) -> Tensor:
     "A sine whose length and phase chance has changed."
     return torch.sin(x * (1 + 0.4 * stretch) + 6.3 * phase)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-055
+# %% ../../nbs/lessons/21_render.ipynb #21_render-056
 def _zigzag(x: Tensor, phase: float) -> Tensor:
     "Straight up and down, from -0.5 to 0.5."
     return ((x + phase * 7) % 2 - 1).abs() - 0.5
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-056
+# %% ../../nbs/lessons/21_render.ipynb #21_render-057
 def _peaks_edge(b: Backdrop, x: Tensor) -> Tensor:
     "Three zigzags, the first one steeper and flatter along the way."
     first, second, third = b.rough[:3]
@@ -345,7 +346,7 @@ def _peaks_edge(b: Backdrop, x: Tensor) -> Tensor:
     small = 0.02 * _zigzag(x * 11.0, third)
     return b.base - large - middle - small
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-057
+# %% ../../nbs/lessons/21_render.ipynb #21_render-058
 def _forest_edge(b: Backdrop, x: Tensor) -> Tensor:
     "A slow wave, with the round tops of trees on it."
     slow, trees, twigs = b.waves
@@ -354,7 +355,7 @@ def _forest_edge(b: Backdrop, x: Tensor) -> Tensor:
     small = 0.02 * _wave(x * 47.0, *twigs).abs()
     return b.base - land - tops - small
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-058
+# %% ../../nbs/lessons/21_render.ipynb #21_render-059
 def _hills_edge(b: Backdrop, x: Tensor) -> Tensor:
     "Three waves; the torn edge of a photograph is higher."
     first, second, third = b.waves
@@ -364,19 +365,19 @@ def _hills_edge(b: Backdrop, x: Tensor) -> Tensor:
     height = 0.12 if b.kind == 'photo' else 0.045
     return b.base - height * (long + middle + short)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-059
+# %% ../../nbs/lessons/21_render.ipynb #21_render-060
 def _house_number(b: Backdrop, x: Tensor) -> Tensor:
     "Which house of a city is at x; houses are 0.085 wide."
     return torch.floor(x / 0.085 + 64 * b.rough[15]).long()
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-060
+# %% ../../nbs/lessons/21_render.ipynb #21_render-061
 def _city_edge(b: Backdrop, x: Tensor) -> Tensor:
     "Houses, each with one of sixteen heights."
     i = _house_number(b, x)
     heights = x.new_tensor(b.rough)
     return b.base + 0.1 - 0.24 * heights[(i * 7 + i // 5) % 16]
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-061
+# %% ../../nbs/lessons/21_render.ipynb #21_render-062
 EDGES = dict(
     hills=_hills_edge,
     photo=_hills_edge,
@@ -385,7 +386,7 @@ EDGES = dict(
     city=_city_edge,
 )
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-062
+# %% ../../nbs/lessons/21_render.ipynb #21_render-063
 def edge(
     b: Backdrop,
     x: Tensor,  # (T, 1, 1, w) in picture heights, 0 = middle
@@ -393,7 +394,7 @@ def edge(
     "Upper edge of a backdrop, fraction of the height, 0 = top."
     return EDGES[b.kind](b, x)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-064
+# %% ../../nbs/lessons/21_render.ipynb #21_render-065
 def _photo_colour(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     "A photograph; its crop is as wide as what eye and camera may still see."
     wide = lens.aspect * 1.25
@@ -403,19 +404,19 @@ def _photo_colour(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     light = air(lens).light
     return photo * (light**0.35 if lens.scene.place == 'photo' else light)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-065
+# %% ../../nbs/lessons/21_render.ipynb #21_render-066
 def _backdrop_texture(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     "Cloudy noise, about -0.5 to 0.5."
     x = at.x * 1.3 + b.rough[8] * 4
     y = at.y * 2.6 + b.rough[9]
     return look_up(noise_texture(lens.device), x, y) - 0.5
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-066
+# %% ../../nbs/lessons/21_render.ipynb #21_render-067
 def _middle(v: Tensor) -> Tensor:
     "Whether v is in the middle of its unit."
     return (v % 1 - 0.5).abs() < 0.27
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-067
+# %% ../../nbs/lessons/21_render.ipynb #21_render-068
 def _windows(b: Backdrop, at: Points) -> tuple:
     "Where a window is, and whether a light is on behind it: bools (T, 1, h, w)."
     u = at.x / 0.085 * 3 + 192 * b.rough[15]
@@ -425,7 +426,7 @@ def _windows(b: Backdrop, at: Points) -> tuple:
     chance = torch.sin(number) * 437.5
     return window, chance % 1 < 0.45
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-068
+# %% ../../nbs/lessons/21_render.ipynb #21_render-069
 def _wall(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     "Walls, some houses brighter than others."
     chance = at.x.new_tensor(b.rough)
@@ -433,7 +434,7 @@ def _wall(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     bright = 0.75 + 0.5 * house + 0.2 * _backdrop_texture(lens, b, at)
     return rgb(b.colour, at.x) * bright * air(lens).light
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-069
+# %% ../../nbs/lessons/21_render.ipynb #21_render-070
 def _city_colour(lens: Lens, b: Backdrop, at: Points) -> Tensor:
     "Walls with rows of windows, lit at dusk and at night."
     wall = _wall(lens, b, at)
@@ -442,13 +443,13 @@ def _city_colour(lens: Lens, b: Backdrop, at: Points) -> Tensor:
         return mix(wall, rgb((0.45, 0.6, 0.75), wall), window * 0.6)
     return mix(wall, rgb((1, 0.85, 0.5), wall), window * lit * 0.9)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-070
+# %% ../../nbs/lessons/21_render.ipynb #21_render-071
 def _snow_cover(lens: Lens, texture: Tensor, depth: Tensor) -> Tensor:
     "How much snow lies on a peak, `depth` below its edge."
     cover = ((0.075 + 0.25 * texture - depth) * 22).clamp(0, 1)
     return cover * (0.9 if lens.scene.place in ('snow', 'mountains') else 0.25)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-071
+# %% ../../nbs/lessons/21_render.ipynb #21_render-072
 def _hill_colour(lens: Lens, b: Backdrop, at: Points, top: Tensor) -> Tensor:
     "Hills, a forest, or peaks with snow; darker further below their edge `top`."
     texture = _backdrop_texture(lens, b, at)
@@ -460,12 +461,12 @@ def _hill_colour(lens: Lens, b: Backdrop, at: Points, top: Tensor) -> Tensor:
         colour = mix(colour, rgb((0.95, 0.96, 1.0), colour), snow)
     return colour * air(lens).light
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-072
+# %% ../../nbs/lessons/21_render.ipynb #21_render-073
 def in_the_air(lens: Lens, b: Backdrop, colour: Tensor) -> Tensor:
     "A backdrop's colour, seen through the air between."
     return mix(colour, air(lens).distance, max(0, 0.55 - 2 * b.disparity))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-073
+# %% ../../nbs/lessons/21_render.ipynb #21_render-074
 def backdrop_colour(lens: Lens, b: Backdrop, at: Points, top: Tensor) -> Tensor:
     "Colour of a backdrop at these points."
     if b.kind == 'photo':
@@ -474,7 +475,7 @@ def backdrop_colour(lens: Lens, b: Backdrop, at: Points, top: Tensor) -> Tensor:
         return in_the_air(lens, b, _city_colour(lens, b, at))
     return in_the_air(lens, b, _hill_colour(lens, b, at, top))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-074
+# %% ../../nbs/lessons/21_render.ipynb #21_render-075
 def _backdrop_rows(lens: Lens, top: Tensor) -> slice:
     "The rows in which a backdrop may be visible; a camera that moves closer magnifies it."
     highest = top.min().item()
@@ -486,7 +487,7 @@ def _backdrop_rows(lens: Lens, top: Tensor) -> slice:
         last = lens.height
     return slice(first, min(lens.height, last))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-075
+# %% ../../nbs/lessons/21_render.ipynb #21_render-076
 def paint_backdrop(lens: Lens, b: Backdrop, canvas: Canvas):
     "Paint one backdrop."
     at = lens.points(b.disparity)
@@ -499,7 +500,7 @@ def paint_backdrop(lens: Lens, b: Backdrop, canvas: Canvas):
     colour = backdrop_colour(lens, b, at, top)
     canvas.cover(rows, colour, alpha, lens.now(b.disparity))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-078
+# %% ../../nbs/lessons/21_render.ipynb #21_render-079
 class Plane(NamedTuple):
     "The rows of the ground."
 
@@ -507,7 +508,7 @@ class Plane(NamedTuple):
     disparity: Tensor  # (1, 1, r, 1)
     alpha: Tensor  # (T, 1, r, 1) coverage
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-079
+# %% ../../nbs/lessons/21_render.ipynb #21_render-080
 def ground_disparity(lens: Lens, rows: slice) -> Tensor:  # (1, 1, r, 1)
     "Disparity of the ground or the water in these rows."
     scene = lens.scene
@@ -515,7 +516,7 @@ def ground_disparity(lens: Lens, rows: slice) -> Tensor:  # (1, 1, r, 1)
     share = lens.Y[:, :, rows] - scene.horizon
     return far + (BOTTOM - far) * share / (1 - scene.horizon)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-080
+# %% ../../nbs/lessons/21_render.ipynb #21_render-081
 def ground_plane(lens: Lens) -> Plane:
     "Where the ground is; its far edge is where it meets the last layer."
     scene = lens.scene
@@ -525,22 +526,22 @@ def ground_plane(lens: Lens) -> Plane:
     alpha = lens.coverage(lens.Y[:, :, rows] - edge_row)
     return Plane(rows, ground_disparity(lens, rows), alpha)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-081
+# %% ../../nbs/lessons/21_render.ipynb #21_render-082
 def _plane_points(lens: Lens, n: Tensor) -> Points:
     "The points of the plane under the samples: sideways, and into the distance."
     least = n.clamp(min=0.03)
     x = (lens.X + lens.shift(n, n)) / least
     return Points(x, 1 / least + lens.dolly)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-082
+# %% ../../nbs/lessons/21_render.ipynb #21_render-083
 def _coarse_noise(lens: Lens) -> Tensor:
     "The noise texture at half its size."
     return F.avg_pool2d(noise_texture(lens.device), 2)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-083
+# %% ../../nbs/lessons/21_render.ipynb #21_render-084
 GRASSY = ('meadow', 'hills', 'forest', 'mountains')
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-084
+# %% ../../nbs/lessons/21_render.ipynb #21_render-085
 def _land_colour(lens: Lens, plane: Plane) -> Tensor:
     "Grass, sand, snow, asphalt, or the bottom of the sea."
     place = lens.scene.place
@@ -556,7 +557,7 @@ def _land_colour(lens: Lens, plane: Plane) -> Tensor:
         return mix(colour * rgb((0.55, 0.95, 1.0), x), air(lens).distance, far)
     return mix(colour, air(lens).distance, far * 0.6)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-086
+# %% ../../nbs/lessons/21_render.ipynb #21_render-087
 def _sea_waves(lens: Lens, n: Tensor, k: Tensor) -> Tensor:
     "Waves, about -0.5 to 0.5, flat at the horizon; k is 0 there and 1 at the bottom edge."
     x, z = _plane_points(lens, n)
@@ -566,14 +567,14 @@ def _sea_waves(lens: Lens, n: Tensor, k: Tensor) -> Tensor:
     waves = look_up(_coarse_noise(lens), x, z) - 0.5
     return waves * (0.15 + k * 4).clamp(0, 1)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-087
+# %% ../../nbs/lessons/21_render.ipynb #21_render-088
 def _glitters(scene: Scene) -> bool:
     "Whether sun or moon glitters on the sea."
     if scene.weather:
         return False
     return scene.time != 'day' or scene.variety.glitter < 0.5
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-088
+# %% ../../nbs/lessons/21_render.ipynb #21_render-089
 def _glitter(lens: Lens, n: Tensor, k: Tensor, waves: Tensor) -> Tensor:
     "The path of light under sun or moon."
     dusk = lens.scene.time == 'dusk'
@@ -584,7 +585,7 @@ def _glitter(lens: Lens, n: Tensor, k: Tensor, waves: Tensor) -> Tensor:
     path = torch.exp(-((off / width) ** 2))
     return glow * path * (0.15 + 2 * waves.clamp(min=0))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-089
+# %% ../../nbs/lessons/21_render.ipynb #21_render-090
 def _sea_colour(lens: Lens, plane: Plane) -> Tensor:
     "Water, its waves, and the path of light."
     scene = lens.scene
@@ -599,14 +600,14 @@ def _sea_colour(lens: Lens, plane: Plane) -> Tensor:
         colour = colour + _glitter(lens, plane.disparity, k, waves)
     return colour
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-090
+# %% ../../nbs/lessons/21_render.ipynb #21_render-091
 def paint_ground(lens: Lens, canvas: Canvas):
     "Paint the ground or the sea, whose disparity grows row by row."
     plane = ground_plane(lens)
     paint = _sea_colour if lens.scene.place == 'sea' else _land_colour
     canvas.cover(plane.rows, paint(lens, plane), plane.alpha, plane.disparity)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-093
+# %% ../../nbs/lessons/21_render.ipynb #21_render-094
 class Pose(NamedTuple):
     "Where a thing is in each frame, for the left eye: (T, 1, 1, 1) each, in picture heights."
 
@@ -616,7 +617,7 @@ class Pose(NamedTuple):
     size: Tensor
     turn: Tensor  # how far its wheels have turned, in radians
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-094
+# %% ../../nbs/lessons/21_render.ipynb #21_render-095
 def _own_disparity(lens: Lens, thing: Thing) -> Tensor:
     "Disparity without the camera: what comes or goes multiplies it evenly."
     n = thing.disparity * (VERBS[thing.verb].nearing ** lens.t)
@@ -624,7 +625,7 @@ def _own_disparity(lens: Lens, thing: Thing) -> Tensor:
         n = torch.minimum(n, 1 / (1 + lens.dolly))
     return n
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-095
+# %% ../../nbs/lessons/21_render.ipynb #21_render-096
 def _on_foot(lens: Lens, thing: Thing, n: Tensor) -> Tensor:
     "Row of the centre of a thing that comes or goes with its foot on the ground."
     kind = KINDS[thing.kind]
@@ -633,7 +634,7 @@ def _on_foot(lens: Lens, thing: Thing, n: Tensor) -> Tensor:
     now = lens.vanish + (start - lens.vanish) * n / thing.disparity
     return now - kind.size * n * foot
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-096
+# %% ../../nbs/lessons/21_render.ipynb #21_render-097
 def _up_and_down(lens: Lens, thing: Thing) -> Tensor:
     "Row of the centre of a thing that neither comes nor goes."
     y = thing.y + VERBS[thing.verb].down * lens.t
@@ -641,10 +642,10 @@ def _up_and_down(lens: Lens, thing: Thing) -> Tensor:
         y = y + 0.07 * torch.sin(2 * math.pi * lens.t)
     return y
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-097
+# %% ../../nbs/lessons/21_render.ipynb #21_render-098
 FLOATING = ('boat', 'ball')  # these go up and down with the waves of the sea
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-098
+# %% ../../nbs/lessons/21_render.ipynb #21_render-099
 def _own_y(lens: Lens, thing: Thing, n: Tensor) -> Tensor:
     "Row of the centre without the camera."
     scene = lens.scene
@@ -656,7 +657,7 @@ def _own_y(lens: Lens, thing: Thing, n: Tensor) -> Tensor:
         y = y + 0.008 * torch.sin(4 * math.pi * lens.t)
     return y
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-099
+# %% ../../nbs/lessons/21_render.ipynb #21_render-100
 def pose(lens: Lens, thing: Thing) -> Pose:
     "Where a thing is in each frame."
     size = KINDS[thing.kind].size
@@ -670,21 +671,21 @@ def pose(lens: Lens, thing: Thing) -> Pose:
     y = lens.vanish + (y - lens.vanish) * z
     return Pose(n * z, x, y, size * (n * z), turn)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-102
+# %% ../../nbs/lessons/21_render.ipynb #21_render-103
 class Box(NamedTuple):
     "A part of the picture, in samples."
 
     rows: slice
     columns: slice
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-103
+# %% ../../nbs/lessons/21_render.ipynb #21_render-104
 def _span(low: Tensor, high: Tensor, unit: int, end: int) -> slice:
     "The samples from the lowest to the highest of some places; `unit` samples are 1."
     first = int(low.min().item() * unit)
     last = int(high.max().item() * unit) + 2
     return slice(max(0, first), min(end, last))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-104
+# %% ../../nbs/lessons/21_render.ipynb #21_render-105
 def _box(lens: Lens, at: Pose) -> Box:
     "What a thing crosses; it is empty where that is outside."
     reach = 0.53 * at.size
@@ -693,20 +694,20 @@ def _box(lens: Lens, at: Pose) -> Box:
     right = at.x + reach + lens.aspect / 2
     return Box(rows, _span(left, right, lens.height, lens.width))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-105
+# %% ../../nbs/lessons/21_render.ipynb #21_render-106
 @patch(as_prop=True)
 def light_side(self: Lens) -> float:
     "1: the light comes from the right, -1: from the left."
     return 1.0 if self.scene.light.x > 0 else -1.0
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-106
+# %% ../../nbs/lessons/21_render.ipynb #21_render-107
 def _thing_points(thing: Thing, at: Pose, x: Tensor, y: Tensor) -> Points:
     "Samples in the thing's own coordinates; what faces left is mirrored."
     x = (x - at.x) / at.size
     y = (y - at.y) / at.size
     return Points(x * thing.facing, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-107
+# %% ../../nbs/lessons/21_render.ipynb #21_render-108
 def drawn(lens: Lens, thing: Thing, at: Pose, points: Points) -> Pen:
     "A thing, drawn at points in its own coordinates."
     light = lens.light_side * thing.facing
@@ -715,7 +716,7 @@ def drawn(lens: Lens, thing: Thing, at: Pose, points: Points) -> Pen:
     DRAW[thing.kind](pen, points)
     return pen
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-108
+# %% ../../nbs/lessons/21_render.ipynb #21_render-109
 @patch
 def insert(self: Canvas, box: Box, pen: Pen, n: Tensor):
     "Paint a thing of disparity n (T, 1, 1, 1), behind those that are nearer."
@@ -726,7 +727,7 @@ def insert(self: Canvas, box: Box, pen: Pen, n: Tensor):
     for disparity in (self.disparity, self.front):
         disparity[here] = torch.where(alpha > 0.5, n, disparity[here])
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-109
+# %% ../../nbs/lessons/21_render.ipynb #21_render-110
 def paint_thing(lens: Lens, thing: Thing, canvas: Canvas):
     "Paint one thing into the part of the frames that it crosses."
     at = pose(lens, thing)
@@ -739,22 +740,22 @@ def paint_thing(lens: Lens, thing: Thing, canvas: Canvas):
     pen = drawn(lens, thing, at, _thing_points(thing, at, x, y))
     canvas.insert(box, pen, at.disparity)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-111
+# %% ../../nbs/lessons/21_render.ipynb #21_render-112
 class ShadowSize(NamedTuple):
     "How far a shadow reaches, in sizes of the thing."
 
     to_light: float
     away: float
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-112
+# %% ../../nbs/lessons/21_render.ipynb #21_render-113
 SLIM = ('tree', 'windmill', 'sapling', 'flower', 'weed')
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-113
+# %% ../../nbs/lessons/21_render.ipynb #21_render-114
 def _shadow_size(thing: Thing) -> ShadowSize:
     "Slim things have smaller shadows."
     return ShadowSize(0.2, 0.6) if thing.kind in SLIM else ShadowSize(0.45, 0.75)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-114
+# %% ../../nbs/lessons/21_render.ipynb #21_render-115
 def paint_shadow(lens: Lens, thing: Thing, canvas: Canvas):
     "Darken the ground at a thing's foot."
     kind = KINDS[thing.kind]
@@ -770,14 +771,14 @@ def paint_shadow(lens: Lens, thing: Thing, canvas: Canvas):
     spot = torch.exp(-1.2 * (dx * dx + dy * dy))
     canvas.colour[:, :, plane.rows] *= 1 - strength * spot
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-117
+# %% ../../nbs/lessons/21_render.ipynb #21_render-118
 def waterline(lens: Lens, n):  # disparity in each frame
     "Row where the water has disparity n."
     far = lens.scene.far_ground
     below = lens.scene.horizon - lens.vanish
     return lens.vanish + below * n / far
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-118
+# %% ../../nbs/lessons/21_render.ipynb #21_render-119
 def _backdrop_in_water(lens: Lens, b: Backdrop, rows: slice) -> Points:
     "The points of a backdrop that the water mirrors in these rows."
     n = b.disparity
@@ -790,7 +791,7 @@ def _backdrop_in_water(lens: Lens, b: Backdrop, rows: slice) -> Points:
     y = 2 * w - Y - lens.vanish + waves
     return Points(x, lens.vanish + y / z)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-119
+# %% ../../nbs/lessons/21_render.ipynb #21_render-120
 def mirror_backdrop(lens: Lens, b: Backdrop, canvas: Canvas):
     "Paint a faint mirror image of a backdrop on the water."
     first = ground_plane(lens).rows.start
@@ -804,7 +805,7 @@ def mirror_backdrop(lens: Lens, b: Backdrop, canvas: Canvas):
     water = canvas.colour[:, :, rows]
     canvas.colour[:, :, rows] = mix(water, in_the_air(lens, b, lit), alpha)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-120
+# %% ../../nbs/lessons/21_render.ipynb #21_render-121
 def _mirror_rows(lens: Lens, at: Pose, first: int) -> slice:
     "The rows from a thing's waterline to the end of its mirror image."
     w = waterline(lens, at.disparity)
@@ -812,7 +813,7 @@ def _mirror_rows(lens: Lens, at: Pose, first: int) -> slice:
     image = _span(w, end, lens.height, lens.height)
     return slice(max(first, image.start), image.stop)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-121
+# %% ../../nbs/lessons/21_render.ipynb #21_render-122
 def _thing_in_water(lens: Lens, thing: Thing, at: Pose, rows: slice) -> Points:
     "The points of a thing that the water mirrors in these rows."
     water = ground_disparity(lens, rows)
@@ -822,7 +823,7 @@ def _thing_in_water(lens: Lens, thing: Thing, at: Pose, rows: slice) -> Points:
     waves = 0.05 * torch.sin(25 / water.clamp(min=0.05) + 7 * lens.t)
     return Points(x + waves, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-122
+# %% ../../nbs/lessons/21_render.ipynb #21_render-123
 def mirror_thing(lens: Lens, thing: Thing, canvas: Canvas):
     "Paint a faint, wavy mirror image of a thing on the water."
     at = pose(lens, thing)
@@ -836,7 +837,7 @@ def mirror_thing(lens: Lens, thing: Thing, canvas: Canvas):
     colour = canvas.colour[:, :, rows]
     canvas.colour[:, :, rows] = colour * (1 - pen.alpha * faint) + pen.colour * faint
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-124
+# %% ../../nbs/lessons/21_render.ipynb #21_render-125
 class Sheet(NamedTuple):
     "Flakes or drops at one disparity; lengths in picture heights, counts for a tile of 2 by 1."
 
@@ -847,14 +848,14 @@ class Sheet(NamedTuple):
     drop_length: float  # half of it
     drop_radius: float
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-125
+# %% ../../nbs/lessons/21_render.ipynb #21_render-126
 SHEETS = (
     Sheet(0.24, flakes=80, flake_radius=0.011, drops=60, drop_length=0.05, drop_radius=0.006),
     Sheet(0.44, flakes=48, flake_radius=0.014, drops=40, drop_length=0.07, drop_radius=0.007),
     Sheet(0.64, flakes=26, flake_radius=0.02, drops=24, drop_length=0.09, drop_radius=0.009),
 )
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-126
+# %% ../../nbs/lessons/21_render.ipynb #21_render-127
 def _drop(sheet: Sheet, weather: str, at: Points, size: float) -> Tensor:
     "Signed distance to a flake or a drop around 0; `size` in [0, 1] makes flakes differ."
     if weather == 'snow':
@@ -863,7 +864,7 @@ def _drop(sheet: Sheet, weather: str, at: Points, size: float) -> Tensor:
     end = sheet.drop_length
     return slanted.stroke((0.0, -end), (0.0, end), sheet.drop_radius)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-127
+# %% ../../nbs/lessons/21_render.ipynb #21_render-128
 @lru_cache(maxsize=16)
 def sheet_texture(
     weather: str,  # 'snow' or 'rain'
@@ -884,7 +885,7 @@ def sheet_texture(
         out = torch.maximum(out, (0.5 - drop * 256).clamp(0, 1))
     return out[None, None].to(device)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-129
+# %% ../../nbs/lessons/21_render.ipynb #21_render-130
 def fallen(
     weather: str,  # 'snow' or 'rain'
     k: int,  # which sheet
@@ -897,7 +898,7 @@ def fallen(
     speed = 1.2 + 1.6 * n
     return Points(-0.15 * speed * t, speed * t)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-130
+# %% ../../nbs/lessons/21_render.ipynb #21_render-131
 def _sheet_cover(lens: Lens, k: int) -> Tensor:
     "What a sheet covers of each sample."
     scene = lens.scene
@@ -907,14 +908,14 @@ def _sheet_cover(lens: Lens, k: int) -> Tensor:
     y = tiled(2 * (at.y - fall.y) + 5 * scene.variety.y)
     return look_up(sheet_texture(scene.weather, k, lens.device), x, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-131
+# %% ../../nbs/lessons/21_render.ipynb #21_render-132
 def _weather_colour(lens: Lens) -> Tensor:
     "Of flakes or drops."
     bright = (0.97, 0.98, 1.0) if lens.scene.weather == 'snow' else (0.8, 0.87, 0.95)
     light = rgb(TIMES[lens.scene.time].light, lens.X)
     return rgb(bright, lens.X) * light**0.6
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-132
+# %% ../../nbs/lessons/21_render.ipynb #21_render-133
 def paint_weather(lens: Lens, canvas: Canvas):
     "Paint the sheets of snow or rain, each behind all that is nearer."
     colour = _weather_colour(lens).expand_as(canvas.colour)
@@ -925,7 +926,7 @@ def paint_weather(lens: Lens, canvas: Canvas):
         canvas.colour.lerp_(colour, alpha.expand_as(colour))
         canvas.disparity.copy_(torch.where(alpha > 0.5, n, canvas.disparity))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-134
+# %% ../../nbs/lessons/21_render.ipynb #21_render-135
 def _paint_far(lens: Lens) -> Canvas:
     "Sky, clouds and backdrops."
     canvas = paint_sky(lens)
@@ -935,7 +936,7 @@ def _paint_far(lens: Lens) -> Canvas:
         paint_backdrop(lens, b, canvas)
     return canvas
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-135
+# %% ../../nbs/lessons/21_render.ipynb #21_render-136
 def _paint_mirrors(lens: Lens, canvas: Canvas):
     "What calm water mirrors, in complex scenes."
     scene = lens.scene
@@ -945,7 +946,7 @@ def _paint_mirrors(lens: Lens, canvas: Canvas):
         for thing in scene.things:
             mirror_thing(lens, thing, canvas)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-136
+# %% ../../nbs/lessons/21_render.ipynb #21_render-137
 def paint_view(lens: Lens) -> Canvas:
     "Everything that one eye sees, in all frames."
     scene = lens.scene
@@ -962,12 +963,12 @@ def paint_view(lens: Lens) -> Canvas:
     canvas.colour.clamp_(0, 1)
     return canvas
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-138
+# %% ../../nbs/lessons/21_render.ipynb #21_render-139
 def _mean_of_samples(x: Tensor, s: int) -> Tensor:
     "(T, C, h, w) -> (T, C, h / s, w / s)."
     return F.avg_pool2d(x, s) if s > 1 else x
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-139
+# %% ../../nbs/lessons/21_render.ipynb #21_render-140
 def _median_of_samples(n: Tensor, s: int) -> Tensor:
     "(T, 1, h, w) -> (T, h / s, w / s)."
     if s == 1:
@@ -976,13 +977,13 @@ def _median_of_samples(n: Tensor, s: int) -> Tensor:
     blocks = n.view(frames, h // s, s, w // s, s).transpose(2, 3)
     return blocks.reshape(frames, h // s, w // s, s * s).median(-1).values
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-140
+# %% ../../nbs/lessons/21_render.ipynb #21_render-141
 @patch
 def image(self: Canvas, s: int) -> Tensor:  # (T, H, W, 3)
     "The picture, of s x s samples a pixel."
     return _mean_of_samples(self.colour, s).permute(0, 2, 3, 1).contiguous()
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-142
+# %% ../../nbs/lessons/21_render.ipynb #21_render-143
 def both_see(
     left: Tensor,  # (T, h, w) disparity of the left view
     right: Tensor,  # (T, h, w) disparity of the right view
@@ -996,14 +997,14 @@ def both_see(
     found = right.gather(-1, nearest)
     return ((found - left).abs() < 0.004) & (x >= -0.5)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-143
+# %% ../../nbs/lessons/21_render.ipynb #21_render-144
 def _visible(left: Canvas, right: Canvas, cfg: WorldConfig) -> Tensor:
     "Pixels of the left view more than half of whose samples the right eye sees."
     visible = both_see(left.disparity[:, 0], right.disparity[:, 0], cfg.baseline)
     share = _mean_of_samples(visible[:, None].float(), cfg.supersample)
     return share[:, 0] > 0.5
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-144
+# %% ../../nbs/lessons/21_render.ipynb #21_render-145
 @torch.no_grad()
 def render(
     scene: Scene,
@@ -1028,7 +1029,7 @@ def render(
         visible=_visible(one, other, cfg),
     )
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-145
+# %% ../../nbs/lessons/21_render.ipynb #21_render-146
 def sample_clips(
     n: int,  # how many
     generator: torch.Generator | int,  # a generator, or the seed of a new one
@@ -1040,7 +1041,7 @@ def sample_clips(
     generator = Dice(generator).generator
     return [render(sample_scene(generator, cfg), cfg, device, right) for _ in range(n)]
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-146
+# %% ../../nbs/lessons/21_render.ipynb #21_render-147
 def scene_picture(
     seed: int,  # of `sample_scene`
     width: int = 256,  # pixels
@@ -1051,18 +1052,18 @@ def scene_picture(
     clip = render(sample_scene(seed, cfg), cfg, right=False)
     return to_uint8(clip.left)[0], clip.caption
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-191
+# %% ../../nbs/lessons/21_render.ipynb #21_render-192
 FIRST = slice(None, -1)  # all frames but the last one
 NEXT = slice(1, None)  # all frames but the first one
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-192
+# %% ../../nbs/lessons/21_render.ipynb #21_render-193
 class Still(NamedTuple):
     "The points of the still world under the pixels."
 
     disparity: Tensor  # (T - 1, 1, H, W) at the start
     at: Points
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-193
+# %% ../../nbs/lessons/21_render.ipynb #21_render-194
 def _still_world(lens: Lens, n: Tensor) -> Still:
     "What pixels of disparity n (T - 1, 1, H, W) show, by the lens of their frame, inverted."
     z = 1 + lens.dolly[FIRST] * n
@@ -1071,7 +1072,7 @@ def _still_world(lens: Lens, n: Tensor) -> Still:
     y = lens.vanish + (lens.Y - lens.vanish) / z
     return Still(start, Points(x, y))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-194
+# %% ../../nbs/lessons/21_render.ipynb #21_render-195
 def _after_fall(lens: Lens, still: Still) -> Still:
     "The same, flakes and drops where they are in the next frame."
     start, (x, y) = still
@@ -1084,7 +1085,7 @@ def _after_fall(lens: Lens, still: Still) -> Still:
         y = torch.where(own, y + down, y)
     return Still(start, Points(x, y))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-195
+# %% ../../nbs/lessons/21_render.ipynb #21_render-196
 def _in_next_frame(lens: Lens, still: Still) -> Points:
     "Where the next frame shows these points."
     start, at = still
@@ -1093,20 +1094,20 @@ def _in_next_frame(lens: Lens, still: Still) -> Points:
     y = lens.vanish + (at.y - lens.vanish) * z
     return Points(x, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-196
+# %% ../../nbs/lessons/21_render.ipynb #21_render-197
 class Travel(NamedTuple):
     "A thing in frames that follow one another: (T - 1, 1, 1, 1) each."
 
     now: Pose
     then: Pose
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-197
+# %% ../../nbs/lessons/21_render.ipynb #21_render-198
 def _travel(lens: Lens, thing: Thing) -> Travel:
     "Where a thing is in each frame but the last, and in the next one."
     at = [v.expand_as(lens.t) for v in pose(lens, thing)]
     return Travel(Pose(*(v[FIRST] for v in at)), Pose(*(v[NEXT] for v in at)))
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-198
+# %% ../../nbs/lessons/21_render.ipynb #21_render-199
 def _with_thing(lens: Lens, thing: Thing, n: Tensor, there: Points) -> Points:
     "The same, the pixels of a thing where it takes them."
     now, then = _travel(lens, thing)
@@ -1119,7 +1120,7 @@ def _with_thing(lens: Lens, thing: Thing, n: Tensor, there: Points) -> Points:
     y = torch.where(own, then.y + dy * grow, there.y)
     return Points(x, y)
 
-# %% ../../nbs/lessons/21_render.ipynb #21_render-199
+# %% ../../nbs/lessons/21_render.ipynb #21_render-200
 @torch.no_grad()
 def true_flow(
     scene: Scene,
