@@ -120,7 +120,7 @@ def test_kernel_compiles_for(card, bits):
     from triton.compiler import ASTSource
 
     types = dict(x=f'*{bits}', shift='*i32', out=f'*{bits}', mask='*i1')
-    types |= dict(C='i32', H='i32', W='i32', reach='i32', left='constexpr', BLOCK='constexpr')
-    source = ASTSource(fn=select_kernel(), signature=types, constexprs=dict(left=True, BLOCK=128))
+    types |= dict(C='i32', W='i32', reach='i32')
+    source = ASTSource(fn=select_kernel(), signature=types)
     made = triton.compile(source, target=GPUTarget('cuda', card, 32))
     assert made.asm['cubin']

@@ -76,7 +76,8 @@ def test_no_radius_no_change():
 @pytest.fixture(scope='module')
 def trembling():
     "For three true scenes: the truth, the same with a tremble, and the flow."
-    g, out = np.random.default_rng(0), []
+    g = np.random.default_rng(0)
+    out = []
     for i in (1, 4, 9):
         w = WorldConfig(width=128, height=80, frames=16, complexity='any', pace=3.0)
         s = sample_scene(10_000 + i, w)

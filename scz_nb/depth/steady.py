@@ -30,8 +30,8 @@ def smooth(
     total, weight = d.copy(), np.ones_like(d)
     for k in range(1, min(r, len(d) - 1) + 1):
         change = (d[k:] - d[:-k]) / stop
-        w = np.exp(-2 * k * k / r**2) * np.exp(-(change**2))
-        w = w * (part[k:] == part[:-k])[:, None, None]
+        same_scene = (part[k:] == part[:-k])[:, None, None]
+        w = np.exp(-2 * k * k / r**2) * np.exp(-(change**2)) * same_scene
         total[:-k] += w * d[k:]
         weight[:-k] += w
         total[k:] += w * d[:-k]

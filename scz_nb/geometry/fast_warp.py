@@ -109,19 +109,24 @@ def select_kernel():  # a Triton function, or None without Triton
     except ImportError:
         return None
 
-    @triton.jit
-    def select(x, shift, out, mask, C, H, W, reach, left: tl.constexpr, BLOCK: tl.constexpr):
-        row = tl.program_id(0).to(tl.int64)
+    @triton.jit(do_not_specialize=['reach'])
+    def select(x, shift, out, mask, C, W, reach):
+        BLOCK: tl.constexpr = 128
+        r = tl.program_id(0)
+        H = tl.num_programs(0)
         c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        picture = tl.program_id(2).to(tl.int64)
+        row = (picture * H + r) * W
+        step = 1 if reach < 0 else -1  # sources are at the right of a target that lies to the left
         found = tl.full((BLOCK,), -1, tl.int32)
-        for k in range(reach + 1):
-            source = c + k if left else c - k
+        for k in range(-step * reach + 1):
+            source = c + step * k
             inside = (source >= 0) & (source < W)
-            s = tl.load(shift + row * W + source, mask=inside, other=W)
-            found = tl.where(inside & (s == (-k if left else k)), source, found)
-        tl.store(mask + row * W + c, found >= 0, mask=c < W)
+            s = tl.load(shift + row + source, mask=inside, other=W)
+            found = tl.where(inside & (s == -step * k), source, found)
+        tl.store(mask + row + c, found >= 0, mask=c < W)
         for channel in range(C):
-            at = ((row // H * C + channel) * H + row % H) * W
+            at = ((picture * C + channel) * H + r) * W
             value = tl.load(x + at + found, mask=found >= 0, other=0)
             tl.store(out + at + c, value, mask=c < W)
 
@@ -137,9 +142,9 @@ def shift_and_select():  # function (x, shift, scale, out, mask), or None withou
 
     def run(x, shift, scale, out, mask):
         B, C, H, W = x.shape
-        reach = int(abs(scale) * W / 100)
-        blocks = B * H, -(-W // 128)
-        select[blocks](x, shift, out, mask, C, H, W, reach, left=scale <= 0, BLOCK=128)
+        reach = int(scale * W / 100)  # the largest shift
+        blocks = H, -(-W // 128), B
+        select[blocks](x, shift, out, mask, C, W, reach)
 
     return run
 

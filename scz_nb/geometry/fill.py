@@ -50,9 +50,10 @@ def warp_right(
     source, mask = (v.numpy() for v in warp_map(wide, -scale))
     planes = np.concatenate([left, near[..., None]], -1)  # colours and disparity go together
     planes = planes.repeat(subpixel, 2)
-    warped = np.take_along_axis(planes, source[..., None], 2) * mask[..., None]
+    wide = np.take_along_axis(planes, source[..., None], 2) * mask[..., None]
     share = mask.reshape(T, H, W, subpixel).mean(-1)
-    warped = warped.reshape(T, H, W, subpixel, 4).mean(3) / share.clip(1e-9)[..., None]
+    mean = wide.reshape(T, H, W, subpixel, 4).mean(3)
+    warped = mean / share.clip(1e-9)[..., None]
     visible = share >= 0.5
     warped[~visible] = 0
     view = np.rint(warped[..., :3]).astype(np.uint8)
@@ -65,9 +66,11 @@ def visible_ends(
     "For each pixel the nearest visible column at or before it, and at or after it."
     W = visible.shape[-1]
     column = np.arange(W)
-    before = np.maximum.accumulate(np.where(visible, column, -1), -1)
-    after = np.minimum.accumulate(np.where(visible, column, W)[..., ::-1], -1)[..., ::-1]
-    return before, after
+    before = np.where(visible, column, -1)
+    after = np.where(visible, column, W)
+    from_left = np.maximum.accumulate(before, -1)
+    from_right = np.minimum.accumulate(after[..., ::-1], -1)
+    return from_left, from_right[..., ::-1]
 
 # %% ../../nbs/lessons/03_fill.ipynb #03_fill-032
 def copy_columns(
@@ -78,7 +81,8 @@ def copy_columns(
     "Each pixel takes the colour of this column of its row."
     W = right.shape[2]
     inside = (column >= 0) & (column < W)
-    colours = np.take_along_axis(right, column.clip(0, W - 1)[..., None], 2)
+    index = column.clip(0, W - 1)[..., None]
+    colours = np.take_along_axis(right, index, 2)
     return np.where(inside[..., None], colours, left)
 
 # %% ../../nbs/lessons/03_fill.ipynb #03_fill-033
@@ -108,4 +112,5 @@ def fill_background(
     subpixel: int = 4,  # steps in a pixel
 ) -> np.ndarray:  # (T, H, W, 3) uint8
     "Warped, and filled from the far side."
-    return fill_far(to_uint8(left), *warp_right(left, disparity, scale, subpixel))
+    right = warp_right(left, disparity, scale, subpixel)
+    return fill_far(to_uint8(left), *right)

@@ -135,7 +135,9 @@ def _inside(flow) -> np.ndarray:  # (T, H, W) bool
     H, W = flow.shape[1:3]
     x = np.arange(W) + flow[..., 0]
     y = np.arange(H)[:, None] + flow[..., 1]
-    return (x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)
+    inside_row = (x >= 0) & (x <= W - 1)
+    inside_column = (y >= 0) & (y <= H - 1)
+    return inside_row & inside_column
 
 # %% ../../nbs/parts/flow.ipynb #flow-024
 def motion(
@@ -169,14 +171,15 @@ def unoccluded(
     "Which pixels stay inside the frame and share their target with no pixel of another motion."
     T, H, W, _ = flow.shape
     t, y, x = np.indices((T, H, W))
-    row = np.rint(y + flow[..., 1]).astype(int).clip(0, H - 1)
-    column = np.rint(x + flow[..., 0]).astype(int).clip(0, W - 1)
-    at = t, row, column
+    row = np.rint(y + flow[..., 1]).astype(int)
+    column = np.rint(x + flow[..., 0]).astype(int)
+    at = t, row.clip(0, H - 1), column.clip(0, W - 1)
     low = np.full(flow.shape, np.inf)
     high = np.full(flow.shape, -np.inf)
     np.minimum.at(low, at, flow)
     np.maximum.at(high, at, flow)
-    return _inside(flow) & ((high - low)[at].max(-1) < 1)
+    spread = (high - low)[at].max(-1)
+    return _inside(flow) & (spread < 1)
 
 # %% ../../nbs/parts/flow.ipynb #flow-030
 def _raft_input(frame, size, device):  # (H, W, 3) uint8 → (1, 3, *size) in [-1, 1]
@@ -215,9 +218,11 @@ def raft_flow(
         fit = [max(128, round(n * zoom / 8) * 8) for n in (H, W)]  # multiples of 8, 128 at least
         scale = torch.tensor([W / fit[1], H / fit[0]]).view(1, 2, 1, 1)
         out = []
-        for x, y in zip(a, b):
-            large = net(_raft_input(x, fit, device), _raft_input(y, fit, device))[-1].cpu()
-            out.append(F.interpolate(large, (H, W), mode='bilinear', antialias=True) * scale)
+        for pair in zip(a, b):
+            x, y = (_raft_input(frame, fit, device) for frame in pair)
+            large = net(x, y)[-1].cpu()
+            small = F.interpolate(large, (H, W), mode='bilinear', antialias=True)
+            out.append(small * scale)
         return torch.cat(out).permute(0, 2, 3, 1).numpy()
 
     return flow
