@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -35,8 +36,6 @@ def photo(tmp_path):
 @pytest.fixture
 def no_model(monkeypatch):
     "Any call of `run` is a failure: mistakes must be found before."
-    import types
-
     def run(*a, **kw):
         raise AssertionError('the model was run')
 
@@ -95,8 +94,6 @@ def test_wrong_usage(argv, no_model, capsys):
 
 
 def test_a_prompt_alone_is_enough(tmp_path, monkeypatch, capsys):
-    import types
-
     seen = {}
     monkeypatch.setitem(
         sys.modules,
@@ -118,12 +115,12 @@ def test_a_prompt_alone_is_enough(tmp_path, monkeypatch, capsys):
     assert status == 2 and 'a picture, a prompt or both' in err
 
 
-def test_interrupt_is_130(photo, monkeypatch, capsys):
-    def stop(*a):
+def test_interrupt_is_130(photo, monkeypatch, tmp_path, capsys):
+    def stop(**given):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli._commands, 'run', stop)
-    assert cli_says('run', photo, capsys=capsys)[0] == 130
+    monkeypatch.setitem(sys.modules, 'scz_nb.sampler', types.SimpleNamespace(run=stop))
+    assert cli_says('run', photo, '--out', tmp_path, capsys=capsys)[0] == 130
 
 
 def test_bugs_keep_their_traceback(photo, no_model):
@@ -188,7 +185,7 @@ def test_files_replace_none_and_warnings_are_lines(tmp_path, monkeypatch, capsys
         'square-2_LR.mp4',
     ]
     lines = err.splitlines()
-    assert all(l.startswith('scz-nb: ') for l in lines) and len(lines) == len(set(lines)) == 2
+    assert all(line.startswith('scz-nb: ') for line in lines) and len(lines) == len(set(lines)) == 2
     assert 'xylophone' in err and '60×60' in err and '38 %' in err  # 60×37.5 of 60×60 are left
 
 
@@ -205,19 +202,25 @@ def test_last_or_loop(tmp_path, no_model, capsys):
 def test_demo(tmp_path, capsys):
     status, out, _ = cli_says('demo', '--steps', 2, '--out', tmp_path, '--quiet', capsys=capsys)
     named = {
-        l.split(': ')[0].split('/')[-1] for l in out.splitlines() if l.startswith(str(tmp_path))
+        line.split(': ')[0].split('/')[-1]
+        for line in out.splitlines()
+        if line.startswith(str(tmp_path))
     }
     assert status == 0 and named == {
         p.name for p in tmp_path.iterdir() if p.suffix in ('.mp4', '.png')
-    } == {f'demo{h}_{k}.mp4' for h in ('', '_held') for k in ('LR', 'anaglyph')} | {
+    } == {f'demo{h}_{k}.mp4' for h in ('', '_inpaint') for k in ('LR', 'anaglyph')} | {
         'demo_left.png',
-        'demo_depth.png',
+        'demo_disparity.png',
     }
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
-    code = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom scz_nb.cli import main; sys.exit(main())'  # a background job may ignore it
+    code = (  # a background job may ignore the signal
+        'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)
+'
+        'from scz_nb.apps.cli import main; sys.exit(main())'
+    )
     cmd = [sys.executable, '-c', code, 'run', str(photo), '--out', str(tmp_path / 'out')]
     p = subprocess.Popen(cmd, stderr=subprocess.PIPE, cwd=root, start_new_session=True)
     seen = b''
@@ -229,14 +232,25 @@ def test_ctrl_c_leaves_nothing(photo, tmp_path):
     assert not [o for _, _, fs in os.walk(tmp_path / 'out') for o in fs]
 
 
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        (['--rung', '2'], '--offload'),
+        (['--settled=0.1'], '--tol'),
+        (['--right', 'held'], "'inpaint'"),
+    ],
+)
+def test_old_names_lead_to_new_ones(old, new, photo, tmp_path, capsys):
+    status, out, err = cli_says('run', photo, *old, '--out', tmp_path, capsys=capsys)
+    assert status == 2 and new in err and err.count('\n') == 1 and not out
+
+
 def test_own_pictures_need_a_folder(capsys):
     status, _, err = cli_says('eval', '--protocol', 'paper', capsys=capsys)
     assert status == 2 and '--pictures' in err
 
 
 def test_options_become_settings(tmp_path, monkeypatch, capsys):
-    import types
-
     seen = {}
     monkeypatch.setitem(
         sys.modules,
