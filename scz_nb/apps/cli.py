@@ -86,7 +86,7 @@ def run_arguments(
         arguments['backbone'] = _offloaded(given['offload'], arguments)
     return dict(arguments, progress=not given.get('quiet'))
 
-
+# %% ../../nbs/parts/cli.ipynb #cli-014
 def _offloaded(level: int, arguments: dict):
     "The backbone of these arguments, on its device with that offload level."
     from scz_nb.models.backbones import load_backbone
@@ -95,7 +95,7 @@ def _offloaded(level: int, arguments: dict):
         arguments.get('backbone', 'tiny'), arguments.pop('device', None), offload=level
     )
 
-# %% ../../nbs/parts/cli.ipynb #cli-016
+# %% ../../nbs/parts/cli.ipynb #cli-017
 def free_path(
     folder: Path,
     stem: str,  # of the file's name
@@ -109,7 +109,7 @@ def free_path(
         if not any(layout_path(path, name).exists() for name in layouts):
             return path
 
-# %% ../../nbs/parts/cli.ipynb #cli-018
+# %% ../../nbs/parts/cli.ipynb #cli-019
 def make_files(
     source,  # path that gives the files their name
     options: dict,  # of `file_options`
@@ -132,7 +132,7 @@ def make_files(
     for name in layouts:
         print(video.save(path, layout=name, loops=loops))
 
-# %% ../../nbs/parts/cli.ipynb #cli-020
+# %% ../../nbs/parts/cli.ipynb #cli-021
 @delegates(file_options)
 def run_command(
     picture: str = None,  # the first frame, cut to the model's shape; else the prompt alone
@@ -154,7 +154,7 @@ def run_command(
     first, end = (None if p is None else read_image(p) for p in (picture, last))
     make_files(picture or 'video', options, image=first, image2=end, loop=loop)
 
-# %% ../../nbs/parts/cli.ipynb #cli-022
+# %% ../../nbs/parts/cli.ipynb #cli-023
 @delegates(file_options)
 def convert_command(
     video: str,  # the left view, of any length; a picture counts as one frame
@@ -163,7 +163,7 @@ def convert_command(
     "make the right view of a video"
     make_files(video, options, video=video)
 
-# %% ../../nbs/parts/cli.ipynb #cli-025
+# %% ../../nbs/parts/cli.ipynb #cli-026
 demo_seed = 58  # the scene of the demo, for `scene_picture`
 demo_forms = dict(
     paper='the right view as in the paper',
@@ -171,7 +171,7 @@ demo_forms = dict(
 )
 demo_layouts = {'side-by-side': 'both views side by side', 'anaglyph': 'for red-cyan glasses'}
 
-# %% ../../nbs/parts/cli.ipynb #cli-027
+# %% ../../nbs/parts/cli.ipynb #cli-028
 def real_cost(
     meta: dict,  # of a run of an embedded model
     seconds: float,  # that it took
@@ -189,7 +189,7 @@ def real_cost(
         '50 TFLOP a second.'
     )
 
-# %% ../../nbs/parts/cli.ipynb #cli-029
+# %% ../../nbs/parts/cli.ipynb #cli-030
 def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
     "The demo in one form: made, saved, counted; the video."
     from scz_nb.sampler import run
@@ -208,7 +208,7 @@ def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
         print(real_cost(video.meta, seconds))
     return video
 
-# %% ../../nbs/parts/cli.ipynb #cli-030
+# %% ../../nbs/parts/cli.ipynb #cli-031
 def _save_disparity(video, path: Path) -> Path:
     "The first frame's disparity as a picture."
     from PIL import Image
@@ -223,7 +223,7 @@ def _save_disparity(video, path: Path) -> Path:
         Image.fromarray(large).save(part)
     return path
 
-# %% ../../nbs/parts/cli.ipynb #cli-031
+# %% ../../nbs/parts/cli.ipynb #cli-032
 @delegates(run_options)
 def demo_command(**options):
     "make a stereo video from a scene of TinyWorld"
@@ -240,7 +240,7 @@ def demo_command(**options):
     print(f'{video.save(folder / "demo.png", layout="left")}: the first frame')
     print(f'{_save_disparity(video, folder / "demo_disparity.png")}: its disparity, bright is near')
 
-# %% ../../nbs/parts/cli.ipynb #cli-033
+# %% ../../nbs/parts/cli.ipynb #cli-034
 def _at_least(name: str, value, least: int):
     "Raise when a number is too small; None is not given."
     if value is not None and value < least:
@@ -248,7 +248,7 @@ def _at_least(name: str, value, least: int):
             f'--{name} {value} cannot be used; it must be a whole number from {least}.'
         )
 
-# %% ../../nbs/parts/cli.ipynb #cli-035
+# %% ../../nbs/parts/cli.ipynb #cli-036
 def train_command(
     minutes: float = 10.0,  # how long the whole run takes
     device: str = None,  # cpu, cuda, …; else what is there
@@ -271,7 +271,7 @@ def train_command(
     asked = dict(minutes=minutes, device=device, size=size, out=folder, weights=weights)
     print(train(**asked, scratch=scratch, seed=seed, processes=processes, scenes=scenes))
 
-# %% ../../nbs/parts/cli.ipynb #cli-036
+# %% ../../nbs/parts/cli.ipynb #cli-037
 def eval_command(
     protocol: str = 'quick',  # quick (8 scenes), full (64) or paper (your pictures)
     out: str = None,  # folder of the figures; an evaluation that was cut off goes on
@@ -298,14 +298,14 @@ def eval_command(
     given = {k: None if v == 'none' else v for k, v in asked.items() if v is not None}
     print(evaluate_pictures(pictures, out or 'runs/paper', **given).read_text())
 
-# %% ../../nbs/parts/cli.ipynb #cli-038
+# %% ../../nbs/parts/cli.ipynb #cli-039
 def _size(n: int) -> str:
     "Bytes for a reader."
     if not n:
         return '-'
     return f'{n / 1e9:.1f} GB' if n > 1e9 else f'{n / 1e6:.0f} MB'
 
-
+# %% ../../nbs/parts/cli.ipynb #cli-040
 def _where(name: str) -> str:
     "Where a model is, or would be."
     from scz_nb.models.hub import models_of, storage, stored
@@ -315,7 +315,7 @@ def _where(name: str) -> str:
     )
     return str(stored(name) or missing).replace(str(Path.home()), '~')
 
-# %% ../../nbs/parts/cli.ipynb #cli-040
+# %% ../../nbs/parts/cli.ipynb #cli-042
 def models_command():
     "list the video models"
     from scz_nb.models.hub import file_size, models_of
@@ -327,7 +327,7 @@ def models_command():
     for row in rows:
         print('  '.join(f'{cell:{width}}' for cell, width in zip(row, widths)).rstrip())
 
-# %% ../../nbs/parts/cli.ipynb #cli-042
+# %% ../../nbs/parts/cli.ipynb #cli-044
 def fetch_command(
     name: str,  # a name that scz-nb models lists
 ):
@@ -336,7 +336,7 @@ def fetch_command(
 
     print(fetch(name))
 
-# %% ../../nbs/parts/cli.ipynb #cli-043
+# %% ../../nbs/parts/cli.ipynb #cli-045
 def bench_command(
     device: str = None,  # cpu, cuda, …; else what is there
     out: str = 'runs/bench',  # folder of bench.md and bench.json
@@ -346,7 +346,7 @@ def bench_command(
 
     print(bench(device, out).read_text())
 
-# %% ../../nbs/parts/cli.ipynb #cli-044
+# %% ../../nbs/parts/cli.ipynb #cli-046
 def app_command(
     port: int = 8866,  # where on 127.0.0.1
     no_browser: bool = False,  # do not open the browser
@@ -356,7 +356,7 @@ def app_command(
 
     serve_app(port, browser=not no_browser)
 
-# %% ../../nbs/parts/cli.ipynb #cli-046
+# %% ../../nbs/parts/cli.ipynb #cli-048
 gallery = dict(  # name → seed of the scene, what is given of it, form of the right view
     balloon=(33, 'picture', 'paper'),
     ball=(43, 'picture', 'inpaint'),
@@ -364,7 +364,7 @@ gallery = dict(  # name → seed of the scene, what is given of it, form of the 
     car=(41, 'video', 'inpaint'),
 )
 
-# %% ../../nbs/parts/cli.ipynb #cli-047
+# %% ../../nbs/parts/cli.ipynb #cli-049
 def gallery_source(seed: int, given: str) -> dict:  # arguments of `run`
     "The picture or the video of a scene, and its caption."
     from scz_nb.world.render import render, scene_picture
@@ -377,7 +377,7 @@ def gallery_source(seed: int, given: str) -> dict:  # arguments of `run`
     clip = render(sample_scene(seed, world), world, right=False)
     return dict(video=clip.left, prompt=clip.caption)
 
-# %% ../../nbs/parts/cli.ipynb #cli-049
+# %% ../../nbs/parts/cli.ipynb #cli-051
 def gallery_command(
     out: str = 'out/gallery',  # folder of the pictures
     quiet: bool = False,  # no progress bars
@@ -393,7 +393,7 @@ def gallery_command(
             # 192×120: together under a megabyte
             print(video.save(folder / f'{name}.webp', layout=layout, zoom=3))
 
-# %% ../../nbs/parts/cli.ipynb #cli-051
+# %% ../../nbs/parts/cli.ipynb #cli-053
 COMMANDS = {
     'run': run_command,
     'convert': convert_command,
@@ -408,7 +408,7 @@ COMMANDS = {
 }
 OLD_NAMES = {'--rung': '--offload', '--settled': '--tol'}
 
-# %% ../../nbs/parts/cli.ipynb #cli-053
+# %% ../../nbs/parts/cli.ipynb #cli-055
 def parse(
     command: str,  # a name in `COMMANDS`
     words: list,  # what follows it
@@ -423,7 +423,7 @@ def parse(
     options = vars(anno_parser(function, f'scz-nb {command}', pos=pos).parse_args(words))
     return {name: value for name, value in options.items() if name not in ('pdb', 'xtra')}
 
-# %% ../../nbs/parts/cli.ipynb #cli-055
+# %% ../../nbs/parts/cli.ipynb #cli-057
 def usage() -> str:
     "What `scz-nb --help` says."
     lines = [
@@ -435,12 +435,12 @@ def usage() -> str:
     lines += [f'  {name:12}{f.__doc__.splitlines()[0]}' for name, f in COMMANDS.items()]
     return '\n'.join([*lines, '', 'scz-nb COMMAND --help says what a command takes.'])
 
-# %% ../../nbs/parts/cli.ipynb #cli-057
+# %% ../../nbs/parts/cli.ipynb #cli-059
 def _say(message, *where):
     "A warning as one line."
     print(f'scz-nb: {message}', file=sys.stderr)
 
-# %% ../../nbs/parts/cli.ipynb #cli-058
+# %% ../../nbs/parts/cli.ipynb #cli-060
 def main(
     argv=None,  # arguments; None: those of the process
 ) -> int:  # the exit status
