@@ -36,6 +36,7 @@ def photo(tmp_path):
 @pytest.fixture
 def no_model(monkeypatch):
     "Any call of `run` is a failure: mistakes must be found before."
+
     def run(*a, **kw):
         raise AssertionError('the model was run')
 
@@ -217,8 +218,7 @@ def test_demo(tmp_path, capsys):
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(photo, tmp_path):
     code = (  # a background job may ignore the signal
-        'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)
-'
+        'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from scz_nb.apps.cli import main; sys.exit(main())'
     )
     cmd = [sys.executable, '-c', code, 'run', str(photo), '--out', str(tmp_path / 'out')]
