@@ -86,3 +86,20 @@ def hub(tmp_path_factory):
     )
     transformers.Dinov2Model(dino).save_pretrained(where / 'dino')
     return where
+
+
+@pytest.fixture(scope='module')
+def pipes():
+    "Small pipelines with random weights by model, each made when it is first needed."
+    from helpers.pipelines import Pipelines
+
+    return Pipelines()
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    "An empty folder in the place of the hub's cache."
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    return tmp_path / 'hub'
