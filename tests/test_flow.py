@@ -1,7 +1,11 @@
 "Optical flow: signs, what is found again, and what a flow must refuse."
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from helpers.project import root
 from helpers.tensors import rand
 
 from scz_nb.core import InputError
@@ -12,6 +16,7 @@ from scz_nb.geometry.flow import (
     dis_flow,
     matches,
     motion,
+    raft_flow,
     unoccluded,
     video_flow,
 )
@@ -89,3 +94,18 @@ def test_both_flows_measures_there_and_back():
 def test_one_frame_does_not_move(f):
     with pytest.raises(InputError, match='two frames'):
         f(sliding(frames=1))
+
+
+# RAFT
+def test_raft_says_what_it_needs():
+    code = """import sys; sys.modules['torchvision'] = None
+from scz_nb.geometry.flow import raft_flow; raft_flow()"""
+    r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True)
+    last = r.stderr.splitlines()[-1]
+    assert 'MissingDependency' in r.stderr
+    assert 'pip install torchvision' in last and 'dis_flow' in last
+
+
+def test_raft_has_two_sizes():
+    with pytest.raises(InputError, match='small, large'):
+        raft_flow('medium')
