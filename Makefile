@@ -4,6 +4,7 @@ VENV   ?= .venv
 OUT    ?= out
 BIN    := $(VENV)/bin
 SPEC   := settings.ini setup.py pyproject.toml constraints.txt
+PROTOCOLS := quick full ablations curves embedded embedded_small
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 .PHONY: demo test bench docs docs-quarto notebooks figures readme clean help
@@ -34,9 +35,8 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	mkdir -p $(OUT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/test_speed.py -o addopts= -q --benchmark-only --benchmark-json $(OUT)/speed.json
-	$(BIN)/python benchmarks/speed.py $(OUT)/speed.json
+	OMP_NUM_THREADS=1 $(BIN)/python -c "from scz_nb.evaluation.bench import bench; bench('cpu', '$(OUT)/bench', everything=True)"
+	for kind in md json; do cp $(OUT)/bench/bench.$$kind nbs/tables/speed.$$kind; done
 
 docs: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
@@ -50,15 +50,17 @@ notebooks: $(VENV)/.dev
 	PATH="$(abspath $(BIN)):$$PATH" nbdev-clean
 
 figures: $(VENV)/.dev
-	rm -rf $(OUT)/curves
-	for p in quick full; do \
+	for p in $(PROTOCOLS); do \
 		$(BIN)/scz-nb eval --protocol $$p --out $(OUT)/$$p || exit; \
-		for kind in md csv; do cp $(OUT)/$$p/table.$$kind nbs/tables/truth_$$p.$$kind; done; \
+		case $$p in quick|full) name=truth_$$p;; *) name=$$p;; esac; \
+		for f in $(OUT)/$$p/table.md $(OUT)/$$p/table.csv $(OUT)/$$p/table.json; do \
+			if [ -f $$f ]; then cp $$f nbs/tables/$$name.$${f##*.}; fi; \
+		done; \
 	done
-	$(BIN)/python benchmarks/curves.py --out $(OUT)/curves
-	$(BIN)/python benchmarks/ablations.py
-	$(BIN)/python benchmarks/embedded.py $(if $(BEFORE),--before $(BEFORE))
-	$(BIN)/python benchmarks/embedded.py --size small --scenes 24 --stereo 12 --steps 20
+ifdef BEFORE
+	$(BIN)/python -c "from scz_nb.evaluation.scores import evaluate_embedded as e; e('$(OUT)/before', before='$(BEFORE)')"
+	for kind in md json; do cp $(OUT)/before/table.$$kind nbs/tables/embedded.$$kind; done
+endif
 	$(BIN)/scz-nb gallery --out nbs/images/gallery
 	$(MAKE) notebooks readme
 

@@ -50,7 +50,7 @@ def test_setup_hands_on_what_settings_say():
     )
     assert kw['version'] == cfg['version']
     assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {
-        k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub', 'app')
+        k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub', 'app', 'onnx')
     }
 
 
@@ -71,6 +71,7 @@ def test_constraints_pin_every_requirement():
             + cfg['dev_requirements']
             + cfg['hub_requirements']
             + cfg['app_requirements']
+            + cfg['onnx_requirements']
         ).split()
     }
     assert needs <= pins
@@ -138,8 +139,7 @@ def vocabulary():
 
     files = [
         p
-        for f in ('tests', 'benchmarks')
-        for p in (root / f).glob('*.py')
+        for p in (root / 'tests').glob('*.py')
         if p.name != 'test_project.py'
     ] + [root / f for f in ('Makefile', 'settings.ini', 'pyproject.toml')]
     code = '\n'.join([source(n, 'code') for n in notebooks] + [f.read_text() for f in files])

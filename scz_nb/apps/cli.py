@@ -284,7 +284,8 @@ def eval_command(
 ):
     "measure the method and its baselines against true right views"
     _at_least('processes', processes, 1)
-    from scz_nb.evaluation.tables import evaluate, evaluate_pictures
+    from scz_nb.evaluation.pictures import evaluate_pictures
+    from scz_nb.evaluation.tables import evaluate
 
     if protocol != 'paper':
         print(evaluate(protocol, out or 'runs/eval', processes).read_text())

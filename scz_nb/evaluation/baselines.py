@@ -1,4 +1,4 @@
-"""What would one do without a generative model? Shift what there is, and stop the holes with what lies around
+"""What would you do without a generative model? Shift what there is, and fill the holes with what lies around them
 
 Docs: https://scz-nb.github.io/scz_nb/lessons/baselines.html.md"""
 
@@ -18,9 +18,8 @@ import torch
 from ..core import InputError, check_choice, in_windows, to_uint8
 from ..diffusion.attention import bidirectional
 from ..diffusion.schedule import Schedule
-from ..geometry.disparity import resize_disparity
 from ..geometry.fill import copy_columns, fill_background, given_view, visible_ends, warp_right
-from ..geometry.warp import warp_map, warp_with
+from ..geometry.warp import Warp
 from ..media.io import read_image, read_video
 from ..models.backbones import load_backbone
 from ..sampler import resolve_config
@@ -39,31 +38,32 @@ def warp_holes(
     left,  # (T, H, W, 3) uint8, or float in [0, 1]
     disparity,  # (T, H, W) in [0, 1], of the left view
     scale: float,  # largest shift in percent of the width, not negative
-    fine: int = 4,  # steps in a pixel
+    subpixel: int = 4,  # steps in a pixel
 ) -> np.ndarray:  # (T, H, W, 3) uint8
-    "The left view warped; what nobody sees is black."
-    return warp_right(left, disparity, scale, fine)[0]
+    "The left view warped; holes are black."
+    return warp_right(left, disparity, scale, subpixel)[0]
 
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-013
 def fill_border(
     left,  # (T, H, W, 3) uint8, or float in [0, 1]
     disparity,  # (T, H, W) in [0, 1], of the left view
     scale: float,  # largest shift in percent of the width, not negative
-    fine: int = 4,  # steps in a pixel
+    subpixel: int = 4,  # steps in a pixel
 ) -> np.ndarray:  # (T, H, W, 3) uint8
-    "Warped; a hole pixel takes the nearest seen pixel of its row, on whichever side it is."
-    right, seen, _ = warp_right(left, disparity, scale, fine)
-    before, after = visible_ends(seen)
-    col, W = np.arange(seen.shape[-1]), seen.shape[-1]
+    "Warped; a hole pixel takes the nearest valid pixel of its row, on whichever side it is."
+    right, valid, _ = warp_right(left, disparity, scale, subpixel)
+    W = valid.shape[-1]
+    col = np.arange(W)
+    before, after = visible_ends(valid)
     first = (before >= 0) & ((after == W) | (col - before <= after - col))
     return copy_columns(right, np.where(first, before, after), to_uint8(left))
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-016
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-015
 def fill_inpaint(
     left,  # (T, H, W, 3) uint8, or float in [0, 1]
     disparity,  # (T, H, W) in [0, 1], of the left view
     scale: float,  # largest shift in percent of the width, not negative
-    fine: int = 4,  # steps in a pixel
+    subpixel: int = 4,  # steps in a pixel
     method: str = 'telea',  # or 'ns', Navier-Stokes
     radius: float = 3.0,  # pixels around that count
 ) -> np.ndarray:  # (T, H, W, 3) uint8
@@ -71,14 +71,13 @@ def fill_inpaint(
     import cv2
 
     check_choice('method of inpainting', method, ('telea', 'ns'))
-    right, seen, _ = warp_right(left, disparity, scale, fine)
-    how = dict(telea=cv2.INPAINT_TELEA, ns=cv2.INPAINT_NS)[method]
-    return np.stack(
-        [cv2.inpaint(f, (~s).astype(np.uint8), radius, how) for f, s in zip(right, seen)]
-    )
+    flag = dict(telea=cv2.INPAINT_TELEA, ns=cv2.INPAINT_NS)[method]
+    right, valid, _ = warp_right(left, disparity, scale, subpixel)
+    holes = (~valid).astype(np.uint8)
+    return np.stack([cv2.inpaint(f, hole, radius, flag) for f, hole in zip(right, holes)])
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-017
-BASELINES = dict(  # name: (left, disparity, scale) → right view
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-016
+BASELINES = dict(  # name → function of left view, disparity and scale: the right view
     copy_left=copy_left,
     warp_holes=warp_holes,
     fill_border=fill_border,
@@ -87,34 +86,55 @@ BASELINES = dict(  # name: (left, disparity, scale) → right view
     fill_background=fill_background,
 )
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-028
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-029
 def ddim_invert(
     z0: torch.Tensor,  # (1, C, T, h, w) clean latents
     denoise,  # callable (z, t) → the network's prediction at timestep t
     s: Schedule,  # with η = 0
     begin: int = 0,  # first step that is wanted
 ) -> list:  # S+1 latents: the input of every step, None before `begin`, then z0
-    "Latents from which deterministic DDIM walks to z0, nearly (Song et al. 2021)."
-    S, zs = len(s), [None] * len(s) + [z0]
+    "Latents from which deterministic DDIM leads to z0, nearly (Song et al. 2021)."
+    S = len(s)
+    zs = [None] * S + [z0]
+    timesteps = (*s.timesteps, 0)
     for i in reversed(range(begin, S)):
-        out = denoise(zs[i + 1], s.timesteps[i + 1] if i + 1 < S else 0)
-        x0, eps = s.interpret(zs[i + 1], out, i + 1)
-        zs[i] = s.noisy(x0 / s.rescale[i], eps, i)
+        z = zs[i + 1]
+        guess = s.interpret(z, denoise(z, timesteps[i + 1]), i + 1)
+        rescale = s.rescale[i] if s.rescale else 1.0
+        zs[i] = s.noisy(guess.x0 / rescale, guess.eps, i)
     return zs
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-029
-def _shifted_walk(backbone, lefts, denoise, s, source, mask, begin, again) -> torch.Tensor:
-    "The right view's latents: shifted at step `begin`, then denoised beside the left ones; every `again` steps what is seen is put back."
-    right = warp_with(lefts[begin], source, mask)
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-030
+def _shifted_loop(
+    backbone,
+    lefts: list,  # latents of the left view, from `ddim_invert`
+    denoise,  # callable (z, t) → the network's prediction
+    s: Schedule,
+    warp: Warp,
+    begin: int,  # the step at which latents are shifted
+    again: int | None,  # every so many steps what is visible is put back
+) -> torch.Tensor:  # (1, C, T, h, w)
+    "The right view's clean latents: shifted once, then denoised together with the left ones."
+    right = warp(lefts[begin])
     for i in range(begin, len(s)):
         if again and i > begin and (i - begin) % again == 0:
-            right = torch.where(mask, warp_with(lefts[i], source, mask), right)
+            right = torch.where(warp.valid, warp(lefts[i]), right)
         with bidirectional(backbone.unet):
             out = denoise(torch.cat([lefts[i], right]), s.timesteps[i])[1:]
         right = s.step(s.interpret(right, out, i), i)
     return right
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-030
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-031
+def _check_size(left, backbone):
+    "An `InputError` for a video that is not of the backbone's size."
+    H, W = left.shape[1:3]
+    if (H, W) != (backbone.height, backbone.width):
+        raise InputError(
+            f'the left view has {W}×{H} pixels; '
+            f'backbone {backbone.name!r} works on {backbone.width}×{backbone.height}.'
+        )
+
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-032
 @torch.inference_mode()
 def stereodiffusion(
     left,  # (T, H, W, 3) uint8, or float in [0, 1], at the backbone's size
@@ -124,82 +144,83 @@ def stereodiffusion(
     backbone='tiny',  # name, or a backbone
     steps: int = 50,  # denoising steps
     at: float = 0.2,  # when the latents are shifted, as a share of the steps
-    again: float
-    | None = 0.2,  # what is seen is put back each time this share has passed; None: never
+    again: float | None = 0.2,  # share of the steps after which visible parts are put back, or None
 ) -> np.ndarray:  # (T, H, W, 3) uint8
-    "StereoDiffusion's right view: latents shifted once, then denoised with attention to both views."
-    backbone, (left, near) = load_backbone(backbone), given_view(left, disparity, scale)
-    if left.shape[1:3] != (backbone.height, backbone.width):
-        raise InputError(
-            f'the left view has {left.shape[2]}×{left.shape[1]} pixels; backbone {backbone.name!r} works on {backbone.width}×{backbone.height}.'
-        )
+    "StereoDiffusion's right view: latents shifted once, then attention to both views."
+    backbone = load_backbone(backbone)
+    left, disparity = given_view(left, disparity, scale)
+    _check_size(left, backbone)
     config = resolve_config(backbone, None, steps=steps)
-    s, begin = backbone.schedule(config.steps, 0.0), min(round(at * config.steps), config.steps - 1)
+    s = backbone.schedule(config.steps, 0.0)
+    begin = min(round(at * config.steps), config.steps - 1)
+    again = again and round(again * config.steps)
 
-    def right(x, n):
+    def window(x, n):
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
-        denoise = lambda z, t: backbone.denoise(
-            z, t, cond, config.guidance, config.guidance_rescale
-        )
+        guidance = config.guidance, config.guidance_rescale
+        denoise = lambda z, t: backbone.denoise(z, t, cond, *guidance)
         lefts = ddim_invert(backbone.encode(x), denoise, s, begin)
-        moved = warp_map(
-            resize_disparity(
-                torch.as_tensor(n, dtype=torch.float32, device=backbone.device),
-                lefts[-1].shape[-2:],
-            ),
-            -scale,
-        )
-        return backbone.decode(
-            _shifted_walk(
-                backbone, lefts, denoise, s, *moved, begin, again and round(again * config.steps)
-            )
-        )
+        n = torch.as_tensor(n, dtype=torch.float32, device=backbone.device)
+        warp = Warp(n, lefts[-1].shape[-2:], -scale)
+        return backbone.decode(_shifted_loop(backbone, lefts, denoise, s, warp, begin, again))
 
-    return in_windows(right, backbone.frames, left, near)
+    return in_windows(window, backbone.frames, left, disparity)
 
-# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-040
-def _frames(path) -> np.ndarray:  # (T, H, W, 3) uint8
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-053
+def _visible_files(folder: Path) -> list:  # of paths, by name
+    "What is in a folder, without hidden files."
+    return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+
+
+def _frames(path: Path) -> np.ndarray:  # (T, H, W, 3) uint8
     "A video file, or a folder of frames in the order of their names (2 before 10)."
     if path.is_file():
         return read_video(path)[0]
-    frames = [
-        read_image(p)
-        for p in sorted(
-            (p for p in path.iterdir() if not p.name.startswith('.')),
-            key=lambda p: (len(p.name), p.name),
-        )
-    ]
+    files = sorted(_visible_files(path), key=lambda p: (len(p.name), p.name))
+    frames = [read_image(p) for p in files]
     if not frames:
         raise InputError(f'{path} holds no frames.')
     if len({f.shape for f in frames}) > 1:
         raise InputError(f'the frames in {path} differ in size.')
     return np.stack(frames)
 
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-054
+def _result(
+    method: Path,  # a method's folder
+    scene: str,
+    shape: tuple,  # (T, H, W, 3) that is expected
+) -> np.ndarray:  # (T, H, W, 3) uint8
+    "One method's right view of a scene, or an `InputError`."
+    files = _visible_files(method)
+    found = [p for p in files if (p.name if p.is_dir() else p.stem) == scene]
+    if len(found) != 1:
+        there = ', '.join(p.stem for p in files[:8]) or 'nothing'
+        raise InputError(
+            f'{method} holds {len(found)} results named {scene!r}, not one; there is {there}.'
+        )
+    video = _frames(found[0])
+    if video.shape != shape:
+        T, H, W, _ = shape
+        t, h, w, _ = video.shape
+        raise InputError(
+            f'{found[0]} has {t} frames of {w}×{h}; the left view has {T} of {W}×{H}. '
+            'Resize or cut it first.'
+        )
+    return video
 
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-055
 def read_results(
-    folder,  # holds a folder for each method, and that a video METHOD/SCENE.mp4 (or another suffix) or frames METHOD/SCENE/0000.png, …
+    folder,  # holds METHOD/SCENE.mp4 (or another suffix), or frames METHOD/SCENE/0000.png, …
     scene: str,  # name of the video without its suffix, or of the folder of frames
     like,  # (T, H, W, 3) the left view; results must have its length and size
 ) -> dict:  # method → right view (T, H, W, 3) uint8
     "Right views that other systems made of one scene."
-    folder, T, H, W = Path(folder), *np.shape(like)[:3]
-    visible = lambda p: sorted(o for o in p.iterdir() if not o.name.startswith('.'))
-    methods = [p for p in visible(folder) if p.is_dir()] if folder.is_dir() else []
+    folder = Path(folder)
+    there = _visible_files(folder) if folder.is_dir() else []
+    methods = [p for p in there if p.is_dir()]
     if not methods:
         raise InputError(
-            f'{folder} holds no results; it must be a folder with one folder a method, and in each one video or folder of frames a scene.'
+            f'{folder} holds no results; it must be a folder with one folder a method, '
+            'and in each one video or folder of frames a scene.'
         )
-    out = {}
-    for m in methods:
-        found = [p for p in visible(m) if (p.name if p.is_dir() else p.stem) == scene]
-        if len(found) != 1:
-            there = ', '.join(p.stem for p in visible(m)[:8]) or 'nothing'
-            raise InputError(
-                f'{m} holds {len(found)} results named {scene!r}, not one; there is {there}.'
-            )
-        v = out[m.name] = _frames(found[0])
-        if v.shape != (T, H, W, 3):
-            raise InputError(
-                f'{found[0]} has {len(v)} frames of {v.shape[2]}×{v.shape[1]}; the left view has {T} of {W}×{H}. Resize or cut it first.'
-            )
-    return out
+    return {m.name: _result(m, scene, np.shape(like)) for m in methods}

@@ -1,4 +1,4 @@
-"""No measure has eyes. Four questions, one page without a server, and a reader that says how sure one may be
+"""No measure has eyes. Four questions, one page without a server, and how sure you may be of the answers
 
 Docs: https://scz-nb.github.io/scz_nb/parts/study.html.md"""
 
@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import InputError, atomic_write, check_choice, check_writable
+from ..core import InputError, check_choice, check_writable
+from .runner import interval_text, write_text
 from ..media.show import Table
 from ..stats import bootstrap, wilson
 
@@ -38,123 +39,188 @@ QUESTIONS = dict(  # short name: (heading, what is meant)
         'How pleasant is it to watch as a whole? Depth that strains the eyes is poor.',
     ),
 )
-SHORT = dict(
-    frame_quality='F.Q.',
-    temporal_coherence='T.C.',
-    stereoscopic_effects='S.E.',
-    overall_conformity='O.C.',
-)
-
-# %% ../../nbs/parts/study.ipynb #study-008
-_style = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 1em auto; padding: 0 1em; background: #fff; color: #222 }
-video { width: 100%; background: #000 } fieldset { border: 0; border-top: 1px solid #ccc; margin: .6em 0; padding: .4em 0 }
-legend { font-weight: 600 } label { margin-right: 1.2em; cursor: pointer } button { font: inherit; padding: .3em 1em; margin: .3em .5em .3em 0 }
-.hint { color: #666 } [hidden] { display: none }
-"""
-_body = """
-<h1>Stereo videos</h1>
-<section id="welcome">
-<p>You will see <span id="count"></span> short stereo videos, left view on the left, right view on the right. Watch each with your headset or 3D screen (or with parallel eyes), as often
-as you like, and answer four questions from 1 (poor) to 5 (best). Answers stay in this browser until you save them.</p>
-<p><label>Your code <input id="code" size="12" placeholder="such as P07"></label></p>
-<p><label><input type="checkbox" id="difficulty"> I have had difficulty with 3D effects before</label></p>
-<p><label><input type="checkbox" id="experience"> I have used a VR headset before</label></p>
-<button id="begin">Begin</button></section>
-<section id="trial" hidden><p class="hint" id="progress"></p><video id="video" controls loop autoplay muted playsinline></video>
-<form id="form"></form><button id="back">Back</button><button id="next">Next</button></section>
-<section id="end" hidden><p id="done"></p><button id="review">Back to the videos</button><button id="json">Save answers (JSON)</button><button id="csv">Save answers (CSV)</button></section>
-"""
+SHORT = dict(zip(QUESTIONS, ('F.Q.', 'T.C.', 'S.E.', 'O.C.')))
 
 # %% ../../nbs/parts/study.ipynb #study-009
-_logic = """
-const QUESTIONS = study.questions.map(q => q[0]);
-function random(text) {                       // numbers in [0, 1) that depend on a text alone: FNV-1a, then xorshift
-  let h = 2166136261;
-  for (const c of text) h = Math.imul(h ^ c.codePointAt(0), 16777619) >>> 0;
-  h = h || 1;
-  return () => { h ^= h << 13; h >>>= 0; h ^= h >>> 17; h ^= h << 5; h >>>= 0; return h / 4294967296; };
-}
-function shuffled(list, code) {               // Fisher-Yates
-  const out = list.slice(), next = random(study.id + code);
-  for (let i = 0; i < 20; i++) next();
-  for (let i = out.length - 1; i > 0; i--) { const j = Math.floor(next() * (i + 1)); [out[i], out[j]] = [out[j], out[i]]; }
-  return out;
-}
-const complete = a => a !== undefined && QUESTIONS.every(q => a[q] >= 1);
-function toCsv(s) {
-  const quote = t => '"' + String(t).replace(/"/g, '""') + '"';
-  const rows = Object.entries(s.answers).filter(([v, a]) => complete(a)).map(([v, a]) => [quote(study.id), quote(s.participant), v, ...QUESTIONS.map(q => a[q])].join(','));
-  return [['study', 'participant', 'video', ...QUESTIONS].join(','), ...rows].join('\\n') + '\\n';
-}
+_style = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 1em auto; padding: 0 1em;
+  background: #fff; color: #222 }
+video { width: 100%; background: #000 }
+fieldset { border: 0; border-top: 1px solid #ccc; margin: .6em 0; padding: .4em 0 }
+legend { font-weight: 600 }
+label { margin-right: 1.2em; cursor: pointer }
+button { font: inherit; padding: .3em 1em; margin: .3em .5em .3em 0 }
+.hint { color: #666 }
+[hidden] { display: none }
 """
 
 # %% ../../nbs/parts/study.ipynb #study-010
-_page = """
-const $ = id => document.getElementById(id), show = name => ['welcome', 'trial', 'end'].forEach(s => $(s).hidden = s !== name);
+_body = """
+<h1>Stereo videos</h1>
+<section id="welcome">
+<p>You will see <span id="count"></span> short stereo videos, left view on the left, right view on
+the right. Watch each with your headset or 3D screen (or with parallel eyes), as often as you like,
+and answer four questions from 1 (poor) to 5 (best). Answers stay in this browser until you save
+them.</p>
+<p><label>Your code <input id="code" size="12" placeholder="such as P07"></label></p>
+<p><label><input type="checkbox" id="difficulty">
+I have had difficulty with 3D effects before</label></p>
+<p><label><input type="checkbox" id="experience"> I have used a VR headset before</label></p>
+<button id="begin">Begin</button></section>
+<section id="trial" hidden><p class="hint" id="progress"></p>
+<video id="video" controls loop autoplay muted playsinline></video>
+<form id="form"></form><button id="back">Back</button><button id="next">Next</button></section>
+<section id="end" hidden><p id="done"></p><button id="review">Back to the videos</button>
+<button id="json">Save answers (JSON)</button><button id="csv">Save answers (CSV)</button></section>
+"""
+
+# %% ../../nbs/parts/study.ipynb #study-012
+_logic = """
+const QUESTIONS = study.questions.map(q => q[0]);
+function random(text) {  // numbers in [0, 1) that depend on a text alone: FNV-1a, then xorshift
+  let h = 2166136261;
+  for (const c of text) h = Math.imul(h ^ c.codePointAt(0), 16777619) >>> 0;
+  h = h || 1;
+  return () => {
+    h ^= h << 13; h >>>= 0; h ^= h >>> 17; h ^= h << 5; h >>>= 0;
+    return h / 4294967296;
+  };
+}
+function shuffled(list, code) {  // Fisher-Yates
+  const out = list.slice(), next = random(study.id + code);
+  for (let i = 0; i < 20; i++) next();
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(next() * (i + 1));
+    [out[i], out[j]] = [out[j], out[i]];
+  }
+  return out;
+}
+"""
+
+# %% ../../nbs/parts/study.ipynb #study-013
+_answers = """
+const complete = a => a !== undefined && QUESTIONS.every(q => a[q] >= 1);
+function toCsv(s) {
+  const quote = t => '"' + String(t).replace(/"/g, '""') + '"';
+  const rows = [['study', 'participant', 'video', ...QUESTIONS].join(',')];
+  for (const [video, a] of Object.entries(s.answers)) {
+    if (!complete(a)) continue;
+    const marks = QUESTIONS.map(q => a[q]);
+    rows.push([quote(study.id), quote(s.participant), video, ...marks].join(','));
+  }
+  return rows.join('\\n') + '\\n';
+}
+"""
+
+# %% ../../nbs/parts/study.ipynb #study-015
+_trial = """
+const $ = id => document.getElementById(id);
+const show = name => ['welcome', 'trial', 'end'].forEach(s => $(s).hidden = s !== name);
 let state, order, at;
-const keep = () => localStorage.setItem('scz_nb-' + study.id + '-' + state.participant, JSON.stringify(state));
+const slot = code => 'scz_nb-' + study.id + '-' + code;
+const keep = () => localStorage.setItem(slot(state.participant), JSON.stringify(state));
+function choices(q, marked) {
+  return [1, 2, 3, 4, 5].map(n => '<label><input type="radio" name="' + q + '" value="' + n + '"' +
+    (marked === n ? ' checked' : '') + '> ' + n + '</label>').join('');
+}
 function trial(i) {
-  at = i; const video = order[i], answer = state.answers[video] || {};
+  at = i;
+  const video = order[i], answer = state.answers[video] || {};
   $('video').src = study.folder + '/' + video + study.suffixes[video];
   $('progress').textContent = 'Video ' + (i + 1) + ' of ' + order.length;
-  $('form').innerHTML = study.questions.map(([q, head, hint]) => '<fieldset><legend>' + head + '</legend><span class="hint">' + hint + '</span><br>' +
-    [1, 2, 3, 4, 5].map(n => '<label><input type="radio" name="' + q + '" value="' + n + '"' + (answer[q] === n ? ' checked' : '') + '> ' + n + '</label>').join('') + '</fieldset>').join('');
+  $('form').innerHTML = study.questions.map(([q, head, hint]) => '<fieldset><legend>' + head +
+    '</legend><span class="hint">' + hint + '</span><br>' + choices(q, answer[q]) +
+    '</fieldset>').join('');
   show('trial');
 }
+"""
+
+# %% ../../nbs/parts/study.ipynb #study-016
+_save = """
 function save(name, text, type) {
-  const a = document.createElement('a'); a.href = URL.createObjectURL(new Blob([text], { type })); a.download = name; a.click();
+  const a = document.createElement('a');
+  a.href = URL.createObjectURL(new Blob([text], { type }));
+  a.download = name;
+  a.click();
 }
 function finish() {
   const n = order.filter(v => complete(state.answers[v])).length;
-  $('done').textContent = n + ' of ' + order.length + ' videos are answered. Thank you! Please save the answers and hand in the file.'; show('end');
+  $('done').textContent = n + ' of ' + order.length + ' videos are answered. Thank you! ' +
+    'Please save the answers and hand in the file.';
+  show('end');
+}
+function begin() {
+  const code = $('code').value.trim();
+  if (!code) { alert('Please enter your code.'); return; }
+  const fresh = { study: study.id, participant: code, difficulty: $('difficulty').checked,
+    experience: $('experience').checked, answers: {} };
+  state = JSON.parse(localStorage.getItem(slot(code))) || fresh;
+  order = shuffled(study.videos, code);
+  keep();
+  const open = order.findIndex(v => !complete(state.answers[v]));
+  if (open < 0) finish(); else trial(open);
+}
+"""
+
+# %% ../../nbs/parts/study.ipynb #study-017
+_buttons = """
+function mark(e) {
+  const video = order[at];
+  (state.answers[video] = state.answers[video] || {})[e.target.name] = Number(e.target.value);
+  keep();
+}
+function next() {
+  if (!complete(state.answers[order[at]])) { alert('Please answer all four questions.'); return; }
+  if (at + 1 < order.length) trial(at + 1); else finish();
 }
 function start() {
   $('count').textContent = study.videos.length;
-  $('begin').onclick = () => {
-    const code = $('code').value.trim(); if (!code) { alert('Please enter your code.'); return; }
-    state = JSON.parse(localStorage.getItem('scz_nb-' + study.id + '-' + code)) || { study: study.id, participant: code, difficulty: $('difficulty').checked, experience: $('experience').checked, answers: {} };
-"""
-
-# %% ../../nbs/parts/study.ipynb #study-011
-_page_end = """
-    order = shuffled(study.videos, code); keep();
-    const open = order.findIndex(v => !complete(state.answers[v])); if (open < 0) finish(); else trial(open);
-  };
-  $('form').onchange = e => { const v = order[at]; (state.answers[v] = state.answers[v] || {})[e.target.name] = Number(e.target.value); keep(); };
+  $('begin').onclick = begin;
+  $('form').onchange = mark;
   $('back').onclick = () => { if (at > 0) trial(at - 1); };
-  $('next').onclick = () => {
-    if (!complete(state.answers[order[at]])) { alert('Please answer all four questions.'); return; }
-    if (at + 1 < order.length) trial(at + 1); else finish();
-  };
+  $('next').onclick = next;
   $('review').onclick = () => trial(0);
-  $('json').onclick = () => save('answers-' + state.participant + '.json', JSON.stringify(state, null, 1), 'application/json');
-  $('csv').onclick = () => save('answers-' + state.participant + '.csv', toCsv(state), 'text/csv');
+  const name = suffix => 'answers-' + state.participant + suffix;
+  $('json').onclick = () =>
+    save(name('.json'), JSON.stringify(state, null, 1), 'application/json');
+  $('csv').onclick = () => save(name('.csv'), toCsv(state), 'text/csv');
 }
 if (typeof document !== 'undefined') start();
 """
 
-# %% ../../nbs/parts/study.ipynb #study-012
+# %% ../../nbs/parts/study.ipynb #study-018
+def _page(
+    study: dict,  # id, folder, videos, suffixes and questions
+) -> str:
+    "The page as HTML."
+    data = json.dumps(study).replace('</', '<\\/')
+    script = ''.join((_logic, _answers, _trial, _save, _buttons))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>Stereo videos</title>'
+        f'<style>{_style}</style></head>\n<body>{_body}'
+        f'<script>\nconst study = {data};{script}</script></body></html>\n'
+    )
+
+# %% ../../nbs/parts/study.ipynb #study-020
+_suffixes = '.mp4', '.webm', '.webp', '.gif'
+
+# %% ../../nbs/parts/study.ipynb #study-021
+def _videos_of(method: Path) -> dict:  # item → path
+    "The videos in a method's folder, without `_LR` and suffix."
+    files = [p for p in sorted(method.iterdir()) if p.suffix in _suffixes]
+    return {p.stem.removesuffix('_LR'): p for p in files}
+
+# %% ../../nbs/parts/study.ipynb #study-022
 def find_videos(
     folder,  # holds METHOD/ITEM.mp4, as `evaluate_pictures` writes them in stereo/
     methods=None,  # names of those that are shown; None: all
     items=None,  # names of those that are shown, without `_LR` and suffix; None: all
 ) -> dict:  # method → item → path; every method has the same items
     "The stereo videos of a study."
-    folder, name = Path(folder), lambda p: p.stem.removesuffix('_LR')
-    there = (
-        {
-            m.name: {
-                name(p): p
-                for p in sorted(m.iterdir())
-                if p.suffix in ('.mp4', '.webm', '.webp', '.gif')
-            }
-            for m in sorted(folder.iterdir())
-            if m.is_dir()
-        }
-        if folder.is_dir()
-        else {}
-    )
+    folder = Path(folder)
+    folders = [m for m in sorted(folder.iterdir()) if m.is_dir()] if folder.is_dir() else []
+    there = {m.name: _videos_of(m) for m in folders}
     for m in methods or ():
         check_choice('method', m, there)
     found = {m: there[m] for m in methods or there if there[m]}
@@ -162,47 +228,63 @@ def find_videos(
         raise InputError(f'{folder} holds no videos METHOD/ITEM.mp4.')
     items = list(items or next(iter(found.values())))
     for m, videos in found.items():
-        if missing := [i for i in items if i not in videos]:
+        missing = [i for i in items if i not in videos]
+        if missing:
             raise InputError(f'{m} has no video of {missing[0]!r}; all methods must show the same.')
     return {m: {i: videos[i] for i in items} for m, videos in found.items()}
 
-# %% ../../nbs/parts/study.ipynb #study-013
+# %% ../../nbs/parts/study.ipynb #study-023
 def study_page(
     folder,  # holds METHOD/ITEM.mp4, see `find_videos`
-    out,  # folder for index.html and videos/, which go to participants, and key.json, which doesn't
-    methods=None,
+    out,  # folder for index.html and videos/, for participants, and key.json, which stays
+    methods=None,  # None: all
     items=None,  # None: all
     seed: int = 0,  # which number a video gets
 ) -> Path:  # of index.html
-    "A user study as one page: shuffled videos, four questions each, answers kept in the browser and saved as a file."
-    pairs = [
-        (m, i, p)
-        for m, videos in find_videos(folder, methods, items).items()
-        for i, p in videos.items()
-    ]
-    numbers = [f'{n + 1:03}' for n in np.random.default_rng(seed).permutation(len(pairs))]
-    key = {n: dict(method=m, item=i) for n, (m, i, _) in sorted(zip(numbers, pairs))}
+    "A user study as one page: shuffled videos, four questions each, answers saved as a file."
+    found = find_videos(folder, methods, items)
+    pairs = [(m, i, p) for m, videos in found.items() for i, p in videos.items()]
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    numbered = {f'{n + 1:03}': pair for n, pair in sorted(zip(order, pairs))}
+    key = {n: dict(method=m, item=i) for n, (m, i, _) in numbered.items()}
     name = hashlib.sha256(json.dumps([key, seed]).encode()).hexdigest()[:8]
     study = dict(
         id=name,
         folder='videos',
-        videos=sorted(numbers),
-        suffixes={n: p.suffix for n, (_, _, p) in sorted(zip(numbers, pairs))},
+        videos=list(numbered),
+        suffixes={n: p.suffix for n, (_, _, p) in numbered.items()},
         questions=[[q, *words] for q, words in QUESTIONS.items()],
     )
-    (out := check_writable(out)).joinpath('videos').mkdir(parents=True, exist_ok=True)
-    for n, (_, _, p) in zip(numbers, pairs):
+    out = check_writable(out)
+    (out / 'videos').mkdir(parents=True, exist_ok=True)
+    for n, (_, _, p) in numbered.items():
         shutil.copyfile(p, out / 'videos' / f'{n}{p.suffix}')
-    data = json.dumps(study).replace('</', '<\\/')
-    script = f'const study = {data};{_logic}{_page}{_page_end}'
-    page = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Stereo videos</title><style>{_style}</style></head>\n<body>{_body}<script>\n{script}</script></body></html>\n'
-    with atomic_write(out / 'key.json') as tmp:
-        tmp.write_text(json.dumps(dict(study=name, videos=key), indent=1))
-    with atomic_write(out / 'index.html') as tmp:
-        tmp.write_text(page, encoding='utf-8')
+    write_text(out / 'key.json', json.dumps(dict(study=name, videos=key), indent=1))
+    write_text(out / 'index.html', _page(study))
     return out / 'index.html'
 
-# %% ../../nbs/parts/study.ipynb #study-017
+# %% ../../nbs/parts/study.ipynb #study-033
+def _csv_rows(text: str) -> list:  # of dict(study, participant, video, marks, synthetic)
+    "A participant's answers in CSV."
+    rows = csv.DictReader(io.StringIO(text))
+    return [dict(r, synthetic='synthetic' in (r.get('participant') or '')) for r in rows]
+
+# %% ../../nbs/parts/study.ipynb #study-034
+def _json_rows(
+    text: str, path: Path
+) -> list:  # of dict(study, participant, video, marks, synthetic)
+    "A participant's answers in JSON; a video that was left half-way does not count."
+    try:
+        s = json.loads(text)
+    except ValueError:
+        raise InputError(f'{path} is no file of answers: neither JSON nor CSV.') from None
+    if not isinstance(s, dict) or 'answers' not in s:
+        raise InputError(f'{path} is no file of answers: it has no `answers`.')
+    who = {k: s.get(k) for k in ('study', 'participant')} | dict(synthetic=bool(s.get('synthetic')))
+    full = {v: a for v, a in s['answers'].items() if set(QUESTIONS) <= a.keys()}
+    return [dict(who, video=v, **a) for v, a in full.items()]
+
+# %% ../../nbs/parts/study.ipynb #study-035
 def _rows(path) -> list:  # of dict(study, participant, video, one mark a question, synthetic)
     "One participant's file, JSON or CSV."
     path = Path(path)
@@ -210,157 +292,128 @@ def _rows(path) -> list:  # of dict(study, participant, video, one mark a questi
         text = path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f'{path} cannot be read ({e}).') from None
-    if path.suffix.lower() == '.csv':
-        return [
-            dict(r, synthetic='synthetic' in (r.get('participant') or ''))
-            for r in csv.DictReader(io.StringIO(text))
-        ]
-    try:
-        s = json.loads(text)
-    except ValueError:
-        raise InputError(f'{path} is no file of answers: neither JSON nor CSV.') from None
-    if not isinstance(s, dict) or 'answers' not in s:
-        raise InputError(f'{path} is no file of answers: it has no `answers`.')
-    full = {
-        v: a for v, a in s['answers'].items() if set(QUESTIONS) <= a.keys()
-    }  # a video that was left half-way does not count
-    return [
-        dict(
-            study=s.get('study'),
-            participant=s.get('participant'),
-            video=v,
-            synthetic=bool(s.get('synthetic')),
-            **a,
-        )
-        for v, a in full.items()
-    ]
+    return _csv_rows(text) if path.suffix.lower() == '.csv' else _json_rows(text, path)
 
-
-def _mark(row, q, path) -> int:
+# %% ../../nbs/parts/study.ipynb #study-036
+def _mark(row: dict, question: str, path) -> int:
     "A mark from 1 to 5."
-    if str(row.get(q)).strip() not in ('1', '2', '3', '4', '5'):
+    mark = row.get(question)
+    if str(mark).strip() not in ('1', '2', '3', '4', '5'):
         raise InputError(
-            f'{path}: {q} of video {row.get("video")} is {row.get(q)!r}; marks are whole numbers from 1 to 5.'
+            f'{path}: {question} of video {row.get("video")} is {mark!r}; '
+            'marks are whole numbers from 1 to 5.'
         )
-    return int(row[q])
+    return int(mark)
 
-# %% ../../nbs/parts/study.ipynb #study-018
+# %% ../../nbs/parts/study.ipynb #study-037
+def _check_row(row: dict, key: dict, path):
+    "Raise when a row is of another study or judges a video that is none of this one's."
+    if row['study'] != key['study']:
+        raise InputError(f'{path} belongs to study {row["study"]}, not to {key["study"]}.')
+    if row['video'] not in key['videos']:
+        raise InputError(f'{path} judges video {row["video"]}, which the study does not have.')
+
+# %% ../../nbs/parts/study.ipynb #study-038
 def read_answers(
     files,  # a folder of participants' files, or a list of them
     key,  # path of the study's key.json
-) -> (
-    list
-):  # of dict: participant, method, item, synthetic, and a mark from 1 to 5 for each of QUESTIONS
+) -> list:  # of dict: participant, method, item, synthetic, and a mark for each of `QUESTIONS`
     "All answers of a study, methods in place of numbers."
-    files = (
-        sorted(p for p in Path(files).iterdir() if p.suffix.lower() in ('.json', '.csv'))
-        if isinstance(files, (str, Path))
-        else list(map(Path, files))
-    )
-    key, out, seen = json.loads(Path(key).read_text()), [], {}
-    for path in files:
+    if isinstance(files, (str, Path)):
+        files = sorted(p for p in Path(files).iterdir() if p.suffix.lower() in ('.json', '.csv'))
+    key = json.loads(Path(key).read_text())
+    out, file_of = [], {}
+    for path in map(Path, files):
         for r in _rows(path):
-            if r['study'] != key['study']:
-                raise InputError(f'{path} belongs to study {r["study"]}, not to {key["study"]}.')
-            if r['video'] not in key['videos']:
+            _check_row(r, key, path)
+            who = r['participant']
+            if file_of.setdefault(who, path) != path:
                 raise InputError(
-                    f'{path} judges video {r["video"]}, which the study does not have.'
+                    f'{path} and {file_of[who]} are both of participant {who}; leave one out.'
                 )
-            if seen.setdefault(r['participant'], path) != path:
-                raise InputError(
-                    f'{path} and {seen[r["participant"]]} are both of participant {r["participant"]}; leave one out.'
-                )
-            out.append(
-                dict(
-                    participant=r['participant'],
-                    **key['videos'][r['video']],
-                    synthetic=r['synthetic'],
-                    **{q: _mark(r, q, path) for q in QUESTIONS},
-                )
-            )
+            marks = {q: _mark(r, q, path) for q in QUESTIONS}
+            what = key['videos'][r['video']]
+            out.append(dict(participant=who, **what, synthetic=r['synthetic'], **marks))
     if not out:
         raise InputError('there are no answers.')
     return out
 
-# %% ../../nbs/parts/study.ipynb #study-020
+# %% ../../nbs/parts/study.ipynb #study-040
 def participant_means(
     answers: list,  # from `read_answers`
     method: str,
-    question: str,  # one of QUESTIONS
+    question: str,  # one of `QUESTIONS`
 ) -> dict:  # participant → mean mark, 1 to 5
-    "One number for each participant who saw the method."
+    "One number for each participant who judged the method."
+    check_choice('question', question, QUESTIONS)
     marks = {}
     for a in answers:
         if a['method'] == method:
-            marks.setdefault(a['participant'], []).append(
-                a[check_choice('question', question, QUESTIONS)]
-            )
+            marks.setdefault(a['participant'], []).append(a[question])
     return {p: float(np.mean(m)) for p, m in marks.items()}
 
-
+# %% ../../nbs/parts/study.ipynb #study-041
 def study_table(
     answers: list,  # from `read_answers`
-) -> Table:  # a row a method; mean marks (1 to 5, higher is better) and 95 % intervals over participants, in the paper's columns
-    "What participants said; synthetic answers are called so."
-    methods, people = (
-        sorted({a['method'] for a in answers}),
-        len({a['participant'] for a in answers}),
-    )
+) -> Table:  # a row a method, in the paper's columns
+    """What participants said: mean marks (1 to 5, higher is better), 95 % over participants.
 
-    def cell(m, q):
-        x = list(participant_means(answers, m, q).values())
-        return '{:.2f} ({:.2f} to {:.2f})'.format(np.mean(x), *bootstrap(x))
+    Synthetic answers are called so."""
+    people = len({a['participant'] for a in answers})
+    rows = []
+    for m in sorted({a['method'] for a in answers}):
+        means = [list(participant_means(answers, m, q).values()) for q in QUESTIONS]
+        rows.append((m, *(interval_text(x) for x in means)))
+    synthetic = any(a['synthetic'] for a in answers)
+    label = f'{"SYNTHETIC ANSWERS, " if synthetic else ""}{people} participants'
+    return Table((label, *SHORT.values()), rows)
 
-    mark = 'SYNTHETIC ANSWERS, ' if any(a['synthetic'] for a in answers) else ''
-    return Table(
-        (f'{mark}{people} participants', *SHORT.values()),
-        [(m, *(cell(m, q) for q in SHORT)) for m in methods],
-    )
-
-# %% ../../nbs/parts/study.ipynb #study-022
+# %% ../../nbs/parts/study.ipynb #study-044
 def preferred(
     answers: list,  # from `read_answers`
-    a: str,
-    b: str,  # methods
-    question: str = 'overall_conformity',  # one of QUESTIONS
-) -> dict:  # share in [0, 1] of participants with a higher mean for a than for b, low and high (95 %), n participants who differ
+    a: str,  # method
+    b: str,  # method
+    question: str = 'overall_conformity',  # one of `QUESTIONS`
+) -> dict:  # share in [0, 1] who liked a better, low and high (95 %), n participants who differ
     "Who liked a better than b; ties are left out."
     one, two = (participant_means(answers, m, question) for m in (a, b))
     differ = [one[p] > two[p] for p in one if p in two and one[p] != two[p]]
     low, high = wilson(sum(differ), len(differ))
-    return dict(
-        share=float(np.mean(differ)) if differ else float('nan'), low=low, high=high, n=len(differ)
-    )
+    share = float(np.mean(differ)) if differ else float('nan')
+    return dict(share=share, low=low, high=high, n=len(differ))
 
-# %% ../../nbs/parts/study.ipynb #study-024
+# %% ../../nbs/parts/study.ipynb #study-046
+def _example(
+    key: dict,  # the study's
+    name: str,  # of the participant
+    levels: dict,  # method → mean mark, or one for each of `QUESTIONS`
+    rng: np.random.Generator,
+) -> dict:
+    "What the page would save for one participant: random marks around levels, a bit milder or not."
+    mild = rng.normal(0, 0.5)
+    answers = {}
+    for video, what in key['videos'].items():
+        marks = {}
+        for q, level in zip(QUESTIONS, np.broadcast_to(levels[what['method']], 4)):
+            marks[q] = int(np.clip(np.rint(level + mild + rng.normal(0, 0.7)), 1, 5))
+        answers[video] = marks
+    facts = dict(synthetic=True, difficulty=False, experience=bool(rng.random() < 0.2))
+    return dict(study=key['study'], participant=name, **facts, answers=answers)
+
+# %% ../../nbs/parts/study.ipynb #study-047
 def example_answers(
     key,  # path of the study's key.json
     out,  # folder for the files
-    levels: dict,  # method → made-up mean mark, or one for each of QUESTIONS
+    levels: dict,  # method → made-up mean mark, or one for each of `QUESTIONS`
     people: int = 12,
     seed: int = 0,
 ) -> Path:  # the folder
-    "SYNTHETIC answers, as the page would save them: random marks around levels that are made up."
-    key, rng, out = (
-        json.loads(Path(key).read_text()),
-        np.random.default_rng(seed),
-        check_writable(out),
-    )
-    out.mkdir(parents=True, exist_ok=True)
+    "SYNTHETIC answers, as the page would save them."
+    key = json.loads(Path(key).read_text())
+    rng = np.random.default_rng(seed)
+    out = check_writable(out)
     for n in range(people):
-        mild, name = rng.normal(0, 0.5), f'synthetic-{n + 1:02}'
-        mark = lambda level: int(np.clip(np.rint(level + mild + rng.normal(0, 0.7)), 1, 5))
-        answers = {
-            v: {q: mark(l) for q, l in zip(QUESTIONS, np.broadcast_to(levels[what['method']], 4))}
-            for v, what in key['videos'].items()
-        }
-        s = dict(
-            study=key['study'],
-            participant=name,
-            synthetic=True,
-            difficulty=False,
-            experience=bool(rng.random() < 0.2),
-            answers=answers,
-        )
-        (out / f'answers-{name}.json').write_text(json.dumps(s, indent=1))
+        name = f'synthetic-{n + 1:02}'
+        answers = _example(key, name, levels, rng)
+        write_text(out / f'answers-{name}.json', json.dumps(answers, indent=1))
     return out
