@@ -137,11 +137,9 @@ def vocabulary():
 
     import torch
 
-    files = [
-        p
-        for p in (root / 'tests').glob('*.py')
-        if p.name != 'test_project.py'
-    ] + [root / f for f in ('Makefile', 'settings.ini', 'pyproject.toml')]
+    files = [p for p in (root / 'tests').glob('*.py') if p.name != 'test_project.py'] + [
+        root / f for f in ('Makefile', 'settings.ini', 'pyproject.toml')
+    ]
     code = '\n'.join([source(n, 'code') for n in notebooks] + [f.read_text() for f in files])
     return {
         *word.findall(code),

@@ -29,8 +29,8 @@ from .scores import evaluate_embedded
 from ..geometry.flow import motion
 from ..models.backbones import load_backbone
 from ..sampler import run
-from ..world.render import render
-from ..world.scenes import Clip, sample_scene
+from ..world.render import Clip, render
+from ..world.scenes import sample_scene
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-006
 _once = tuple((step, 1) for step, _ in StereoConfig().refine)

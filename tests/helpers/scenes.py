@@ -36,7 +36,7 @@ def disparity_card():
     At baseline 0.125 they shift by 8 and 2 pixels; both views are drawn, with their disparity."""
     import torch
 
-    from scz_nb.world.scenes import Clip
+    from scz_nb.world.render import Clip
 
     wall, card = smooth_texture(96)[:, :, :80], smooth_texture(16, seed=1)
 
