@@ -111,7 +111,7 @@ def _disparity_at(d, point) -> float:
     around = d[t, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
     return float(np.median(around))
 
-
+# %% ../../nbs/parts/edit.ipynb #edit-027
 def screen_plane(
     disparity,  # (T, H, W) in [0, 1]
     percentile: float | None = None,  # share of the clip's pixels behind the screen, 0 to 100

@@ -25,7 +25,7 @@ def _last_visits(target: Tensor) -> tuple:
     first = torch.full_like(found, n).scatter_reduce(0, which, order, 'amin')
     return found, n - 1 - first
 
-
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-007
 def warp_unique(
     x: Tensor,  # (B, C, H, W), any type
     disparity: Tensor,  # (B, 1, H, W) in [0, 1]
@@ -48,7 +48,27 @@ def warp_unique(
     mask[found] = True
     return out.view(B, H, W, C).movedim(-1, 1), mask.view(B, 1, H, W)
 
-# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-009
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-010
+def _fill_rows(x, shift, left, out, mask):
+    "Fill `out` and `mask` row by row; the last source of a column stays."
+    B, C, H, W = x.shape
+    source = np.empty(W + 1, np.uint32)  # an extra column takes what leaves
+    row = np.zeros(W + 1, x.dtype)  # and gives 0 to holes
+    for b in range(B):
+        for r in range(H):
+            source[:] = W
+            for k in range(W):
+                c = k if left else W - 1 - k
+                target = np.uint32(c + shift[b, 0, r, c])  # negative: very large
+                source[min(target, np.uint32(W))] = c
+            for c in range(W):
+                mask[b, 0, r, c] = source[c] < W
+            for k in range(C):
+                row[:W] = x[b, k, r]
+                for c in range(W):
+                    out[b, k, r, c] = row[source[c]]
+
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-011
 @lru_cache
 def compiled_loops():  # function (x, shift, scale, out, mask), or None without numba
     "`warp_loops` as machine code, given the shifts."
@@ -56,33 +76,14 @@ def compiled_loops():  # function (x, shift, scale, out, mask), or None without 
         from numba import njit
     except ImportError:
         return None
-
-    @njit(cache=True, error_model='numpy')
-    def fill(x, shift, left, out, mask):
-        "Fill `out` and `mask` row by row; the last source of a column stays."
-        B, C, H, W = x.shape
-        source = np.empty(W + 1, np.uint32)  # an extra column takes what leaves
-        row = np.zeros(W + 1, x.dtype)  # and gives 0 to holes
-        for b in range(B):
-            for r in range(H):
-                source[:] = W
-                for k in range(W):
-                    c = k if left else W - 1 - k
-                    target = np.uint32(c + shift[b, 0, r, c])  # negative: very large
-                    source[min(target, np.uint32(W))] = c
-                for c in range(W):
-                    mask[b, 0, r, c] = source[c] < W
-                for k in range(C):
-                    row[:W] = x[b, k, r]
-                    for c in range(W):
-                        out[b, k, r, c] = row[source[c]]
+    fill = njit(cache=True, error_model='numpy')(_fill_rows)
 
     def run(x, shift, scale, out, mask):
         fill(x.numpy(), shift.numpy(), scale <= 0, out.numpy(), mask.numpy())
 
     return run
 
-# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-011
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-013
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
@@ -99,21 +100,29 @@ def warp_bits(
     rows(bits, shift.contiguous(), scale, out, mask)
     return out.view(x.dtype), mask
 
-# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-014
-@lru_cache
-def select_kernel():  # a Triton function, or None without Triton
-    "For a block of targets of one row: of all sources that arrive, the one from furthest away."
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-016
+def _triton():
+    "Triton and its language, or None."
     try:
         import triton
         import triton.language as tl
     except ImportError:
         return None
+    return triton, tl
+
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-017
+@lru_cache
+def select_kernel():  # a Triton function, or None without Triton
+    "For a block of targets of one row: of all sources that arrive, the one from furthest away."
+    modules = _triton()
+    if modules is None:
+        return None
+    triton, tl = modules
 
     @triton.jit(do_not_specialize=['reach'])
     def select(x, shift, out, mask, C, W, reach):
         BLOCK: tl.constexpr = 128
-        r = tl.program_id(0)
-        H = tl.num_programs(0)
+        r, H = tl.program_id(0), tl.num_programs(0)
         c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         picture = tl.program_id(2).to(tl.int64)
         row = (picture * H + r) * W
@@ -132,7 +141,7 @@ def select_kernel():  # a Triton function, or None without Triton
 
     return select
 
-# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-015
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-018
 @lru_cache
 def shift_and_select():  # function (x, shift, scale, out, mask), or None without Triton
     "`warp_loops` as one GPU kernel, given the shifts of disparity in [0, 1]."
@@ -148,7 +157,7 @@ def shift_and_select():  # function (x, shift, scale, out, mask), or None withou
 
     return run
 
-# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-017
+# %% ../../nbs/parts/fast_warp.ipynb #fast_warp-020
 def machine_code(
     x: Tensor,  # (B, C, H, W)
 ):  # `compiled_loops()`, `shift_and_select()` or None

@@ -191,6 +191,18 @@ def _raft_input(frame, size, device):  # (H, W, 3) uint8 → (1, 3, *size) in [-
     return F.interpolate(x, size, mode='bilinear', antialias=True)
 
 
+def _raft(size, weights):
+    "The network of torchvision."
+    try:
+        from torchvision.models import optical_flow
+    except (ImportError, RuntimeError) as e:  # RuntimeError: one that was built for another torch
+        raise MissingDependency(
+            f'RAFT needs torchvision, built for this torch ({e}): pip install torchvision; '
+            'or use dis_flow, which needs nothing.'
+        ) from None
+    return getattr(optical_flow, f'raft_{size}')(weights=weights).eval()
+
+# %% ../../nbs/parts/flow.ipynb #flow-031
 def raft_flow(
     size: str = 'large',  # 'large' (5 M parameters) or 'small' (1 M)
     device: str | None = None,  # where it computes; None: cuda where there is one
@@ -201,15 +213,9 @@ def raft_flow(
     import torch
     from torch.nn import functional as F
 
-    try:
-        from torchvision.models import optical_flow
-    except (ImportError, RuntimeError) as e:  # RuntimeError: one that was built for another torch
-        raise MissingDependency(
-            f'RAFT needs torchvision, built for this torch ({e}): pip install torchvision; '
-            'or use dis_flow, which needs nothing.'
-        ) from None
+    net = _raft(size, weights)
     device = pick_device(device)
-    net = getattr(optical_flow, f'raft_{size}')(weights=weights).eval().to(device)
+    net = net.to(device)
 
     @torch.inference_mode()
     def flow(a, b):
