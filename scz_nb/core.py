@@ -199,7 +199,7 @@ class StepInfo:
     "One denoising step, as a callback sees it."
 
     stage: str  # "mono", "invert", "depth", "restart", "refine" or "inpaint"
-    step: int  # how many of the stage's steps are done, from 1 on
+    step: int  # which of the stage's steps it is, from 1 on; each repeat of a step has its number
     total: int  # steps of the stage
     latents: torch.Tensor | None = None  # (B, C, T, H, W) after the step, if there are any
     x0: torch.Tensor | None = None  # (B, C, T, H, W) the clean latents that the network predicts

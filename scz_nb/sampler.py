@@ -70,7 +70,7 @@ def mono_pass(
 def paper_right(
     denoiser: Denoiser,
     left: LeftView,
-    on_step=ignore,  # called with a `StepInfo` after every step
+    on_step=ignore,  # called with a `StepInfo` after every step and every repeat of one
 ) -> np.ndarray:  # uint8 (T, H, W, 3)
     "Stages 3 and 4: noisy restart, then the remaining steps with refinement at some of them."
     s, config, path = denoiser.schedule, denoiser.config, left.trajectory
@@ -80,11 +80,13 @@ def paper_right(
     right = noisy_restart(denoiser, warp, path, config, on_step)
     for i in range(n, len(s)):
         if i in plan:
-            guess = refine_step(denoiser, warp, path, right, i, plan[i], config)
+            guesses = refine_step(denoiser, warp, path, right, i, plan[i], config)
         else:
-            guess = denoiser.right(right, i)
-        right = s.step(guess, i, path.noises[i])
-        on_step(StepInfo('refine', i + 1 - n, len(s) - n, right, guess.x0))
+            guesses = [denoiser.right(right, i)]
+        for guess in guesses:  # of each repeat; the last one stands
+            made = s.step(guess, i, path.noises[i])
+            on_step(StepInfo('refine', i + 1 - n, len(s) - n, made, guess.x0))
+        right = made
     return denoiser.backbone.decode(right)
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-027

@@ -24,7 +24,7 @@ def step(form, repeats, s=schedules[0], i=2, warp=warp, tol=0.0, right=None):
     "The latent after a refined step, and the latents that the network was shown."
     d, config = Formula(s), StereoConfig(refine_form=form, tol=tol)
     right = draw('right') if right is None else right
-    guess = refine_step(d, warp, left, right, i, repeats, config)
+    *_, guess = refine_step(d, warp, left, right, i, repeats, config)
     return s.step(guess, i, left.noises[i]), [z for _, z in d.seen]
 
 
@@ -44,6 +44,15 @@ def test_only_holes_change_between_repeats(form):
     for a, b in zip(shown, shown[1:]):
         assert same(b, warp(latents[2]), warp.valid)
         assert not same(a, b, warp.holes)
+
+
+@forms
+def test_every_repeat_gives_its_guess(form):
+    d, config = Formula(schedules[0]), StereoConfig(refine_form=form)
+    guesses = list(refine_step(d, warp, left, draw('right'), 2, 5, config))
+    assert len(guesses) == len(d.seen) == 5
+    for a, b in zip(guesses, guesses[1:]):
+        assert not same(a.x0, b.x0, warp.holes)
 
 
 @forms
@@ -73,7 +82,7 @@ def test_the_released_form_by_hand(s, i):
     first = s.step(d.right(right, i), i, noise)
     ratio = s.sigma[i] / s.sigma[i - 1] if i else 1.0
     want = d.right(torch.where(warp.valid, right, ratio * first), i)
-    made = refine_released(Formula(s), right, warp.holes, i, noise, 2)
+    *_, made = refine_released(Formula(s), right, warp.holes, i, noise, 2)
     assert torch.equal(made.x0, want.x0) and torch.equal(made.eps, want.eps)
 
 
@@ -86,7 +95,7 @@ def test_the_x0_form_by_hand(s, i):
     noised = s.signal[i] * first + s.noise[i] * draw('again')
     x0, eps = d.right(torch.where(warp.valid, right, noised), i)
     want = torch.where(warp.valid, x0, w * x0 + (1 - w) * first)
-    made = refine_x0(Formula(s), right, warp.holes, i, left.noises[i], 2)
+    *_, made = refine_x0(Formula(s), right, warp.holes, i, left.noises[i], 2)
     torch.testing.assert_close(made.x0, want)
     assert torch.equal(made.eps, eps)
 
@@ -96,7 +105,7 @@ def test_the_x0_form_has_the_noise_of_the_step(repeats):
     s, i, size = schedules[0], 20, (1, 1, 1, 200, 200)
     d = Formula(s, size, lambda z, i: Prediction(torch.zeros(size), z / s.noise[i]))
     everywhere = torch.ones(1, 1, 1, 1, 1, dtype=torch.bool)
-    guess = refine_x0(d, s.noise[i] * d.draw('a'), everywhere, i, d.draw('b'), repeats)
+    *_, guess = refine_x0(d, s.noise[i] * d.draw('a'), everywhere, i, d.draw('b'), repeats)
     made = s.step(guess, i, d.draw('b'))
     assert made.std().item() == pytest.approx(s.noise[i + 1], rel=0.02)
 

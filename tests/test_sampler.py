@@ -272,6 +272,14 @@ def test_on_step_sees_stages_and_may_stop(backbone):
     assert no_hooks(backbone)
 
 
+def test_on_step_sees_every_repeat_once(backbone):
+    seen = []
+    video = go(backbone, on_step=seen.append)
+    right = [info for info in seen if info.stage in ('restart', 'refine')]
+    assert len(right) == video.meta['calls']['right'] > len({(i.stage, i.step) for i in right})
+    assert all(info.latents.shape == info.x0.shape for info in right)
+
+
 def test_settings_rise_in_order(backbone):
     assert (
         resolve_config(backbone, None).scale == backbone.defaults['scale']

@@ -8,6 +8,8 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/refine.html.md"""
 __all__ = ['REFINE_FORMS', 'refine_released', 'refine_x0', 'refine_step', 'scale_refine', 'cut_refine']
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-003
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -27,16 +29,16 @@ def refine_released(
     noise: Tensor,  # fresh noise of step i
     repeats: int,  # from 1
     tol: float = 0.0,  # stop when x̂0 changes less in the holes, as a share; 0: never
-) -> Prediction:  # of the last repeat
+) -> Iterator[Prediction]:  # of each repeat; the last one stands
     "Eq. 4 as released: into the holes goes the last repeat's output, scaled by σ_i/σ_{i−1}."
     s, z, last = denoiser.schedule, right, None
     for _ in range(repeats):
         guess = denoiser.right(z, i)
+        yield guess
         if converged(guess.x0, last, holes, tol):
             break
         out = s.step(guess, i, noise)
         z, last = torch.where(holes, s.sigma_ratio(i) * out, right), guess.x0
-    return guess
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-015
 def refine_x0(
@@ -47,7 +49,7 @@ def refine_x0(
     noise: Tensor,  # not needed: the holes get a noise of their own
     repeats: int,
     tol: float = 0.0,
-) -> Prediction:  # of the last repeat
+) -> Iterator[Prediction]:  # of each repeat; the last one stands
     "Eq. 4 on clean latents: holes mix x̂0 of this repeat and the last, and are noised again."
     s, again = denoiser.schedule, denoiser.draw('again')
     w, z, last = s.signal[i + 1], right, None
@@ -55,10 +57,10 @@ def refine_x0(
         x0, eps = denoiser.right(z, i)
         if last is not None:
             x0 = torch.where(holes, w * x0 + (1 - w) * last, x0)
+        yield Prediction(x0, eps)
         if converged(x0, last, holes, tol):
             break
         z, last = torch.where(holes, s.noisy(x0, again, i), right), x0
-    return Prediction(x0, eps)
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-037
 REFINE_FORMS = dict(released=refine_released, x0=refine_x0)
@@ -72,7 +74,7 @@ def refine_step(
     i: int,  # step
     repeats: int,  # from 1
     config: StereoConfig,  # refine_form, tol
-) -> Prediction:  # for `Schedule.step`
+) -> Iterator[Prediction]:  # of each repeat; the last one is for `Schedule.step`
     "Warp the left latent again, put it where it is valid, and repeat the step for the holes."
     if repeats < 1:
         raise InputError(f'a refined step needs at least one repeat; got {repeats}.')
