@@ -39,7 +39,7 @@ from .offload import apply_offload, choose_level, next_level, offload_levels
 # %% ../../nbs/parts/backbones.ipynb #backbones-007
 @dataclass(frozen=True)
 class Condition:
-    "What a backbone is told besides the noisy latents; batch 1, used for every view."
+    "What a backbone gets besides the noisy latents; batch 1, used for every view."
 
     text: Tensor  # tokens of the prompt (1, L, D)
     empty: Tensor  # tokens of the empty prompt (1, L, D)
@@ -156,7 +156,7 @@ def paper_settings(
     facts = dict(_paper[check_choice('size', size, _paper)])
     return dict(refine=cut_refine(StereoConfig().refine, facts.pop('last')), **facts)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-027
+# %% ../../nbs/parts/backbones.ipynb #backbones-028
 def count_flops(
     params: dict,  # of `DynamiCrafterUNet`
     z: tuple,  # shape (B, in_channels, T, h, w) of its input
@@ -175,25 +175,25 @@ def count_flops(
         unet(x, t, context)
     return counter.get_total_flops()
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-028
+# %% ../../nbs/parts/backbones.ipynb #backbones-029
 def dynamicrafter_flops() -> int:
     "One call of DynamiCrafter's network for one view of 16 frames at 320×512."
     return count_flops({}, (1, 8, 16, 40, 64), 77 + 16 * 16)  # tokens: text, 16 a frame
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-029
+# %% ../../nbs/parts/backbones.ipynb #backbones-030
 @patch
 def flops(self: TinyBackbone) -> int:
     "Arithmetic of one call of the network for one view."
     b, c, *thw = self.latent_shape
     return count_flops(self.unet.config, (b, 2 * c + 1, *thw), self.model.config.text_tokens)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-032
+# %% ../../nbs/parts/backbones.ipynb #backbones-033
 _as_512 = {  # models of the size 512 with settings of their own
     'dynamicrafter-interp': dict(frame_stride=5, scale=8.0),
     'videocrafter2': dict(frame_stride=28, guidance_rescale=0.0),
 }
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-033
+# %% ../../nbs/parts/backbones.ipynb #backbones-034
 def model_settings(
     kind: str,  # a name in `originals` (part convert)
 ) -> dict:  # for `StereoConfig.make`
@@ -201,7 +201,7 @@ def model_settings(
     size = '512' if kind in _as_512 else kind.split('-')[-1]
     return {**paper_settings(size), 'dissolve': 0, **_as_512.get(kind, {})}
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-035
+# %% ../../nbs/parts/backbones.ipynb #backbones-036
 class DynamiCrafterBackbone(Backbone):
     "A published model, or any pipeline of its kind, as the sampler sees it."
 
@@ -235,7 +235,7 @@ class DynamiCrafterBackbone(Backbone):
         x = torch.tensor(to_uint8(video), device=self.device)
         return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-037
+# %% ../../nbs/parts/backbones.ipynb #backbones-038
 @patch
 def condition(  # noqa: F811  of another class
     self: DynamiCrafterBackbone,
@@ -248,7 +248,7 @@ def condition(  # noqa: F811  of another class
     pictures = [None if p is None else self._video(p[None])[:, :, 0] for p in (first, last)]
     return retry_on_oom(self, lambda: self.pipe.condition(prompt, *pictures, stride))
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-038
+# %% ../../nbs/parts/backbones.ipynb #backbones-039
 @patch
 @torch.no_grad()
 def encode(  # noqa: F811  of another class
@@ -258,7 +258,7 @@ def encode(  # noqa: F811  of another class
     "Latents of a clip."
     return retry_on_oom(self, lambda: self.pipe.encode(self._video(video)))
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-039
+# %% ../../nbs/parts/backbones.ipynb #backbones-040
 @patch
 @torch.no_grad()
 def decode(  # noqa: F811  of another class
@@ -269,13 +269,13 @@ def decode(  # noqa: F811  of another class
     video = retry_on_oom(self, lambda: self.pipe.decode(z))[0]
     return to_uint8((video.permute(1, 2, 3, 0) + 1) / 2)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-040
+# %% ../../nbs/parts/backbones.ipynb #backbones-041
 @patch
 def step_down(self: DynamiCrafterBackbone):
     "Do with less memory from here on."
     self.offload = next_level(self.pipe, self.offload, str(self.device))
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-041
+# %% ../../nbs/parts/backbones.ipynb #backbones-042
 @patch
 def check(
     self: DynamiCrafterBackbone,
@@ -286,12 +286,12 @@ def check(
     self.pipe.check_given(first, False)
     self.pipe.schedule(config.steps, config.eta)
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-044
+# %% ../../nbs/parts/backbones.ipynb #backbones-045
 def backbone_names() -> list:
     "The names that `load_backbone` knows."
     return [name for name, m in models_of('video').items() if m.repo or stored(name)]
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-045
+# %% ../../nbs/parts/backbones.ipynb #backbones-046
 def _no_backbone(name: str, path: Path) -> InputError:
     "Why a path is no backbone."
     if path.is_dir():
@@ -304,7 +304,7 @@ def _no_backbone(name: str, path: Path) -> InputError:
         return InputError(f'{path} may be any model: say which, such as {example}.')
     return InputError(f'{path} is not there; give the path of a folder, or NAME=FILE.')
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-046
+# %% ../../nbs/parts/backbones.ipynb #backbones-047
 def _find(name: str) -> tuple:  # kind of model or None, path or None
     "What the name of a backbone stands for."
     models = models_of('video')
@@ -324,7 +324,7 @@ def _find(name: str) -> tuple:  # kind of model or None, path or None
         raise _no_backbone(name, path)
     return check_choice('backbone', name, backbone_names()), None
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-047
+# %% ../../nbs/parts/backbones.ipynb #backbones-048
 def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
     "A pipeline from a folder (kind None) or from a file in the original format."
     from safetensors import SafetensorError
@@ -343,7 +343,7 @@ def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
             f'write it again with save_pretrained.'
         ) from None
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-048
+# %% ../../nbs/parts/backbones.ipynb #backbones-049
 def _check_options(name, dtype, offload, old: dict):
     "Raise for options that cannot be."
     if 'rung' in old:
@@ -366,7 +366,7 @@ def _check_options(name, dtype, offload, old: dict):
             f'(everything on the GPU) to {last} ({offload_levels[last]}).'
         )
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-049
+# %% ../../nbs/parts/backbones.ipynb #backbones-050
 def _level_for(pipe, name, device: str) -> int:
     "The offload level for what is free on a device, said in a warning where it is not 0."
     if torch.device(device).type != 'cuda':
@@ -378,7 +378,7 @@ def _level_for(pipe, name, device: str) -> int:
         warnings.warn(f'{name}: {level}, because {free / 1e9:.1f} GB are free.', stacklevel=3)
     return offload
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-051
+# %% ../../nbs/parts/backbones.ipynb #backbones-052
 def load_backbone(
     name='tiny',  # one of `backbone_names()`, folder, NAME=FILE, or a backbone, returned as it is
     device: str | None = None,  # None: cuda where there is one, else cpu

@@ -10,6 +10,7 @@ __all__ = ['offload_levels', 'LiveBytes', 'weight_bytes', 'estimate_memory', 'ch
 # %% ../../nbs/parts/offload.ipynb #offload-004
 import warnings
 import weakref
+from typing import NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -60,17 +61,25 @@ def weight_bytes(net: torch.nn.Module) -> int:
     return sum(p.nbytes for p in net.parameters())
 
 # %% ../../nbs/parts/offload.ipynb #offload-023
-def _activation_bytes(pipe) -> tuple:  # a call of the UNet, a decoded frame, a decoded tile
-    "What a run needs besides the weights, by the rule that was found above."
+class _Activations(NamedTuple):
+    "Bytes that a run needs besides the weights."
+
+    call: int  # of the UNet
+    frame: int  # decoded
+    tile: int  # decoded
+
+# %% ../../nbs/parts/offload.ipynb #offload-024
+def _activations(pipe) -> _Activations:
+    "By the rule that was found above."
     c, size = pipe.config, pipe.unet.dtype.itemsize
     positions = c.frames * (c.height // 8) * (c.width // 8)
     call = 32 * positions * pipe.unet.config['model_channels'] * size
     pixels = c.height * c.width
     tile = min(pixels, pipe.vae.config.sample_size**2)
     pixel = 6 * pipe.vae.config.block_out_channels[0] * size
-    return call, pixel * pixels, pixel * tile
+    return _Activations(call, pixel * pixels, pixel * tile)
 
-# %% ../../nbs/parts/offload.ipynb #offload-024
+# %% ../../nbs/parts/offload.ipynb #offload-025
 def estimate_memory(
     pipe,  # a `DynamiCrafterPipeline`
 ) -> list:  # bytes for each offload level, computed
@@ -78,7 +87,7 @@ def estimate_memory(
     nets = [n for n in pipe.components.values() if isinstance(n, torch.nn.Module)]
     weights = [weight_bytes(n) for n in nets]
     layer = max(p.nbytes for n in nets for p in n.parameters())
-    call, frame, tile = _activation_bytes(pipe)
+    call, frame, tile = _activations(pipe)
     return [
         sum(weights) + max(call, frame),
         sum(weights) + max(call, tile),
@@ -86,12 +95,12 @@ def estimate_memory(
         4 * layer + max(call, tile),
     ]
 
-# %% ../../nbs/parts/offload.ipynb #offload-031
+# %% ../../nbs/parts/offload.ipynb #offload-032
 def _needed(n: int) -> float:
     "Bytes with a fifth to spare."
     return 1.25 * n
 
-# %% ../../nbs/parts/offload.ipynb #offload-032
+# %% ../../nbs/parts/offload.ipynb #offload-033
 def choose_level(
     pipe,  # a `DynamiCrafterPipeline`
     free: int,  # bytes that are free on the GPU
@@ -107,7 +116,7 @@ def choose_level(
         f'{free / 1e9:.1f} GB are free. Use a smaller model or device="cpu".'
     )
 
-# %% ../../nbs/parts/offload.ipynb #offload-037
+# %% ../../nbs/parts/offload.ipynb #offload-038
 def apply_offload(
     pipe,  # a `DynamiCrafterPipeline`
     offload: int,  # level, 0 to 3
@@ -127,7 +136,7 @@ def apply_offload(
         pipe.enable_sequential_cpu_offload(device=device)
     return pipe
 
-# %% ../../nbs/parts/offload.ipynb #offload-039
+# %% ../../nbs/parts/offload.ipynb #offload-040
 def next_level(
     pipe,  # a `DynamiCrafterPipeline`
     offload: int,  # level, 0 to 3

@@ -8,6 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/pipeline.html.md"""
 __all__ = ['clip_mean', 'clip_std', 'DynamiCrafterPipeline', 'clip_pixels', 'GivenClip', 'DynamiCrafterOutput', 'model_card']
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-004
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from ..core import InputError, check_choice
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
 from scz_nb.models.convert import (
+    VideoUNet,
     aligned,
     build,
     fill,
@@ -57,7 +59,7 @@ class DynamiCrafterPipeline(DiffusionPipeline):
         height: int = 320,
         width: int = 512,
         frames: int = 16,  # of a clip
-        frame_stride: int = 24,  # default of the stride (256) or rate (others) for the UNet
+        frame_stride: int = 24,  # default of the stride (256) or rate (others) of the UNet
         guidance_rescale: float = 0.7,  # default φ
         takes_last: bool = False,  # trained with a last frame
     ):
@@ -168,6 +170,7 @@ def from_pretrained(
     **kw,  # options of every pipeline of diffusers
 ) -> DynamiCrafterPipeline:
     "A pipeline that was saved, whole, with its weights where sums do not depend on the file."
+    sys.modules.setdefault('scz_nb.pipeline', sys.modules[VideoUNet.__module__])
     pipe = DiffusionPipeline.from_pretrained.__func__(cls, path, **kw)
     for part, net in pipe.components.items():
         _check_whole(path, part, net)
@@ -313,7 +316,7 @@ def condition(
     last: Tensor | None = None,  # the last frame
     stride: int | None = None,  # frame stride or rate; None: the model's
 ) -> GivenClip:
-    "Everything that the UNet is told, encoded once for all steps."
+    "The condition of the UNet, encoded once for all steps."
     self.check_given(first is not None, last is not None)
     stride = self.config.frame_stride if stride is None else int(stride)
     text, empty = self.encode_prompt(prompt), self.encode_prompt('')

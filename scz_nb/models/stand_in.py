@@ -15,7 +15,7 @@ from .hub import import_transformers
 from .pipeline import DynamiCrafterPipeline
 
 # %% ../../nbs/parts/stand_in.ipynb #stand_in-007
-small_size = dict(  # in place of `full_size`
+small_size = dict(  # instead of `full_size`
     facts=dict(height=32, width=64, frames=4),
     image_projector=dict(
         dim=32, depth=1, dim_head=16, heads=2, embedding_dim=32, output_dim=32, video_length=4
@@ -183,8 +183,8 @@ def manifest(
     if 'image_encoder' not in nets:
         return out
     out |= _prefixed('embedder.model.', around)
-    seen = _around_image(image, text['hidden_size']) | _tower(image)
-    out |= _prefixed('embedder.model.visual.', seen)
+    tower = _around_image(image, text['hidden_size']) | _tower(image)
+    out |= _prefixed('embedder.model.visual.', tower)
     return out | _prefixed('image_proj_model.', _shapes(nets['image_projector']))
 
 # %% ../../nbs/parts/stand_in.ipynb #stand_in-034

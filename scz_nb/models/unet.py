@@ -1,4 +1,4 @@
-"""A video diffusion UNet and an image projector, written to be read, that load the published weights
+"""A video diffusion UNet and an image projector, to be read, that load the published weights
 
 Docs: https://scz-nb.github.io/scz_nb/parts/unet.html.md"""
 
@@ -193,7 +193,7 @@ class TemporalConvBlock(nn.Module):
 
 # %% ../../nbs/parts/unet.ipynb #unet-030
 class ResBlock(nn.Module):
-    "Two 3×3 convolutions around a skip connection, told the timestep; then those in time."
+    "Two 3×3 convolutions around a skip connection, with the timestep; then those in time."
 
     def __init__(self, cin: int, cout: int, emb: int, dropout: float = 0.0, temporal: bool = True):
         super().__init__()
@@ -309,7 +309,7 @@ class DynamiCrafterUNet(nn.Module):
         addition_attention: bool = True,  # a temporal transformer after the first convolution
         image_cross_attention: bool = True,  # image tokens have keys and values of their own
         image_cross_attention_scale_learnable: bool = False,
-        fs_condition: bool = True,  # told the frame stride (or the frame rate)
+        fs_condition: bool = True,  # the frame stride (or rate) is an input
         default_fs: int = 24,
         text_tokens: int = 77,  # tokens of the context that are text; the others are the image's
         **original,  # further original arguments, checked
@@ -460,8 +460,8 @@ def _check(self: DynamiCrafterUNet, x: Tensor):
         )
 
 # %% ../../nbs/parts/unet.ipynb #unet-059
-class _Told(NamedTuple):
-    "What the layers are told besides the pictures, for every frame."
+class _Condition(NamedTuple):
+    "What the layers get besides the pictures, for every frame."
 
     emb: Tensor  # (B·T, E) timestep and frame stride
     text: Tensor  # (B·T, n, D)
@@ -469,15 +469,15 @@ class _Told(NamedTuple):
     frames: int  # T
 
 # %% ../../nbs/parts/unet.ipynb #unet-060
-def _apply(block: nn.ModuleList, h: Tensor, told: _Told) -> Tensor:
+def _apply(block: nn.ModuleList, h: Tensor, cond: _Condition) -> Tensor:
     "Pictures (B·T, C, H, W) through the layers of a block."
     for layer in block:
         if isinstance(layer, ResBlock):
-            h = layer(h, told.emb, told.frames)
+            h = layer(h, cond.emb, cond.frames)
         elif isinstance(layer, SpatialTransformer):
-            h = layer(h, told.text, told.image)
+            h = layer(h, cond.text, cond.image)
         elif isinstance(layer, TemporalTransformer):
-            h = layer(h, told.frames)
+            h = layer(h, cond.frames)
         else:
             h = layer(h)
     return h
@@ -495,16 +495,16 @@ def forward(
     self._check(x)
     b, _, frames, *_ = x.shape
     emb = self._embed(timesteps, fs, x.dtype).repeat_interleave(frames, 0)
-    told = _Told(emb, *self._contexts(context, frames), frames)
+    cond = _Condition(emb, *self._contexts(context, frames), frames)
     h, skips = x.transpose(1, 2).flatten(0, 1).contiguous(), []
     for i, block in enumerate(self.input_blocks):
-        h = _apply(block, h, told)
+        h = _apply(block, h, cond)
         if i == 0 and hasattr(self, 'init_attn'):
-            h = _apply(self.init_attn, h, told)
+            h = _apply(self.init_attn, h, cond)
         skips.append(h)
-    h = _apply(self.middle_block, h, told)
+    h = _apply(self.middle_block, h, cond)
     for block in self.output_blocks:
-        h = _apply(block, torch.cat([h, skips.pop()], 1), told)
+        h = _apply(block, torch.cat([h, skips.pop()], 1), cond)
     return self.out(h).unflatten(0, (b, frames)).transpose(1, 2)
 
 # %% ../../nbs/parts/unet.ipynb #unet-064
