@@ -6,15 +6,21 @@ BIN    := $(VENV)/bin
 SPEC   := settings.ini setup.py pyproject.toml constraints.txt
 PROTOCOLS := quick full ablations curves embedded embedded_small
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+CODE   := nbs tests docs setup.py
+NB     ?= $(shell find nbs -name '*.ipynb' -not -path '*/.*' | sort)
+# notebooks whose seconds are read: they run last, one at a time
+TIMED  := nbs/parts/bench.ipynb nbs/parts/unet.ipynb nbs/tutorials/paper_table5.ipynb
 
-.PHONY: demo test bench docs docs-quarto notebooks figures readme clean help
+.PHONY: demo test lint bench docs notebooks figures readme clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
+	@echo "make lint    ruff over notebooks, modules, tests and docs"
 	@echo "make bench   how fast it is, as ratios: nbs/tables/speed.md (about ten minutes, with nothing else running)"
-	@echo "make docs    the site, in _docs/ (docs-quarto: the same with Quarto)"
-	@echo "make notebooks  every notebook run and saved with its outputs (NB='nbs/10_disparity.ipynb …': those alone)"
+	@echo "make docs    the site, in _docs/"
+	@echo "make notebooks  every notebook run and saved with its outputs"
+	@echo "                (NB='nbs/lessons/01_disparity.ipynb …': those alone)"
 	@echo "make figures all that is made with the embedded model's weights: tables, gallery, notebooks (about four hours of a core)"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make clean   what the other commands made, but not $(VENV)"
@@ -34,6 +40,10 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+lint: $(VENV)/.dev
+	$(BIN)/ruff check $(CODE) scz_nb
+	$(BIN)/ruff format --check $(CODE)
+
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -c "from scz_nb.evaluation.bench import bench; bench('cpu', '$(OUT)/bench', everything=True)"
 	for kind in md json; do cp $(OUT)/bench/bench.$$kind nbs/tables/speed.$$kind; done
@@ -41,12 +51,14 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
 
-docs-quarto: $(VENV)/.dev
-	$(BIN)/python docs/pages.py
-	PATH="$(abspath $(BIN)):$$PATH" nbdev-docs
+# one process a core; a notebook that fails is left as it was
+execute = printf '%s\n' $(1) | OMP_NUM_THREADS=1 xargs -r -n 1 -P $(2) \
+	$(BIN)/jupyter-execute --inplace --timeout=900
 
 notebooks: $(VENV)/.dev
-	$(BIN)/python tests/execute.py $(NB)
+	$(call execute,$(filter-out $(TIMED),$(NB)),$(shell nproc))
+	$(call execute,$(filter $(TIMED),$(NB)),1)
+	$(BIN)/python docs/stateless.py $(NB)
 	PATH="$(abspath $(BIN)):$$PATH" nbdev-clean
 
 figures: $(VENV)/.dev
@@ -65,8 +77,8 @@ endif
 	$(MAKE) notebooks readme
 
 readme: $(VENV)/.dev
-	$(BIN)/python tests/readme.py
+	$(BIN)/python docs/readme.py
 
 clean:
-	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .hypothesis nbs/api
+	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find nbs scz_nb tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,143 +1,189 @@
-"""The site: `python docs/build.py` writes _docs/ from the notebooks, with pandoc, and checks every link in it.
+"""The site: `make docs` writes _docs/ from the notebooks, with nbdev and pandoc, and checks it.
 
-Quarto is in no package registry, so this is how the site is built anywhere (`make docs`); the GitHub workflow builds the same notebooks, in the order of the same
-nbs/sidebar.yml, with Quarto."""
+The GitHub workflow publishes what this writes, and tests/test_docs.py tests it."""
 
 import argparse
-import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from posixpath import join, normpath, relpath
+from posixpath import dirname, join, normpath, relpath
 
 import pypandoc
+import reference
 import yaml
 from check import broken
-from pages import Page, cfg, github, module_page, notebook_page, root
+from pages import Page, address, blob, cfg, github, notebook_page, root
 from PIL import Image
 
 here = Path(__file__).parent
 
 
-def sidebar() -> list:  # [(section, [page, …]), …]
-    "The pages in teaching order, as nbs/sidebar.yml has them for Quarto, too."
-    contents = yaml.safe_load((root / 'nbs/sidebar.yml').read_text())['website']['sidebar'][
-        'contents'
-    ]
-    return [
-        (part['section'], [Path(p).with_suffix('').as_posix() for p in part['contents']])
-        for part in contents
-    ]
+# what there is, and in which order
+def contents() -> list:  # pages, and (section, contents)
+    "The pages in teaching order: nbs/sidebar.yml, then the reference."
+
+    def plain(items):
+        return [
+            address(root / 'nbs' / item)
+            if isinstance(item, str)
+            else (item['section'], plain(item['contents']))
+            for item in items
+        ]
+
+    listed = yaml.safe_load((root / 'nbs/sidebar.yml').read_text())
+    notebooks = plain(listed['website']['sidebar']['contents'])
+    return [*notebooks, ('Reference', reference.contents())]
 
 
-def make_page(name: str) -> Page:
-    "A page by its path."
-    return (
-        module_page(name[4:])
-        if name.startswith('api/')
-        else notebook_page(root / 'nbs' / f'{name}.ipynb')
-    )
+def flat(items: list) -> list[str]:
+    "All pages of (a part of) the contents."
+    lists = [[item] if isinstance(item, str) else flat(item[1]) for item in items]
+    return [page for pages in lists for page in pages]
 
 
-def named_links(pages: list) -> dict:  # name → page#name
-    "Public names that only one module has."
+def public_names(pages: list[Page]) -> dict[str, str]:  # name → address
+    "Public names that only one module has, and where they stand in the reference."
     where = {}
-    for p in pages:
-        if p.path.startswith('api/'):
-            for name in re.findall(r'\{#([\w.]+)\}', p.body):
-                where.setdefault(name, []).append(f'{p.path}.html#{name}')
+    for page in pages:
+        if page.kind == 'Reference':
+            for name in re.findall(r'\{#([\w.]+)\}', page.body):
+                where.setdefault(name, []).append(f'{page.path}.html#{name}')
     return {name: at[0] for name, at in where.items() if len(at) == 1 and len(name) > 3}
 
 
-def linked(html: str, page: str, names: dict) -> str:
-    "Links between notebooks made links between pages; code in backticks that is a public name leads to its reference."
-    base = '/'.join(page.split('/')[:-1])
-    up = lambda target: relpath(target, base or '.')
+class Site:
+    "All pages, and what their links need."
 
-    def local(m):
-        target, hash_, anchor = m[2].partition('#')
-        if re.match(r'[a-z]+:', target) or not target:
-            return m[0]
-        at = normpath(join('nbs', base, target))
-        if at.startswith('nbs/') and at.endswith('.ipynb'):
-            return f'{m[1]}="{up(at[4:-6] + ".html")}{hash_}{anchor}"'
-        if at.startswith('nbs/') or target.endswith('.html') or target.startswith('media/'):
-            return m[0]
-        return f'{m[1]}="{github}/blob/{cfg["branch"]}/{at}"' if (root / at).exists() else m[0]
+    def __init__(self, contents: list):
+        files = [p for p in (root / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts]
+        self.notebooks = {address(p): p for p in files}
+        self.contents = contents
+        self.order = flat(contents)
+        self.pages = {path: self.make(path) for path in self.order}
+        self.names = public_names(list(self.pages.values()))
 
-    html = re.sub(r'(href)="([^"]+)"', local, html)
-    html = re.sub(r'src="media/', f'src="{up("media")}/', html)
-    if page.startswith('api/'):
+    def make(self, path: str) -> Page:
+        "One page by its address."
+        if path in self.notebooks:
+            return notebook_page(self.notebooks[path])
+        return reference.module_page(path.removeprefix('api/'))
+
+    def link(self, path: str, base: str, attributes: str = '') -> str:
+        "A link from the folder `base` to a page, with its title."
+        href = relpath(f'{path}.html', base or '.')
+        return f'<a{attributes} href="{href}">{escape(self.pages[path].title)}</a>'
+
+    def partner(self, page: Page) -> str:
+        "The reference of a notebook's module, the notebook of a module; or nothing."
+        other = [p for p in self.pages.values() if p.module == page.module and p is not page]
+        return other[0].path if page.module and other else ''
+
+
+# one page
+def menu(site: Site, items: list, page: str) -> str:
+    "Links to pages, under the names of their sections; this page is marked."
+    lines = []
+    for item in items:
+        if isinstance(item, str):
+            mark = ' aria-current="page"' if item == page else ''
+            lines.append(f'<li>{site.link(item, dirname(page), mark)}</li>')
+        else:
+            name, inside = item
+            lines.append(f'<li><span>{escape(name)}</span>{menu(site, inside, page)}</li>')
+    return '<ul>' + '\n'.join(lines) + '</ul>'
+
+
+def navigation(site: Site, page: str) -> str:
+    "The sidebar: sections that open; the first and this page's are open."
+    sections = []
+    for n, (name, inside) in enumerate(site.contents):
+        is_open = ' open' if n == 0 or page in flat(inside) else ''
+        summary = f'<summary>{escape(name)}</summary>'
+        sections.append(f'<details{is_open}>{summary}{menu(site, inside, page)}</details>')
+    return '\n'.join(sections)
+
+
+def target(link: str, base: str) -> str:
+    "Where a link of a notebook in the folder `base` leads in the site, or on GitHub."
+    path, hash_, anchor = link.partition('#')
+    if not path or re.match(r'[a-z]+:', path):
+        return link
+    file = root / 'nbs' / normpath(join(base, path))
+    if file.suffix == '.ipynb' and file.exists():
+        return relpath(address(file) + '.html', base or '.') + hash_ + anchor
+    within = file.resolve().relative_to(root).as_posix()
+    if not file.exists() or within.startswith('nbs/images/'):
+        return link
+    return f'{blob}/{within}{hash_}{anchor}'
+
+
+def linked(html: str, page: Page, names: dict[str, str]) -> str:
+    "Links between notebooks made links between pages; public names in backticks lead to theirs."
+    base = dirname(page.path)
+    if page.kind == 'Reference':
         return html
 
-    def name(m):
-        target = names.get(m[1].removesuffix('()'))
-        return f'<a class="name" href="{up(target)}">{m[0]}</a>' if target else m[0]
+    def named(m):
+        at = names.get(m[1].removesuffix('()'))
+        return f'<a class="name" href="{relpath(at, base or ".")}">{m[0]}</a>' if at else m[0]
 
-    return ''.join(
-        part
-        if part.startswith(('<a', '<pre', '<h'))
-        else re.sub(r'<code>([\w.]+(?:\(\))?)</code>', name, part)
-        for part in re.split(r'(<a\b.*?</a>|<pre\b.*?</pre>|<h\d.*?</h\d>)', html, flags=re.S)
-    )
+    html = re.sub(r'href="([^"]+)"', lambda m: f'href="{target(m[1], base)}"', html)
+    html = html.replace('src="media/', f'src="{relpath("media", base or ".")}/')
+    parts = re.split(r'(<a\b.*?</a>|<pre\b.*?</pre>|<h\d.*?</h\d>)', html, flags=re.S)
+    for i in range(0, len(parts), 2):  # between links, code and headings
+        parts[i] = re.sub(r'<code>([\w.]+(?:\(\))?)</code>', named, parts[i])
+    return ''.join(parts)
 
 
 def sized(html: str, folder: Path) -> str:
-    "Every picture with its width and height, so that nothing moves when it arrives; a height that is given is kept."
+    "Each picture with its width and height, so that nothing moves when it arrives."
 
     def size(m):
-        w, h = Image.open(folder / re.search(r'src="([^"]+)"', m[0])[1]).size
-        rest, given = re.sub(r' height="\d+"', '', m[1]), re.search(r' height="(\d+)"', m[1])
-        shown = int(given[1]) if given else h
-        return f'<img width="{round(w * shown / h)}" height="{shown}"{rest}'
+        src = re.search(r'src="([^"]+)"', m[1])[1]
+        given = re.search(r' height="(\d+)"', m[1])
+        with Image.open(folder / src) as picture:
+            width, height = picture.size
+        shown = int(given[1]) if given else height
+        rest = re.sub(r' height="\d+"', '', m[1])
+        return f'<img width="{round(width * shown / height)}" height="{shown}"{rest}'
 
     return re.sub(r'<img(\s[^>]*)', size, html)
 
 
-def navigation(order: list, titles: dict, page: str) -> str:
-    "The sidebar, this page marked."
-    up = lambda p: relpath(f'{p}.html', '/'.join(page.split('/')[:-1]) or '.')
-    item = lambda p: (
-        f'<li><a href="{up(p)}"{" aria-current=page" if p == page else ""}>{escape(titles[p])}</a></li>'
-    )
-    return '\n'.join(
-        f'<details{" open" if page in pages or not n else ""}><summary>{escape(part)}</summary><ul>{"".join(map(item, pages))}</ul></details>'
-        for n, (part, pages) in enumerate(order)
-    )
-
-
-def render(args) -> tuple:  # path, html, page as plain markdown
-    "One page as HTML."
-    page, order, titles, names = args
-    flat = [p for _, pages in order for p in pages]
-    i, base = flat.index(page.path), '/'.join(page.path.split('/')[:-1]) or '.'
-    step = lambda k, word: (
-        f'<a rel="{word}" href="{relpath(flat[k] + ".html", base)}">{escape(titles[flat[k]])}</a>'
-        if 0 <= k < len(flat)
-        else '<span></span>'
-    )
-    fill = dict(
+def variables(site: Site, page: Page) -> dict[str, str]:
+    "What docs/page.html says around a page's text."
+    base = dirname(page.path)
+    i = site.order.index(page.path)
+    before, after = site.order[max(i - 1, 0) : i], site.order[i + 1 : i + 2]
+    partner = site.partner(page)
+    colab = f'https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/'
+    return dict(
         title=page.title,
         subtitle=page.subtitle,
-        root=relpath('.', base),
-        page=page.path,
+        kind=page.kind,
+        root=relpath('.', base or '.'),
         github=github,
-        source=f'{github}/blob/{cfg["branch"]}/{page.source}',
+        source=f'{blob}/{page.source}',
+        colab=f'{colab}{cfg["branch"]}/{page.source}' if page.source.endswith('.ipynb') else '',
+        note=page.note,
+        partner=site.link(partner, base) if partner else '',
         version=cfg['version'],
-        needs=page.needs,
-        nav=navigation(order, titles, page.path),
-        before=step(i - 1, 'prev'),
-        after=step(i + 1, 'next'),
+        nav=navigation(site, page.path),
+        before=site.link(before[0], base, ' rel="prev"') if before else '<span></span>',
+        after=site.link(after[0], base, ' rel="next"') if after else '<span></span>',
     )
-    if page.source.endswith('.ipynb'):
-        fill['colab'] = (
-            f'https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/{page.source}'
-        )
-    variables = [a for k, v in fill.items() for a in ('-V', f'{k}={v}')]
+
+
+def render(site: Site, page: Page) -> str:
+    "One page as HTML."
+    filled = [
+        a for name, text in variables(site, page).items() if text for a in ('-V', f'{name}={text}')
+    ]
     html = pypandoc.convert_text(
         page.body,
         'html5',
@@ -149,66 +195,66 @@ def render(args) -> tuple:  # path, html, page as plain markdown
             '--toc-depth=3',
             f'--template={here / "page.html"}',
             f'--metadata=pagetitle:{page.title}',
-            *variables,
+            *filled,
         ],
     )
-    return (
-        page.path,
-        linked(html, page.path, names),
-        f'# {page.title}\n\n> {page.subtitle}\n\n{page.body}',
-    )
+    return linked(html, page, site.names)
 
 
-def llms(order: list, pages: dict) -> str:
-    "llms.txt: what there is to read, as plain markdown."
-    lines = [f'# {cfg["lib_name"]}', '', f'> {cfg["description"]}', '']
-    for part, names in order:
-        lines += (
-            [f'## {part}', '']
-            + [f'- [{pages[p].title}]({p}.md): {pages[p].subtitle}' for p in names]
-            + ['']
-        )
-    return '\n'.join(lines)
+def plain(page: Page) -> str:
+    "One page as markdown, without pictures."
+    body = re.sub(r'<img [^>]*>\n?|````\{=html\}.*?````', '', page.body, flags=re.S)
+    return f'# {page.title}\n\n> {page.subtitle}\n\n{body}'
 
 
-def build(out: Path) -> list:  # what is broken
+# all of them
+def llms(site: Site, items: list, level: int = 2) -> list[str]:
+    "The lines of llms.txt: what there is to read, as plain markdown."
+    lines = []
+    for item in items:
+        if isinstance(item, str):
+            page = site.pages[item]
+            lines.append(f'- [{page.title}]({item}.html.md): {page.subtitle}')
+        else:
+            lines += ['', '#' * level + f' {item[0]}', '', *llms(site, item[1], level + 1)]
+    return lines
+
+
+def index(folder: Path):
+    "What the search finds."
+    skip = 'pre, .output, .source, annotation'
+    command = [sys.executable, '-m', 'pagefind', '--quiet', '--site', str(folder)]
+    subprocess.run([*command, '--exclude-selectors', skip], check=True)
+
+
+def write(site: Site, folder: Path):
+    "All files of the site."
+    (folder / 'media').mkdir(parents=True)
+    shutil.copytree(root / 'nbs/images', folder / 'images')
+    for name in ('site.css', 'site.js'):
+        shutil.copy(here / name, folder / name)
+    for name in ('LICENSE', 'NOTICE'):
+        shutil.copy(root / name, folder / f'{name}.txt')
+    for page in site.pages.values():
+        for name, data in page.media.items():
+            (folder / 'media' / name).write_bytes(data)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # pandoc is a process of its own
+        rendered = pool.map(lambda page: render(site, page), site.pages.values())
+        for page, html in zip(site.pages.values(), rendered):
+            file = folder / f'{page.path}.html'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(sized(html, file.parent))
+            file.with_name(f'{file.name}.md').write_text(plain(page))
+    head = [f'# {cfg["lib_name"]}', '', f'> {cfg["description"]}']
+    (folder / 'llms.txt').write_text('\n'.join([*head, *llms(site, site.contents), '']))
+    index(folder)
+
+
+def build(out: Path) -> list[str]:  # what is broken
     "Write the whole site; it appears whole or not at all."
-    part, order = out.with_name(out.name + '.part'), sidebar()
+    part = out.with_name(out.name + '.part')
     shutil.rmtree(part, ignore_errors=True)
-    (part / 'media').mkdir(parents=True)
-    with ProcessPoolExecutor() as pool:
-        pages = {p.path: p for p in pool.map(make_page, [p for _, names in order for p in names])}
-        titles, names = {k: p.title for k, p in pages.items()}, named_links(list(pages.values()))
-        for p in pages.values():
-            for name, data in p.media.items():
-                (part / 'media' / name).write_bytes(data)
-        shutil.copytree(root / 'nbs/images', part / 'images')
-        for path, html, text in pool.map(
-            render, [(p, order, titles, names) for p in pages.values()]
-        ):
-            (part / path).parent.mkdir(parents=True, exist_ok=True)
-            (part / f'{path}.html').write_text(sized(html, (part / path).parent))
-            (part / f'{path}.md').write_text(
-                re.sub(r'<img [^>]*>\n?|````\{=html\}.*?````', '', text, flags=re.S)
-            )
-    for f in ('site.css', 'site.js'):
-        shutil.copy(here / f, part / f)
-    for f in ('LICENSE', 'NOTICE'):
-        shutil.copy(root / f, part / f'{f}.txt')
-    (part / 'llms.txt').write_text(llms(order, pages))
-    subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'pagefind',
-            '--site',
-            str(part),
-            '--exclude-selectors',
-            'pre, .output, .source, annotation',
-            '--quiet',
-        ],
-        check=True,
-    )
+    write(Site(contents()), part)
     bad = broken(part)
     if not bad:
         shutil.rmtree(out, ignore_errors=True)
@@ -222,6 +268,5 @@ if __name__ == '__main__':
     out = parser.parse_args().out.resolve()
     if bad := build(out):
         sys.exit('The site is not published, because of\n' + '\n'.join(bad))
-    print(
-        f'{len(list(out.rglob("*.html")))} pages in {out}; to read them: python -m http.server -d {out} --bind 127.0.0.1'
-    )
+    print(f'{len(list(out.rglob("*.html")))} pages in {out}; to read them:')
+    print(f'python -m http.server -d {out} --bind 127.0.0.1')

@@ -1,43 +1,38 @@
-"Notebooks and modules as markdown, through nbdev's own processors: the half of the site that knows Python."
+"Notebooks as markdown, by nbdev's own processors; their pictures as files."
 
 import base64
-import importlib
-import inspect
-import json
 import re
 from configparser import ConfigParser
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from nbdev.config import nbpath2html
 from nbdev.process import NBProcessor
 from nbdev.processors import (
     clean_magics,
     filter_stream_,
     hide_,
     hide_line,
-    populate_language,
     rm_header_dash,
     strip_ansi,
-    strip_hidden_metadata,
 )
-from nbdev.showdoc import BasicMarkdownRenderer
 
 root = Path(__file__).resolve().parents[1]
 settings = ConfigParser(interpolation=None)
 settings.read(root / 'settings.ini', encoding='utf-8')
 cfg = settings['DEFAULT']
 github = f'https://github.com/{cfg["user"]}/{cfg["repo"]}'
-processors = [
-    populate_language,
-    strip_ansi,
-    hide_line,
-    filter_stream_,
-    rm_header_dash,
-    clean_magics,
-    hide_,
-    strip_hidden_metadata,
-]
-kinds = {
+blob = f'{github}/blob/{cfg["branch"]}'
+
+PROCESSORS = (strip_ansi, hide_line, filter_stream_, rm_header_dash, clean_magics, hide_)
+KINDS = {
+    'lessons': 'Lesson',
+    'parts': 'Part',
+    'tutorials': 'Tutorial',
+    'explanations': 'Explanation',
+    'api': 'Reference',
+}
+ENDINGS = {
     'image/png': 'png',
     'image/jpeg': 'jpg',
     'image/webp': 'webp',
@@ -48,212 +43,152 @@ kinds = {
 
 @dataclass
 class Page:
-    path: str  # as a link from the site's root, without suffix
+    "One page of the site."
+
+    path: str  # its address from the site's root, without suffix
     title: str
     subtitle: str
     body: str  # markdown
-    media: dict  # file name → bytes
-    source: str  # path in the repository
-    needs: str = ''  # what it says beside its badge
+    source: str  # file in the repository
+    module: str = ''  # that the notebook exports
+    note: str = ''  # what stands next to its Colab badge
+    media: dict[str, bytes] = field(default_factory=dict)  # file name → bytes
+
+    @property
+    def kind(self) -> str:
+        "Such as Lesson or Part, by the folder."
+        return KINDS.get(self.path.partition('/')[0], '')
 
 
-def directives(source):
-    "Quarto's and nbdev's `#|` lines of a cell, and the rest."
-    lines = source.splitlines()
-    said = [l[2:].strip() for l in lines if l.startswith('#|')]
-    return said, '\n'.join(l for l in lines if not l.startswith('#|')).strip('\n')
+def address(notebook: Path) -> str:
+    "A notebook's address in the site, as nbdev has it: lessons/warp for nbs/lessons/02_warp.ipynb."
+    return nbpath2html(notebook.relative_to(root / 'nbs')).with_suffix('').as_posix()
 
 
-def fence(text, kind):
-    return f'\n````{kind}\n{text}\n````\n'
+def fence(text: str, attributes: str) -> str:
+    "A block of code or of output."
+    return f'\n````{attributes}\n{text}\n````\n'
 
 
-class Media:
-    "Pictures of a page, taken out of its outputs: one file each, loaded when they are scrolled to."
+class Pictures:
+    "The pictures of a page, out of its outputs: one file each, loaded when they are scrolled to."
 
-    def __init__(self, name):
-        self.name, self.files = name, {}
+    def __init__(self, page: str):
+        self.page = page.replace('/', '-')
+        self.files = {}
+        self.heading = page
 
     def add(self, data: bytes, ending: str) -> str:
-        name = f'{self.name}-{len(self.files) + 1}.{ending}'
+        "Keep a picture; its address."
+        name = f'{self.page}-{len(self.files) + 1}.{ending}'
         self.files[name] = data
         return f'media/{name}'
 
-    def inline(self, html):
-        "The same for `data:` addresses in HTML."
-        take = lambda m: f'src="{self.add(base64.b64decode(m[2]), m[1])}" loading="lazy"'
+    def tag(self, data: str, kind: str, text: str) -> str:
+        "A picture of an output, with words for those who do not see it."
+        raw = data.encode() if kind == 'image/svg+xml' else base64.b64decode(data)
+        src = self.add(raw, ENDINGS[kind])
+        alt = describe(self.heading, len(self.files), text)
+        return f'\n<img src="{src}" alt="{alt}" loading="lazy">\n'
+
+    def inline(self, html: str) -> str:
+        "HTML whose `data:` addresses have become files."
+
+        def take(m):
+            return f'src="{self.add(base64.b64decode(m[2]), m[1])}" loading="lazy"'
+
         return re.sub(r'src=["\']data:(?:image|video)/(\w+);base64,([^"\']+)["\']', take, html)
 
 
-def show(output, media, heading):
-    "One output of a cell as markdown; progress bars are left out."
-    if output['output_type'] == 'stream':
-        return (
-            fence(''.join(output['text']).rstrip(), '{.output}')
-            if output['name'] == 'stdout'
-            else ''
-        )
-    data = {k: ''.join(v) if isinstance(v, list) else v for k, v in output.get('data', {}).items()}
-    for kind, ending in kinds.items():
-        if kind in data:
-            raw = data[kind].encode() if ending == 'svg' else base64.b64decode(data[kind])
-            return f'\n<img src="{media.add(raw, ending)}" alt="{describe(heading, len(media.files), data.get("text/plain", ""))}" loading="lazy">\n'
-    if 'text/html' in data:
-        return (
-            f'\n````{{=html}}\n<div class="output">{media.inline(data["text/html"])}</div>\n````\n'
-        )
-    if 'text/markdown' in data:
-        return '\n::: output\n' + data['text/markdown'] + '\n:::\n'
-    text = data.get('text/plain', '').rstrip()
-    return fence(text, '{.output}') if text and not re.search(r'\d+%\|', text) else ''
-
-
-def describe(heading, number, text):
-    "What a picture shows, for those who do not see it: the heading above it and what it says of itself in words, else its number."
+def describe(heading: str, number: int, text: str) -> str:
+    "The heading above a picture, and what the picture says of itself in words, else its number."
     words = re.sub(r'\[(.*?)\]\(.*?\)', r'\1', heading)
     words = re.sub(r'[`$*\\"<>\[\]{}]', '', words).strip()
+    text = text.strip()
+    if re.fullmatch(r"[\w ,.;:'×%–-]*\w [\w ,.;:'×%–-]*", text):
+        return f'{words}: {text}'
+    return f'{words}, figure {number}'
+
+
+def printed(text: str) -> str:
+    "Text of an output; progress bars are left out."
     return (
-        f'{words}: {text.strip()}'
-        if re.fullmatch(r"[\w ,.;:'×%–-]*\w [\w ,.;:'×%–-]*", text.strip())
-        else f'{words}, figure {number}'
+        '' if not text.strip() or re.search(r'\d+%\|', text) else fence(text.rstrip(), '{.output}')
     )
+
+
+def show(output: dict, pictures: Pictures) -> str:
+    "One output of a cell as markdown."
+    if output['output_type'] == 'stream':
+        return printed(''.join(output['text'])) if output['name'] == 'stdout' else ''
+    data = {kind: ''.join(value) for kind, value in output.get('data', {}).items()}
+    for kind in ENDINGS:
+        if kind in data:
+            return pictures.tag(data[kind], kind, data.get('text/plain', ''))
+    if 'text/html' in data:
+        html = f'<div class="output">{pictures.inline(data["text/html"])}</div>'
+        return fence(html, '{=html}')
+    if 'text/markdown' in data:
+        return f'\n::: output\n{data["text/markdown"]}\n:::\n'
+    return printed(data.get('text/plain', ''))
+
+
+def code(cell) -> str:
+    "The code of a cell: exported code has a mark, a solution is folded."
+    exported = ' .exported' if 'export' in cell.directives_ else ''
+    block = fence(cell.source.strip('\n'), f'{{.python{exported}}}')
+    if 'code-fold' not in cell.directives_:
+        return block
+    return f'\n<details class="solution"><summary>Code</summary>\n{block}\n</details>\n'
+
+
+@dataclass
+class Opening:
+    "The first text of a notebook: title, one line below it, badges with a note, and the rest."
+
+    title: str
+    subtitle: str
+    note: str
+    rest: str
+
+
+def opening(source: str) -> Opening:
+    "Read a notebook's first text; its badges are left out, the page has links in their place."
+    head = re.match(r'# (.+)\n+> (.+)\n*', source)
+    rest = source[head.end() :]
+    badges = re.search(r'^(\[!\[.*?\]\(.*?\)\]\(.*?\) ?)+(.*)$', rest, re.M)
+    if badges:
+        rest = rest.replace(badges[0], '', 1)
+    return Opening(head[1], head[2], badges[2] if badges else '', rest.strip())
 
 
 def notebook_page(path: Path) -> Page:
-    "A notebook with its outputs, code that is exported marked as such."
-    name = path.relative_to(root / 'nbs').with_suffix('').as_posix()
-    nb = NBProcessor(path, processors, rm_directives=False, process=True).nb
-    media, out, heading, title, subtitle, needs = (
-        Media(name.replace('/', '-')),
-        [],
-        name,
-        None,
-        '',
-        '',
+    "A notebook with its outputs."
+    cells = NBProcessor(path, list(PROCESSORS), process=True).nb.cells
+    module = next(
+        (c.directives_['default_exp'] for c in cells if 'default_exp' in c.directives_), ''
     )
-    for cell in nb.cells:
-        source = cell.source if hasattr(cell, 'source') and cell.source else ''
+    cells = [c for c in cells if 'default_exp' not in c.directives_]
+    first = opening(cells.pop(0).source)
+    pictures = Pictures(address(path))
+    parts = [first.rest]
+    for cell in cells:
         if cell.cell_type == 'markdown':
-            if title is None and (m := re.match(r'# (.+)\n+> (.+)\n*', source)):
-                title, subtitle, source = (
-                    ' '.join(re.findall(r'^\d+(?=_)', name) + [m[1]]),
-                    m[2],
-                    source[m.end() :],
-                )
-                badges = re.search(
-                    r'^(\[!\[.*?\]\(.*?\)\]\(.*?\) ?)+(.*)$', source, re.M
-                )  # the page has links instead
-                needs, source = (
-                    (badges[2], source.replace(badges[0], '', 1).strip())
-                    if badges
-                    else ('', source)
-                )
-            heads = re.findall(r'^#+ (.+)$', source, re.M)
-            if heads:
-                heading = heads[-1]
-            out.append(source)
-        elif cell.cell_type == 'code':
-            said, code = directives(source)
-            if any(s.startswith(('hide', 'default_exp')) for s in said):
-                continue
-            block = (
-                fence(code, '{.python .exported}' if 'export' in said else '{.python}')
-                if code
-                else ''
-            )
-            if any(s.startswith('code-fold') for s in said):
-                block = (
-                    f'\n<details class="solution"><summary>Code</summary>\n{block}\n</details>\n'
-                )
-            out.append(block + ''.join(show(o, media, heading) for o in cell.get('outputs', [])))
-    return Page(
-        name, title or name, subtitle, '\n\n'.join(out), media.files, f'nbs/{name}.ipynb', needs
-    )
-
-
-def line_of(thing):
-    return inspect.getsourcelines(inspect.unwrap(thing))[1]
-
-
-def symbol(name, thing, address, level=2):
-    "Signature with docments, docstring and source of a function or class."
-    import scz_nb
-
-    try:
-        place = f'{address}/{Path(inspect.getsourcefile(thing)).relative_to(Path(scz_nb.__file__).parents[1])}#L{line_of(thing)}'
-    except (TypeError, OSError, ValueError):
-        place = None
-    text = BasicMarkdownRenderer(thing)._repr_markdown_()
-    code = re.search(r'```python\n.*?```', text, re.S)
-    return '\n\n'.join(
-        filter(
-            None,
-            [
-                f'{"#" * level} {name} {{#{name}}}',
-                place and f'[source]({place}){{.source}}\n',
-                code and code[0],
-                inspect.getdoc(thing) or '',
-            ],
-        )
-    )
-
-
-def module_page(module: str) -> Page:
-    "Everything public of a module."
-    m, lesson, address = (
-        importlib.import_module(f'scz_nb.{module}'),
-        lesson_of(module),
-        f'{github}/blob/{cfg["branch"]}',
-    )
-    parts = [f'Developed in [{lesson}](../{lesson}.html).' if lesson else '']
-    for name in sorted(
-        m.__all__, key=lambda n: getattr(getattr(m, n), '__name__', 'zz') and n.lower()
-    ):
-        thing = getattr(m, name)
-        if not (inspect.isfunction(thing) or inspect.isclass(thing)):
-            parts.append(f'## {name} {{#{name}}}\n\n' + fence(repr(thing)[:400], '{.python}'))
-            continue
-        parts.append(symbol(name, thing, address))
-        if inspect.isclass(thing):
-            own = [
-                n
-                for n, f in vars(thing).items()
-                if not n.startswith('_')
-                and (inspect.isfunction(f) or isinstance(f, (classmethod, staticmethod)))
-                and f.__doc__
+            pictures.heading = (re.findall(r'^#+ (.+)$', cell.source, re.M) or [pictures.heading])[
+                -1
             ]
-            parts += [symbol(f'{name}.{n}', getattr(thing, n), address, 3) for n in own]
+            parts.append(cell.source)
+        if cell.cell_type == 'code':
+            outputs = [show(o, pictures) for o in cell.get('outputs', [])]
+            parts.append((code(cell) if cell.source.strip() else '') + ''.join(outputs))
+    number = re.match(r'\d\d(?=_)', path.stem)
     return Page(
-        f'api/{module}',
-        f'scz_nb.{module}',
-        (inspect.getdoc(m) or '').split('\n')[0],
-        '\n\n'.join(parts),
-        {},
-        f'scz_nb/{module}.py',
+        path=address(path),
+        title=f'{number[0]} {first.title}' if number else first.title,
+        subtitle=first.subtitle,
+        body='\n\n'.join(parts),
+        source=path.relative_to(root).as_posix(),
+        module=module,
+        note=first.note,
+        media=pictures.files,
     )
-
-
-def lesson_of(module):
-    "The notebook that exports a module."
-    return next(
-        (
-            p.stem
-            for p in sorted((root / 'nbs').glob('[0-9]*.ipynb'))
-            if p.stem.partition('_')[2] == module
-        ),
-        None,
-    )
-
-
-def write_reference():
-    "nbs/api/*.md, for Quarto."
-    (root / 'nbs/api').mkdir(exist_ok=True)
-    for f in sorted((root / 'scz_nb').glob('[!_]*.py')):
-        p = module_page(f.stem)
-        (root / f'nbs/{p.path}.md').write_text(
-            f'---\ntitle: {p.title}\n---\n\n> {p.subtitle}\n\n{p.body}\n'
-        )
-
-
-if __name__ == '__main__':
-    write_reference()

@@ -2,236 +2,311 @@
 
 import functools
 import http.server
+import re
 import shutil
-import sys
 import threading
 
 import pytest
-from helpers.project import root
+from helpers.project import cfg, module_files, modules, notebooks, source
+from helpers.project import site as published
 
-sys.path.insert(0, str(root / 'docs'))
+pytest.importorskip('pypandoc')
+import build
+import check
+import pages
+import reference
+from PIL import Image
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def site(tmp_path_factory):
-    pytest.importorskip('pypandoc')
-    from build import build
-
+def built(tmp_path_factory):
+    "The site in a folder, and what is broken in it."
     out = tmp_path_factory.mktemp('docs') / 'site'
-    assert build(out) == []  # links, anchors, pictures, ids, other machines
-    return out
-
-
-def test_every_notebook_has_a_page(site):
-    from build import sidebar
-
-    pages = [p for _, names in sidebar() for p in names]
-    nbs = {
-        p.relative_to(root / 'nbs').with_suffix('').as_posix()
-        for p in (root / 'nbs').rglob('*.ipynb')
-        if '.ipynb_checkpoints' not in p.parts
-    }
-    modules = {f'api/{p.stem}' for p in (root / 'scz_nb').glob('[!_]*.py')}
-    assert len(pages) == len(set(pages)) and set(pages) == nbs | modules
-    for p in pages:
-        assert (
-            (site / f'{p}.html').exists()
-            and f'({p}.md)' in (site / 'llms.txt').read_text()
-            and (site / f'{p}.md').exists()
-        )
-
-
-def test_a_broken_site_is_told(site, tmp_path):
-    from check import broken
-
-    shutil.copytree(site, tmp_path / 's')
-    page = tmp_path / 's/index.html'
-    page.write_text(
-        page.read_text().replace(
-            '</main>',
-            '<a href="gone.html">x</a><a href="11_warp.html#nowhere">y</a><p id="a"></p><p id="a"></p><img src="https://example.com/x.png" alt="Eyes: ax.set(xlim=(0, 1))"></main>',
-        )
-    )
-    said = '\n'.join(broken(tmp_path / 's'))
-    assert all(
-        s in said
-        for s in (
-            'gone.html leads nowhere',
-            '#nowhere has no such place',
-            "'a' is there twice",
-            'loaded from another machine',
-            'code for one',
-            'no width and height',
-        )
-    )
-
-
-def test_lessons_have_numbers(site):
-    page = (site / '11_warp.html').read_text()
-    for said in (
-        '<h1>11 ',
-        'aria-current=page>11 ',
-        'rel="prev" href="10_disparity.html">10 ',
-        'rel="next" href="12_depth.html">12 ',
-    ):
-        assert said in page
-
-
-def test_pictures_have_words_and_sizes(tmp_path):
-    from build import sized
-    from pages import describe
-    from PIL import Image
-
-    assert (
-        describe('The `warp` of [10](10.ipynb)', 2, '<Figure size 350x140 with 1 Axes>')
-        == 'The warp of 10, figure 2'
-    )
-    assert describe('Two eyes', 1, 'left and right, frame 3') == 'Two eyes: left and right, frame 3'
-    Image.new('RGB', (40, 20)).save(tmp_path / 'x.png')
-    assert (
-        sized('<p><img src="x.png" alt="a"><img height="10" src="x.png" /></p>', tmp_path)
-        == '<p><img width="40" height="20" src="x.png" alt="a"><img width="20" height="10" src="x.png" /></p>'
-    )
-
-
-def weight(site, page):
-    from check import Found
-
-    found, f = Found(), site / page
-    found.feed(f.read_text())
-    files = {(f.parent / src).resolve() for src in found.images if not src.startswith('data:')}
-    return (
-        f.stat().st_size
-        + sum(p.stat().st_size for p in files if p.exists())
-        + (site / 'site.css').stat().st_size
-    )
-
-
-def test_pages_are_light(site):
-    assert weight(site, 'index.html') < 3e6
-    heavy = {
-        p.name: weight(site, p.relative_to(site))
-        for p in site.rglob('*.html')
-        if 'pagefind' not in p.parts and weight(site, p.relative_to(site)) > 1e6
-    }
-    assert not heavy
+    return out, build.build(out)
 
 
 @pytest.fixture(scope='module')
+def site(built):
+    out, broken = built
+    assert not broken
+    return out
+
+
+# which pages there are
+def test_nothing_leads_nowhere(built):
+    "Links, anchors, pictures, ids, and nothing from other machines."
+    assert built[1] == []
+
+
+def test_the_sidebar_lists_each_notebook_once():
+    listed = build.flat(build.contents()[:-1])
+    assert sorted(listed) == sorted(pages.address(p) for p in notebooks)
+
+
+def test_the_reference_has_each_module_once():
+    assert sorted(reference.modules()) == sorted(modules)
+    assert build.flat(reference.contents()) == [f'api/{m}' for m in reference.modules()]
+
+
+def test_lessons_and_parts_have_sections_of_their_own():
+    sections = dict(build.contents())
+    assert all(p.startswith('lessons/') for p in build.flat(sections['Lessons']))
+    assert all(p.startswith('parts/') for p in build.flat(sections['Parts']))
+    numbers = [p.stem for p in notebooks if p.parent.name == 'lessons']
+    assert [f'lessons/{stem[3:]}' for stem in numbers] == build.flat(sections['Lessons'])
+
+
+def test_parts_stand_under_their_wings():
+    by_address = {pages.address(p): p for p in notebooks}
+    for section, parts in dict(build.contents())['Parts']:
+        for part in parts:
+            wing = re.search(r'default_exp (\w+)', source(by_address[part], 'code'))[1]
+            assert wing in section.split(', '), part
+
+
+def test_each_page_is_there_as_html_and_as_markdown(site):
+    llms = (site / 'llms.txt').read_text()
+    for page in build.flat(build.contents()):
+        assert (site / f'{page}.html').exists()
+        assert (site / f'{page}.html.md').exists()
+        assert f'({page}.html.md)' in llms
+
+
+@pytest.mark.parametrize('file', module_files, ids=modules)
+def test_a_module_names_its_page(site, file):
+    "nbdev writes an address of this site into each module."
+    link = re.search(r'^Docs: (\S+)"""', file.read_text(), re.M)[1]
+    assert link.startswith(published)
+    assert (site / link.removeprefix(published)).exists()
+
+
+# what they say
+def test_titles_of_lessons_have_numbers(site):
+    page = (site / 'lessons/warp.html').read_text()
+    assert '<h1>02 ' in page
+    assert 'aria-current="page" href="warp.html">02 ' in page
+    assert 'rel="prev" href="disparity.html">01 ' in page
+    assert 'rel="next" href="fill.html">03 ' in page
+
+
+@pytest.mark.parametrize(
+    'page,kind', [('lessons/warp', 'Lesson'), ('parts/flow', 'Part'), ('api/core', 'Reference')]
+)
+def test_a_page_says_what_it_is(site, page, kind):
+    assert f'<p class="kind {kind}"' in (site / f'{page}.html').read_text()
+
+
+def test_lesson_and_reference_lead_to_one_another(site):
+    lesson = (site / 'lessons/warp.html').read_text()
+    assert 'Reference: <a href="../api/geometry.warp.html">scz_nb.geometry.warp</a>' in lesson
+    module = (site / 'api/geometry.warp.html').read_text()
+    assert 'Developed in <a href="../lessons/warp.html">02 ' in module
+
+
+def test_names_lead_to_the_reference(site):
+    page = (site / 'lessons/warp.html').read_text()
+    assert re.search(r'<a class="name" href="\.\./api/[\w.]+\.html#warp_map"><code>', page)
+
+
+def test_links_to_files_lead_to_github():
+    start = f'https://github.com/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}'
+    assert build.target('../../LICENSE', 'lessons') == f'{start}/LICENSE'
+    assert build.target('../tables/speed.md', 'parts') == f'{start}/nbs/tables/speed.md'
+
+
+def test_links_to_notebooks_lead_to_pages():
+    assert build.target('02_warp.ipynb#holes', 'lessons') == 'warp.html#holes'
+    assert build.target('../parts/flow.ipynb', 'lessons') == '../parts/flow.html'
+
+
+def test_other_links_stay():
+    for link in ('#holes', 'https://arxiv.org/abs/2411.14295', 'images/gallery/ball.webp'):
+        assert build.target(link, '') == link
+
+
+def test_a_broken_site_is_told(site, tmp_path):
+    shutil.copytree(site, tmp_path / 's')
+    page = tmp_path / 's/index.html'
+    wrong = {
+        '<a href="gone.html">x</a>': 'gone.html leads nowhere',
+        '<a href="lessons/warp.html#nowhere">y</a>': '#nowhere has no such place',
+        '<p id="a"></p><p id="a"></p>': "'a' is there twice",
+        '<img src="https://example.com/x.png" alt="x">': 'is loaded from another machine',
+        '<img src="x.png" alt="Eyes: ax.set(xlim=(0, 1))">': 'code for one',
+        '<img src="y.png" alt="y">': 'y.png has no width and height',
+    }
+    page.write_text(page.read_text().replace('</main>', ''.join(wrong) + '</main>'))
+    found = '\n'.join(check.broken(tmp_path / 's'))
+    assert [what for what in wrong.values() if what not in found] == []
+
+
+# pictures
+def test_a_picture_has_words():
+    heading = 'The `warp` of [10](10.ipynb)'
+    words = pages.describe(heading, 2, '<Figure size 350x140 with 1 Axes>')
+    assert words == 'The warp of 10, figure 2'
+    words = pages.describe('Two eyes', 1, 'left and right, frame 3')
+    assert words == 'Two eyes: left and right, frame 3'
+
+
+def test_a_picture_has_a_size(tmp_path):
+    Image.new('RGB', (40, 20)).save(tmp_path / 'x.png')
+    html = build.sized('<p><img src="x.png" alt="a"></p>', tmp_path)
+    assert html == '<p><img width="40" height="20" src="x.png" alt="a"></p>'
+
+
+def test_a_height_that_is_given_stays(tmp_path):
+    Image.new('RGB', (40, 20)).save(tmp_path / 'x.png')
+    html = build.sized('<img height="10" src="x.png" />', tmp_path)
+    assert html == '<img width="20" height="10" src="x.png" />'
+
+
+def weight(site, file):
+    "Bytes of a page with its pictures and style."
+    found = check.Found(file.read_text())
+    files = {(file.parent / src).resolve() for src in found.media if not src.startswith('data:')}
+    files |= {file, site / 'site.css'}
+    return sum(f.stat().st_size for f in files if f.exists())
+
+
+def test_the_first_page_is_light(site):
+    assert weight(site, site / 'index.html') < 3e6
+
+
+def test_pages_are_light(site):
+    files = [p for p in site.rglob('*.html') if 'pagefind' not in p.parts]
+    assert not [p.name for p in files if p.name != 'index.html' and weight(site, p) > 1e6]
+
+
+# in a browser
+@pytest.fixture(scope='module')
 def address(site):
-    handler = type(
-        'Quiet', (http.server.SimpleHTTPRequestHandler,), dict(log_message=lambda *a: None)
-    )
-    server = http.server.ThreadingHTTPServer(
-        ('127.0.0.1', 0), functools.partial(handler, directory=str(site))
-    )
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
 
 
-def opened(browser, address, page, width):
-    "A page, and what went wrong on it: console errors, failed and foreign requests."
-    view, wrong = browser.new_page(viewport=dict(width=width, height=900)), []
-    view.on('console', lambda m: m.type == 'error' and wrong.append(m.text))
-    view.on('pageerror', lambda e: wrong.append(str(e)))
-    view.on('requestfailed', lambda r: wrong.append(r.url))
-    view.on(
-        'request',
-        lambda r: (
-            r.url.startswith((address, 'data:', 'blob:')) or wrong.append(f'foreign: {r.url}')
-        ),
-    )
-    view.goto(f'{address}/{page}.html', wait_until='networkidle')
-    return view, wrong
+@pytest.fixture
+def opened(browser, address):
+    "A function that opens a page; no page may have errors, or failed or foreign requests."
+    views, wrong = [], []
+
+    def is_foreign(request):
+        return not request.url.startswith((address, 'data:', 'blob:'))
+
+    def opened(page, width=1400):
+        view = browser.new_page(viewport=dict(width=width, height=900))
+        views.append(view)
+        view.on('console', lambda m: m.type == 'error' and wrong.append(m.text))
+        view.on('pageerror', lambda e: wrong.append(str(e)))
+        view.on('requestfailed', lambda r: wrong.append(r.url))
+        view.on('request', lambda r: is_foreign(r) and wrong.append(f'foreign: {r.url}'))
+        view.goto(f'{address}/{page}.html', wait_until='networkidle')
+        return view
+
+    yield opened
+    for view in views:
+        view.close()
+    assert not wrong
+
+
+PAGES = (
+    'index',
+    'lessons/warp',
+    'lessons/restart',
+    'parts/flow',
+    'explanations/glossary',
+    'tutorials/tour',
+    'api/geometry.warp',
+)
 
 
 @pytest.mark.parametrize('width', [1400, 390])
-@pytest.mark.parametrize(
-    'page',
-    ['index', '11_warp', '22_restart', 'explanations/glossary', 'tutorials/tour', 'api/warp'],
-)
-def test_page_in_a_browser(browser, address, page, width):
-    view, wrong = opened(browser, address, page, width)
-    assert not wrong
-    assert view.evaluate('document.documentElement.scrollWidth <= innerWidth'), (
-        'the page is wider than the screen'
-    )
-    if page == '11_warp':
-        assert view.evaluate("document.querySelectorAll('math').length") > 3
-    view.close()
+@pytest.mark.parametrize('page', PAGES)
+def test_page_in_a_browser(opened, page, width):
+    view = opened(page, width)
+    assert view.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
-@pytest.mark.parametrize(
-    'words,page',
-    [
-        ('warp_map', 'api/warp'),
-        ('noisy restart', '22_restart'),
-        ('disocclusion', 'explanations/glossary'),
-        ('how do I use my own video', 'tutorials/own_video'),
-        ('disparty', '10_disparity'),
-    ],
-)
-def test_search_finds(browser, address, words, page):
-    view, wrong = opened(browser, address, 'index', 1400)
+def test_equations_are_there(opened):
+    assert opened('lessons/warp').evaluate("document.querySelectorAll('math').length") > 3
+
+
+SEARCHES = [
+    ('warp_map', 'api/geometry.warp'),
+    ('noisy restart', 'lessons/restart'),
+    ('disocclusion', 'explanations/glossary'),
+    ('how do I use my own video', 'tutorials/own_video'),
+    ('disparty', 'lessons/disparity'),
+]
+
+
+@pytest.mark.parametrize('words,page', SEARCHES)
+def test_search_finds(opened, words, page):
+    view = opened('index')
     view.keyboard.press('/')
     view.fill('#hits input', words)
     view.wait_for_selector(f'#hits a[href*="{page}.html"]', timeout=10_000)
-    assert view.evaluate(
-        "[...document.querySelectorAll('#hits a')].every(a => getComputedStyle(a).textAlign == 'start')"
-    )
+    aligned = "[...document.querySelectorAll('#hits a')].map(a => getComputedStyle(a).textAlign)"
+    assert set(view.evaluate(aligned)) == {'start'}
     if ' my ' in words:
         assert page in view.get_attribute('#hits a', 'href')  # the first
-    assert not wrong
-    view.close()
 
 
-def test_search_by_keys(browser, address):
-    view, wrong = opened(browser, address, '11_warp', 1400)
+def test_search_says_that_nothing_is_found(opened):
+    view = opened('lessons/warp')
     view.keyboard.press('/')
     view.keyboard.type('qqzzyy')
     view.wait_for_function("document.querySelector('#hits p').innerText == 'Nothing found'")
+
+
+def test_search_by_keys(opened):
+    view = opened('lessons/warp')
+    view.keyboard.press('/')
     view.fill('#hits input', 'disocclusion')
     view.wait_for_selector('#hits a')
     for key in ('ArrowDown', 'ArrowDown', 'ArrowUp', 'Enter'):
         view.keyboard.press(key)
     view.wait_for_url('**/explanations/glossary.html')
-    assert not wrong
-    view.close()
 
 
-def test_a_page_keeps_still(browser, address):
-    view, _ = opened(browser, address, '10_disparity', 1400)
+def test_a_page_keeps_still(opened):
+    "A link goes where it leads to also while pictures arrive."
+    view = opened('lessons/disparity')
     view.click('aside a[href="#the-exponent"]')
     view.wait_for_load_state('networkidle')
-    assert (
-        abs(
-            view.evaluate("document.getElementById('the-exponent').getBoundingClientRect().top")
-            - 64
-        )
-        < 3
-    )
-    fits = "[...document.querySelectorAll('main > div.sourceCode pre')].every(p => p.scrollWidth == p.clientWidth || p.innerText.split('\\n').some(l => l.length > 110))"
-    assert view.evaluate(fits), 'code of 110 columns does not fit'
-    view.close()
+    top = "document.getElementById('the-exponent').getBoundingClientRect().top"
+    assert abs(view.evaluate(top) - 64) < 3
 
 
-def test_light_and_dark(browser, address):
-    view, _ = opened(browser, address, 'index', 1400)
-    back = lambda: view.evaluate('getComputedStyle(document.body).backgroundColor')
-    before = back()
+def test_code_of_100_columns_fits(opened):
+    view = opened('lessons/disparity')
+    fits = 'blocks => blocks.every(p => p.scrollWidth == p.clientWidth)'
+    assert view.eval_on_selector_all('main > div.sourceCode pre', fits)
+
+
+def test_light_and_dark(opened):
+    view = opened('index')
+    back = 'getComputedStyle(document.body).backgroundColor'
+    before = view.evaluate(back)
     view.click('#theme')
-    assert back() != before
-    after = back()
+    after = view.evaluate(back)
+    assert after != before
     view.reload()
-    assert back() == after  # kept
-    view.close()
+    assert view.evaluate(back) == after  # kept
 
 
-def test_menu_on_a_phone(browser, address):
-    view, _ = opened(browser, address, '11_warp', 390)
+def test_menu_on_a_phone(opened):
+    view = opened('lessons/warp', 390)
     assert not view.is_visible('#pages')
     view.click('#menu')
-    assert view.is_visible('#pages') and view.get_attribute('#menu', 'aria-expanded') == 'true'
-    view.close()
+    assert view.is_visible('#pages')
+    assert view.get_attribute('#menu', 'aria-expanded') == 'true'
