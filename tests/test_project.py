@@ -1,7 +1,9 @@
 "The project holds together: one version, one address, small notebooks, modules that stand alone."
 
 import ast
+import builtins
 import json
+import keyword
 import os
 import re
 import socket
@@ -9,49 +11,71 @@ import subprocess
 import sys
 
 import pytest
-from helpers.project import address, cfg, names, notebooks, project, root, site
+import torch
+from helpers.project import (
+    address,
+    cfg,
+    module_files,
+    modules,
+    names,
+    notebooks,
+    project,
+    root,
+    site,
+    source,
+)
+from readme import readme
 
-modules = sorted(p.stem for p in (root / 'scz_nb').glob('*.py') if not p.stem.startswith('_'))
+each_notebook = pytest.mark.parametrize('nb', notebooks, ids=names)
+each_module = pytest.mark.parametrize('module', modules)
+paths = dict(zip(modules, module_files))
 
 
 # one version, one address
+def requirements(key='requirements'):
+    return cfg[key].split()
+
+
+def extras():
+    "The names of optional requirements."
+    return [key.removesuffix('_requirements') for key in cfg if key.endswith('_requirements')]
+
+
 def test_version_stands_once():
     import scz_nb
 
     assert scz_nb.__version__ == cfg['version']
 
 
-def test_pyproject_says_what_settings_say():
-    p = project['project']
-    assert (p['name'], p['description'], p['license']) == (
-        cfg['lib_name'],
-        cfg['description'],
-        cfg['license'],
-    )
-    assert (
-        p['requires-python'] == '>=' + cfg['min_python']
-        and p['keywords'] == cfg['keywords'].split()
-    )
-    assert p['authors'] == [{'name': cfg['author']}]
-    assert p['urls'] == {'Repository': address, 'Documentation': site}
-    assert set(p['dynamic']) == {'version', 'dependencies', 'optional-dependencies'}
-    assert set(project['tool']['nbdev']) <= {
-        'custom_sidebar',
-        'skip_procs',
-    }  # the site's; everything else is nbdev's own
+def test_pyproject_names_what_settings_name():
+    said = project['project']
+    assert said['name'] == cfg['lib_name']
+    assert said['description'] == cfg['description']
+    assert said['license'] == cfg['license']
+    assert said['requires-python'] == '>=' + cfg['min_python']
+    assert said['keywords'] == cfg['keywords'].split()
+    assert said['authors'] == [{'name': cfg['author']}]
+    assert said['urls'] == {'Repository': address, 'Documentation': site}
+
+
+def test_pyproject_leaves_the_rest_to_settings():
+    dynamic = project['project']['dynamic']
+    assert set(dynamic) == {'version', 'dependencies', 'optional-dependencies'}
+    # of nbdev only what concerns the site
+    assert set(project['tool']['nbdev']) <= {'custom_sidebar', 'skip_procs'}
 
 
 def test_setup_hands_on_what_settings_say():
-    code = "import setuptools, runpy, json; setuptools.setup = lambda **kw: print(json.dumps(kw)); runpy.run_path('setup.py')"
-    kw = json.loads(
-        subprocess.run(
-            [sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True
-        ).stdout
+    code = (
+        'import json, runpy, setuptools\n'
+        'setuptools.setup = lambda **kw: print(json.dumps(kw))\n'
+        "runpy.run_path('setup.py')"
     )
-    assert kw['version'] == cfg['version']
-    assert kw['install_requires'] == cfg['requirements'].split() and kw['extras_require'] == {
-        k: cfg[f'{k}_requirements'].split() for k in ('dev', 'fast', 'hub', 'app', 'onnx')
-    }
+    said = json.loads(fresh(code))
+    assert said['version'] == cfg['version']
+    assert said['install_requires'] == requirements()
+    assert said['extras_require'] == {e: requirements(f'{e}_requirements') for e in extras()}
+    assert set(extras()) == {'dev', 'fast', 'hub', 'app', 'onnx'}
 
 
 def test_nbdev_is_no_runtime_need():
@@ -59,22 +83,11 @@ def test_nbdev_is_no_runtime_need():
 
 
 def test_constraints_pin_every_requirement():
-    pins = {
-        l.split('==')[0].lower().replace('_', '-')
-        for l in (root / 'constraints.txt').read_text().splitlines()
-        if '==' in l
-    }
-    needs = {
-        re.match(r'[\w-]+', r)[0].lower()
-        for r in (
-            cfg['requirements']
-            + cfg['dev_requirements']
-            + cfg['hub_requirements']
-            + cfg['app_requirements']
-            + cfg['onnx_requirements']
-        ).split()
-    }
-    assert needs <= pins
+    lines = (root / 'constraints.txt').read_text().splitlines()
+    pins = {line.split('==')[0].lower().replace('_', '-') for line in lines if '==' in line}
+    for key in ('requirements', *(f'{e}_requirements' for e in extras())):
+        needed = {re.match(r'[\w-]+', r)[0].lower() for r in requirements(key)}
+        assert needed <= pins, key
 
 
 @pytest.mark.filterwarnings('ignore:A test tried')
@@ -83,175 +96,212 @@ def test_no_test_reaches_the_network():
         socket.create_connection(('192.0.2.1', 80), timeout=1)
 
 
-def test_links_are_made_from_the_address():
+def test_nbdev_knows_the_address():
     yml = (root / 'nbs/nbdev.yml').read_text()
-    assert f'repo-url: "{address}"' in yml and f'site-url: "{site.rstrip("/")}"' in yml
-    for f in [root / 'README.md', *notebooks]:
-        for user, repo in re.findall(
-            r'(?:research\.google\.com/github|git\+https://github\.com)/([\w.-]+)/([\w-]+)',
-            f.read_text(),
-        ):
-            assert (user, repo) == (cfg['user'], cfg['repo']), f
-    for user, repo in re.findall(
-        r'github\.com/([\w.-]+)/([\w.-]+)/(?:actions|blob|raw)', (root / 'README.md').read_text()
-    ):
-        assert (user, repo) == (cfg['user'], cfg['repo'])
+    assert f'repo-url: "{address}"' in yml
+    assert f'site-url: "{site.rstrip("/")}"' in yml
 
 
+@pytest.mark.parametrize('file', [root / 'README.md', *notebooks], ids=['README', *names])
+def test_links_are_made_from_the_address(file):
+    pattern = r'(?:research\.google\.com/github|git\+https://github\.com)/([\w.-]+)/([\w-]+)'
+    assert set(re.findall(pattern, file.read_text())) <= {(cfg['user'], cfg['repo'])}
+
+
+def test_badges_are_made_from_the_address():
+    pattern = r'github\.com/([\w.-]+)/([\w.-]+)/(?:actions|blob|raw)'
+    found = set(re.findall(pattern, (root / 'README.md').read_text()))
+    assert found == {(cfg['user'], cfg['repo'])}
+
+
+# prose
 def test_readme_is_the_index_notebook():
-    from readme import readme
-
-    if (root / 'nbs/index.ipynb').exists():
-        assert (root / 'README.md').read_text() == readme(), 'run make readme'
+    assert (root / 'README.md').read_text() == readme(), 'run make readme'
 
 
-def test_links_lead_somewhere():
-    for f in [root / 'README.md', root / 'CONTRIBUTING.md', *notebooks]:
-        text = (
-            f.read_text()
-            if f.suffix == '.md'
-            else '\n'.join(
-                ''.join(c['source'])
-                for c in json.loads(f.read_text())['cells']
-                if c['cell_type'] == 'markdown'
-            )
-        )
-        for link in re.findall(r'\]\((?!https?:|#|mailto:|attachment:)([\w./-]+)', text):
-            assert (f.parent / link).exists(), f'{f.name} links to {link}'
+def test_readme_has_the_two_commands():
+    text = (root / 'README.md').read_text()
+    assert '\nmake demo' in text
+    assert '\nmake test' in text
+
+
+TEXTS = [root / 'README.md', root / 'CONTRIBUTING.md', *notebooks]
+
+
+@pytest.mark.parametrize('file', TEXTS, ids=['README', 'CONTRIBUTING', *names])
+def test_links_lead_somewhere(file):
+    text = file.read_text() if file.suffix == '.md' else source(file, 'markdown')
+    links = re.findall(r'\]\((?!https?:|#|mailto:|attachment:)([\w./-]+)', text)
+    assert [link for link in links if not (file.parent / link).exists()] == []
 
 
 word = re.compile(r'[A-Za-z_]\w*')
 
 
-def source(nb, kind):
-    return '\n'.join(
-        ''.join(c['source']) for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == kind
-    )
-
-
 @pytest.fixture(scope='module')
 def vocabulary():
     "Every name that some code here uses, and torch's and Python's own."
-    import builtins
-    import keyword
+    files = [p for p in (root / 'tests').rglob('*.py') if p.name != 'test_project.py']
+    files += [*(root / 'docs').glob('*.py')]
+    files += [root / name for name in ('Makefile', 'settings.ini', 'pyproject.toml')]
+    code = '\n'.join([source(nb, 'code') for nb in notebooks] + [f.read_text() for f in files])
+    own = [*dir(builtins), *keyword.kwlist]
+    torchs = [*dir(torch), *dir(torch.nn), *dir(torch.nn.functional)]
+    return {*word.findall(code), *own, *torchs}
 
-    import torch
 
-    files = [p for p in (root / 'tests').glob('*.py') if p.name != 'test_project.py'] + [
-        root / f for f in ('Makefile', 'settings.ini', 'pyproject.toml')
-    ]
-    code = '\n'.join([source(n, 'code') for n in notebooks] + [f.read_text() for f in files])
-    return {
-        *word.findall(code),
-        *dir(builtins),
-        *keyword.kwlist,
-        *dir(torch),
-        *dir(torch.nn),
-        *dir(torch.nn.functional),
-    }
+def module_of(name):
+    "The module that a dotted name begins with, and the rest of it; both may be empty."
+    parts = name.removeprefix('scz_nb.').split('.')
+    for n in (2, 1):
+        module = '.'.join(parts[:n])
+        if module in paths:
+            return module, parts[n:]
+    by_stem = [m for m in paths if m.rpartition('.')[2] == parts[0]]
+    return (by_stem[0], parts[1:]) if len(by_stem) == 1 else ('', parts)
+
+
+def is_dead(name, vocabulary):
+    "Whether nothing here has this name; of `module.name` the module must have it."
+    module, rest = module_of(name)
+    if module and rest:
+        return rest[0] not in word.findall(paths[module].read_text())
+    wings = {m.partition('.')[0] for m in modules}
+    if not module and name.startswith('scz_nb.'):
+        return rest[0] not in wings or len(rest) > 1
+    return not module and not set(word.findall(name)) <= vocabulary | wings
 
 
 def dead_names(prose, vocabulary):
-    "Names in backticks that nothing here is called; of `module.name` the module must have it."
+    "Names in backticks that nothing here has."
+    prose = re.sub(r'```.*?```', '', prose, flags=re.S)
     dead = []
-    for span in re.findall(r'`([^`\n]+)`', re.sub(r'```.*?```', '', prose, flags=re.S)):
+    for span in re.findall(r'`([^`\n]+)`', prose):
         name = span.partition('(')[0]
-        if not re.fullmatch(r'[\w.]+', name) or (root / 'nbs' / f'{name}.ipynb').exists():
-            continue
-        module, _, what = name.removeprefix('scz_nb.').partition('.')
-        if module in modules and what:
-            found = what.split('.')[0] in word.findall((root / f'scz_nb/{module}.py').read_text())
-        else:
-            found = set(word.findall(name)) <= vocabulary
-        if not found:
+        if re.fullmatch(r'[\w.]+', name) and is_dead(name, vocabulary):
             dead.append(span)
     return dead
 
 
-@pytest.mark.parametrize('nb', notebooks, ids=names)
+@each_notebook
 def test_prose_names_what_exists(nb, vocabulary):
     assert not dead_names(source(nb, 'markdown'), vocabulary)
 
 
-def test_a_dead_name_is_seen(vocabulary):
-    assert dead_names('`warp` and `warp.warp`, but `wrapp(x)` and `warp.run_all`', vocabulary) == [
-        'wrapp(x)',
-        'warp.run_all',
-    ]
+def test_contributing_names_what_exists(vocabulary):
+    assert not dead_names((root / 'CONTRIBUTING.md').read_text(), vocabulary)
 
 
-@pytest.mark.parametrize('nb', notebooks, ids=names)
-def test_notebook_opens_on_colab(nb):
-    "A badge with this notebook's address in its first text; then a cell that installs on Colab and goes to the notebook's folder."
-    name = nb.relative_to(root)
-    cells = [
-        c
-        for c in json.loads(nb.read_text())['cells']
-        if not ''.join(c['source']).startswith('#| default_exp')
-    ]
-    assert (
-        f'(https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}/{name})'
-        in ''.join(cells[0]['source'])
-    )
-    first = ''.join(cells[1]['source'])
-    assert (
-        "if 'google.colab' in sys.modules" in first
-        and f'git clone -q --depth 1 {address} ' in first
-        and first.rstrip().endswith(f"'-q {cfg['repo']}/{name.parent}')")
-    )
+def test_living_names_pass(vocabulary):
+    prose = '`warp`, `warp.warp`, `geometry.warp`, `scz_nb.geometry.warp.warp_map`, `geometry`'
+    assert not dead_names(prose, vocabulary)
+
+
+@pytest.mark.parametrize(
+    'name', ['wrapp(x)', 'warp.run_all', 'geometry.warp.run_all', 'scz_nb.geometry.wrap']
+)
+def test_a_dead_name_is_seen(name, vocabulary):
+    assert dead_names(f'`warp` and `{name}`', vocabulary) == [name]
 
 
 # modules
-def fresh(code, **env):
-    "What `code` prints in a fresh Python."
-    r = subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **env},
-    )
-    assert r.returncode == 0, r.stderr
-    return r.stdout.strip()
+def fresh(code):
+    "What `code` prints in a fresh Python, in the project's folder."
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-@pytest.mark.parametrize('module', modules)
+@each_module
 def test_module_stands_alone(module):
     "Each module imports in a fresh process, and nbdev is not needed for it."
     fresh(f"import sys; sys.modules['nbdev'] = None; import scz_nb.{module}")
 
 
-@pytest.mark.parametrize(
-    'module', [m for m in ('core', 'show', 'io', 'disparity', 'warp', 'cli') if m in modules]
+LIGHT = (
+    'core',
+    'config',
+    'stats',
+    'geometry.disparity',
+    'geometry.warp',
+    'geometry.fill',
+    'media.video',
+    'media.io',
+    'media.show',
+    'apps.cli',
 )
+HEAVY = ('diffusers', 'transformers', 'matplotlib', 'cv2', 'skimage', 'IPython')
+
+
+@pytest.mark.parametrize('module', LIGHT)
 def test_light_modules_stay_light(module):
     "Little time beyond torch's own, and none of the heavy packages."
-    code = f"""import sys, time, torch, numpy; t = time.process_time(); import scz_nb.{module}
-print(time.process_time() - t, *[m for m in ('diffusers', 'transformers', 'matplotlib', 'cv2', 'skimage', 'IPython') if m in sys.modules])"""
+    code = f"""
+import sys, time, torch, numpy
+start = time.process_time()
+import scz_nb.{module}
+print(time.process_time() - start, *[m for m in {HEAVY} if m in sys.modules])
+"""
     seconds, *heavy = fresh(code).split()
-    assert not heavy and float(seconds) < 1.0
+    assert not heavy
+    assert float(seconds) < 1.0
+
+
+@each_module
+def test_public_names_have_docstrings(module):
+    for node in ast.parse(paths[module].read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith('_'):
+            assert ast.get_docstring(node), node.name
 
 
 # notebooks
-@pytest.mark.parametrize('nb', notebooks, ids=names)
-def test_notebook_is_small_and_whole(nb):
+def cells(nb):
+    "All cells of a notebook but the one that names its module."
+    found = json.loads(nb.read_text())['cells']
+    return [c for c in found if not ''.join(c['source']).startswith('#| default_exp')]
+
+
+def code_cells(nb):
+    return [c for c in cells(nb) if c['cell_type'] == 'code']
+
+
+@each_notebook
+def test_notebook_opens_on_colab(nb):
+    "A badge with its own address; then a cell that installs on Colab and goes to its folder."
+    name = nb.relative_to(root)
+    colab = f'https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}'
+    title, install = (''.join(c['source']).rstrip() for c in cells(nb)[:2])
+    assert f'({colab}/blob/{cfg["branch"]}/{name})' in title
+    assert "if 'google.colab' in sys.modules:" in install
+    assert f'git clone -q --depth 1 {address} ' in install
+    assert install.endswith(f"'-q {cfg['repo']}/{name.parent}')")
+
+
+@each_notebook
+def test_notebook_has_a_title(nb):
+    "A title and a one-line subtitle."
+    title = next(''.join(c['source']) for c in cells(nb) if c['cell_type'] == 'markdown')
+    assert re.match(r'# .+\n+> .+', title)
+
+
+@each_notebook
+def test_notebook_is_small(nb):
     assert nb.stat().st_size <= 500_000
-    d = json.loads(nb.read_text())
-    code = [c for c in d['cells'] if c['cell_type'] == 'code']
-    for c in code:
-        assert len(json.dumps(c['outputs'])) <= 100_000, ''.join(c['source'])[:80]
-        assert not any(o['output_type'] == 'error' for o in c['outputs'])
-        src = ''.join(c['source'])
-        if re.match(r'#\|\s*export', src):
-            assert len(src.rstrip().splitlines()) - 1 < 30, src[:80]
+    for cell in code_cells(nb):
+        assert len(json.dumps(cell['outputs'])) <= 100_000, cell['id']
+
+
+@each_notebook
+def test_notebook_has_run_without_errors(nb):
+    code = code_cells(nb)
     assert len(code) <= 5 or any(c['outputs'] for c in code), 'it was never run'
-    title = ''.join(next(c for c in d['cells'] if c['cell_type'] == 'markdown')['source'])
-    assert re.match(r'# .+\n+> .+', title), 'a notebook begins with a title and a one-line subtitle'
+    for cell in code:
+        assert not any(o['output_type'] == 'error' for o in cell['outputs']), cell['id']
 
 
-@pytest.mark.parametrize('module', modules)
-def test_public_names_have_docstrings(module):
-    tree = ast.parse((root / f'scz_nb/{module}.py').read_text())
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith('_'):
-            assert ast.get_docstring(node), node.name
+@each_notebook
+def test_exported_cells_are_short(nb):
+    exported = [''.join(c['source']) for c in code_cells(nb)]
+    exported = [s for s in exported if re.match(r'#\|\s*export', s)]
+    assert [s for s in exported if len(s.rstrip().splitlines()) > 30] == []
