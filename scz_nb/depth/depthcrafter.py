@@ -13,7 +13,7 @@ __all__ = ['small_parts', 'full_parts', 'svd_scheduler', 'time_ids', 'noise_on_v
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-003
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -262,7 +262,7 @@ class DepthCrafterOutput(BaseOutput):
     depth: Tensor  # (T, H, W) float32 on the CPU: inverse depth from 0 to 1, before any stretch
     latents: Tensor  # (1, T, 4, h, w) of the depth
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-052
 class DepthCrafterPipeline(DiffusionPipeline):
     "Depth of a video by a video diffusion model."
 
@@ -286,7 +286,7 @@ DepthCrafterPipeline.from_pretrained = classmethod(  # the same checks (part pip
     DynamiCrafterPipeline.from_pretrained.__func__
 )
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-052
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-053
 def _check_networks(unet, vae, image_encoder):
     "Raise when the networks are not those of DepthCrafter."
     u, z = unet.config, vae.config.latent_channels
@@ -313,7 +313,7 @@ def _check_scheduler(scheduler):
             "Karras sigmas); take its folder 'scheduler'."
         )
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-054
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-055
 @contextmanager
 def _exact(vae):
     "The autoencoder in float32 where half precision is too small for it."
@@ -338,7 +338,21 @@ def _encode(
             latents.append(vae.encode(x).latent_dist.mode())
     return torch.cat(latents)[None].float()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-055
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
+@patch
+def _embed(self: DepthCrafterPipeline, x: Tensor) -> Tensor:  # (T, 3, H, W) to (T, C)
+    "CLIP's embedding of each frame."
+    tower = self.image_encoder
+    x = clip_pixels(x.to(self._execution_device), tower.config.image_size)
+    return tower(x.to(tower.dtype)).image_embeds
+
+
+def _with_noise(x: Tensor, generator) -> Tensor:
+    "Frames with a little noise, frame by frame: the same whatever the chunk."
+    draw = lambda f: randn_tensor(f.shape, generator=generator, device=f.device)
+    return torch.stack([f + noise_on_video * draw(f) for f in x])
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
 @patch
 @torch.no_grad()
 def condition(
@@ -356,21 +370,7 @@ def condition(
     noisy = (_with_noise(to_pixels(frames[b : b + chunk], size), generator) for b in begins)
     return GivenVideo(torch.cat(embeddings)[None].float(), self._encode(noisy))
 
-
-@patch
-def _embed(self: DepthCrafterPipeline, x: Tensor) -> Tensor:  # (T, 3, H, W) to (T, C)
-    "CLIP's embedding of each frame."
-    tower = self.image_encoder
-    x = clip_pixels(x.to(self._execution_device), tower.config.image_size)
-    return tower(x.to(tower.dtype)).image_embeds
-
-
-def _with_noise(x: Tensor, generator) -> Tensor:
-    "Frames with a little noise, frame by frame: the same whatever the chunk."
-    draw = lambda f: randn_tensor(f.shape, generator=generator, device=f.device)
-    return torch.stack([f + noise_on_video * draw(f) for f in x])
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-056
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-058
 @patch
 @torch.no_grad()
 def encode_depth(
@@ -400,7 +400,7 @@ def decode(
         grey.append(picture.float().clamp(-1, 1).mean(1).cpu())
     return to_size((torch.cat(grey) + 1) / 2, size)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-057
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-059
 @patch
 def schedule(self: DepthCrafterPipeline, steps: int) -> Schedule:
     "The noise levels of a run."
@@ -430,12 +430,12 @@ def denoise(
     out = guided(evaluate, given, given.empty, guidance)
     return schedule.interpret(x, out, i)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-059
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-061
 def _unchanged(i, x):
     "After each step: the latents as they are."
     return x
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-062
 @patch
 @torch.no_grad()
 def sample(
@@ -463,7 +463,7 @@ def sample(
 
     return in_faded_windows(one_window, len(given), size, overlap)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-060
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-063
 @patch
 @torch.no_grad()
 def dissolve(
@@ -487,9 +487,43 @@ def dissolve(
 
     return in_faded_windows(one_window, len(given), size, overlap)
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-061
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-064
 @patch
-@torch.no_grad()
+def _check(self: DepthCrafterPipeline, video, steps, size, overlap, strength) -> np.ndarray:
+    "The frames, or an error before any network runs."
+    frames = check_video(video)
+    self.schedule(steps)
+    dissolve_step(strength)
+    windows(len(frames), size, overlap)
+    return frames
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-065
+@patch
+def _after_step(self: DepthCrafterPipeline, schedule: Schedule, bar, callback):
+    "What is done after each step."
+
+    def after_step(i, x):
+        bar.update()
+        if callback is None:
+            return x
+        return callback(self, i, schedule.noise[i], {'latents': x}).get('latents', x)
+
+    return after_step
+
+
+@patch
+def _sample(self: DepthCrafterPipeline, given: GivenVideo, steps, how, generator, callback):
+    "Depth latents from noise, with a bar."
+    _, size, overlap = how
+    schedule = self.schedule(steps)
+    shape = (1, min(len(given), size), *given.latents.shape[2:])
+    noise = randn_tensor(shape, generator=generator, device=self._execution_device)
+    total = steps * len(windows(len(given), size, overlap))
+    with self.progress_bar(total=total) as bar:
+        return self.sample(given, noise, schedule, *how, self._after_step(schedule, bar, callback))
+
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-066
+@patch
 def __call__(
     self: DepthCrafterPipeline,
     video,  # (T, H, W, 3) uint8, or float in [0, 1]; 64×64 or more
@@ -506,38 +540,18 @@ def __call__(
     return_dict: bool = True,
 ):
     "Inverse depth of a video."
-    frames = check_video(video)
-    schedule = self.schedule(num_inference_steps)
-    dissolve_step(strength)
-    total = len(schedule) * len(windows(len(frames), window_size, overlap))
+    frames = self._check(video, num_inference_steps, window_size, overlap, strength)
     how = guidance_scale, window_size, overlap
     try:
         given = self.condition(frames, generator, longest, chunk)
-        shape = (1, min(len(frames), window_size), *given.latents.shape[2:])
-        noise = randn_tensor(shape, generator=generator, device=self._execution_device)
-        with self.progress_bar(total=total) as bar:
-            after_step = self._after_step(schedule, bar, callback_on_step_end)
-            x = self.sample(given, noise, schedule, *how, after_step)
+        x = self._sample(given, num_inference_steps, how, generator, callback_on_step_end)
         x = self.dissolve(x, strength, given, *how)
         out = DepthCrafterOutput(self.decode(x, frames.shape[1:3], chunk), x)
     finally:
         self.maybe_free_model_hooks()
     return out if return_dict else out.to_tuple()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-062
-@patch
-def _after_step(self: DepthCrafterPipeline, schedule: Schedule, bar, callback):
-    "What is done after each step."
-
-    def after_step(i, x):
-        bar.update()
-        if callback is None:
-            return x
-        return callback(self, i, schedule.noise[i], {'latents': x}).get('latents', x)
-
-    return after_step
-
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-064
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-068
 def build_parts(
     size: dict = full_parts,  # or `small_parts`
 ) -> dict:  # component → network
@@ -565,7 +579,7 @@ def random_depthcrafter(
         fill_random(net, g)
     return DepthCrafterPipeline(**nets, scheduler=EulerDiscreteScheduler(**svd_scheduler))
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-083
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-087
 def _library(name: str):
     "The class of a part."
     if name == 'image_encoder':
@@ -573,7 +587,7 @@ def _library(name: str):
     classes = dict(unet=DepthCrafterUNet, vae=AutoencoderKLTemporalDecoder)
     return classes.get(name, EulerDiscreteScheduler)
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-088
 def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     "A part of DepthCrafter from its folder, whole."
     options = {}
@@ -598,7 +612,7 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
         )
     return aligned(net.eval())
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-084
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-089
 _parts = ('unet', 'vae', 'image_encoder', 'scheduler')
 
 
@@ -609,7 +623,7 @@ def _class_name(config: Path) -> str | None:
     except (OSError, ValueError):
         return None
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-090
 def _check_folder(folder: Path):
     "Raise when a folder cannot hold DepthCrafter."
     if not folder.is_dir():
@@ -630,35 +644,30 @@ def _check_folder(folder: Path):
             '_class_name into its config.json).'
         )
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-086
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-092
+@dataclass(eq=False, repr=False)
 class DepthCrafter(Depth):
     "DepthCrafter as a depth: it dissolves its own latents."
+
+    pipe: DepthCrafterPipeline
+    device: str | None = None  # where it computes; None: cuda where there is one
+    _: KW_ONLY
+    steps: int = 5
+    guidance: float = 1.0  # 1: none
+    window: int = 110  # frames at once
+    overlap: int = 25  # frames that two windows share
+    longest: int = 1024  # pixels of the longer side
+    seed: int = 0  # of all noise
+    progress: bool = False  # show a bar
 
     name = 'depthcrafter'
     dissolves = True
 
-    def __init__(
-        self,
-        pipe: DepthCrafterPipeline,
-        device: str | None = None,  # where it computes; None: cuda where there is one
-        *,
-        steps: int = 5,
-        guidance: float = 1.0,  # 1: none
-        window: int = 110,  # frames at once
-        overlap: int = 25,  # frames that two windows share
-        longest: int = 1024,  # pixels of the longer side
-        seed: int = 0,  # of all noise
-        progress: bool = False,  # show a bar
-    ):
-        self.pipe = pipe
-        self.device = pick_device(device)
-        self.seed = seed
-        self.longest = longest
-        self.steps = steps
-        self.how = guidance, window, overlap
-        pipe.set_progress_bar_config(desc='depth', unit='step', disable=not progress)
+    def __post_init__(self):
+        self.device = pick_device(self.device)
+        self.pipe.set_progress_bar_config(desc='depth', unit='step', disable=not self.progress)
         if torch.device(self.device).type != 'cpu':  # a video model needs that memory
-            pipe.enable_model_cpu_offload(device=self.device)
+            self.pipe.enable_model_cpu_offload(device=self.device)
 
     def __call__(self, video, strength: int = 0) -> np.ndarray:
         return normalise(self.raw(video, strength)).numpy()
@@ -666,10 +675,17 @@ class DepthCrafter(Depth):
     def __repr__(self):
         return f'DepthCrafter(steps={self.steps}, device={self.device!r})'
 
-    def _noise(self) -> torch.Generator:
-        return NoiseSource(self.seed).generator('depth')
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-093
+@patch
+def _noise(self: DepthCrafter) -> torch.Generator:
+    return NoiseSource(self.seed).generator('depth')
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-087
+
+@patch(as_prop=True)
+def _how(self: DepthCrafter) -> tuple:
+    return self.guidance, self.window, self.overlap
+
+
 @patch
 def raw(
     self: DepthCrafter,
@@ -678,9 +694,9 @@ def raw(
 ) -> Tensor:  # (T, H, W) inverse depth, large = near, unit unknown
     "Before the stretch to [0, 1]."
     more = dict(longest=self.longest, strength=strength, generator=self._noise())
-    return self.pipe(video, self.steps, *self.how, **more).depth
+    return self.pipe(video, self.steps, *self._how, **more).depth
 
-
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-094
 @patch
 @torch.no_grad()
 def dissolve(  # noqa: F811
@@ -697,12 +713,12 @@ def dissolve(  # noqa: F811
     try:
         given = self.pipe.condition(frames, self._noise(), self.longest)
         x = self.pipe.encode_depth(near, self.longest)
-        x = self.pipe.dissolve(x, strength, given, *self.how)
+        x = self.pipe.dissolve(x, strength, given, *self._how)
         return self.pipe.decode(x, frames.shape[1:3]).numpy()
     finally:
         self.pipe.maybe_free_model_hooks()
 
-# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-088
+# %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-095
 def _folders(folder) -> tuple:  # part → folder; what to do when a part is broken
     "Where the parts lie: in a folder of one's own, or in the hub's cache."
     if folder is not None:

@@ -25,6 +25,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 
+# %% ../../nbs/parts/estimators.ipynb #estimators-004
 import scz_nb
 from scz_nb.core import (
     InputError,
@@ -51,6 +52,8 @@ from scz_nb.depth.maps import (
     to_inverse,
     to_size,
 )
+
+# %% ../../nbs/parts/estimators.ipynb #estimators-005
 from ..diffusion.dissolve import dissolve as dissolve_latent
 from ..geometry.disparity import check_disparity, normalise
 from ..media.io import video_suffixes
@@ -63,7 +66,7 @@ from scz_nb.models.embedded import (
 )
 from ..models.hub import fetch, find_model, import_transformers, loading
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-011
+# %% ../../nbs/parts/estimators.ipynb #estimators-013
 class DepthEstimator(Depth):
     "A depth network of transformers, frame by frame."
 
@@ -88,7 +91,7 @@ class DepthEstimator(Depth):
     def __repr__(self):
         return f'DepthEstimator({self.name!r}, output={self.output!r}, device={str(self.device)!r})'
 
-
+# %% ../../nbs/parts/estimators.ipynb #estimators-014
 def output_of(config) -> str:
     "What a network gives, by its config: 'metric' or 'inverse'."
     if config.model_type in ('zoedepth', 'glpn'):
@@ -96,7 +99,7 @@ def output_of(config) -> str:
     kind = getattr(config, 'depth_estimation_type', '')
     return 'metric' if kind == 'metric' else 'inverse'
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-012
+# %% ../../nbs/parts/estimators.ipynb #estimators-015
 @patch
 def _predict(self: DepthEstimator, frames) -> Tensor:  # (B, H, W, 3) uint8 to (B, h, w)
     "What the network gives for some frames."
@@ -115,7 +118,7 @@ def _without_reflection(d: Tensor, size: tuple) -> Tensor:  # (B, h, w) to (B, H
     wide = F.interpolate(d[:, None], (h + 2 * top, w + 2 * left), mode='bicubic')
     return wide[:, 0, top : top + h, left : left + w]
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-013
+# %% ../../nbs/parts/estimators.ipynb #estimators-016
 @patch
 @torch.inference_mode()
 def raw(
@@ -135,7 +138,7 @@ def raw(
         self.model.to('cpu')  # a video model needs that memory
     return to_size(to_inverse(out, self.output), frames.shape[1:3])
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-018
+# %% ../../nbs/parts/estimators.ipynb #estimators-021
 class Square:
     "Pictures resized to a square and normalised, as Depth Pro's processor does it."
 
@@ -149,7 +152,7 @@ class Square:
         x = (x - self.mean) / self.std
         return dict(pixel_values=F.interpolate(x, self.size, mode='bilinear'))
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-021
+# %% ../../nbs/parts/estimators.ipynb #estimators-024
 def _clip_tensor(model: TinyModel, video) -> Tensor:  # (T, H, W, 3) uint8 to [0, 1]
     "A video as an embedded model takes it, in its number type and where it lies."
     at = model.picture.mean
@@ -169,7 +172,7 @@ def window_disparity(
     eps = noise.normal('depth', shape, device=at.device, dtype=at.dtype)
     return estimate_disparity(model, _clip_tensor(model, video), eps)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-023
+# %% ../../nbs/parts/estimators.ipynb #estimators-026
 class EmbeddedDepth(Depth):
     "Disparity of a video, and its dissolving, by the depth network of an embedded model."
 
@@ -197,7 +200,7 @@ class EmbeddedDepth(Depth):
         near = self.source(video) if self.source else normalise(self.raw(video), 1, 99)
         return self.dissolve(video, near, strength)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-024
+# %% ../../nbs/parts/estimators.ipynb #estimators-027
 @patch
 @torch.no_grad()
 def dissolve(
@@ -223,7 +226,7 @@ def _dissolve_window(model: TinyModel, near: Tensor, video, strength: float) -> 
     coarse = dissolve_latent(x, strength, predict, form='released')
     return to_disparity(model, coarse)[0].float()
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-027
+# %% ../../nbs/parts/estimators.ipynb #estimators-030
 @dataclass(frozen=True)
 class ClipDepth(Depth):
     "A depth network that takes a whole clip at once."
@@ -238,7 +241,7 @@ class ClipDepth(Depth):
         shape = frames.shape[:3]
         return fitted(self.network(frames), shape, self.output, f'the depth by {self.name}')
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-030
+# %% ../../nbs/parts/estimators.ipynb #estimators-033
 def _embedded_network(source, device, progress):
     "The embedded depth network for a video of any size and length."
     tiny = load_weights(fetch('tiny'), pick_device(device))
@@ -262,13 +265,13 @@ def _embedded_network(source, device, progress):
 
     return network
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-035
+# %% ../../nbs/parts/estimators.ipynb #estimators-038
 _vda = {
     'vits': dict(features=64, out_channels=[48, 96, 192, 384]),
     'vitl': dict(features=256, out_channels=[256, 512, 1024, 1024]),
 }
 
-
+# %% ../../nbs/parts/estimators.ipynb #estimators-039
 def _video_depth_anything(source, device, progress):
     "Video Depth Anything by the code of its authors."
     try:
@@ -294,7 +297,7 @@ def _video_depth_anything(source, device, progress):
 
     return network
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-037
+# %% ../../nbs/parts/estimators.ipynb #estimators-041
 @dataclass(frozen=True)
 class Estimator:
     "A depth network that has a name here; where its files are, part hub knows."
@@ -321,7 +324,7 @@ _known = (
 estimators = {e.name: e for e in _known}
 default_depth = 'depth-anything-v2-small'
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-040
+# %% ../../nbs/parts/estimators.ipynb #estimators-044
 class DepthSource(NamedTuple):
     "What a name of depth stands for."
 
@@ -351,7 +354,7 @@ def depth_source(
         raise InputError(f'{p} is not there; give the path of a depth file or folder.')
     raise unknown_name('depth', str(name), dict.fromkeys([*more, *estimators]))
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-043
+# %% ../../nbs/parts/estimators.ipynb #estimators-046
 class GivenDepth(Depth):
     "Depth of your own, in a file."
 
@@ -367,7 +370,7 @@ class GivenDepth(Depth):
         check_strength(strength, self.dissolves, self.name)
         return stretched(self.raw(video), self.name)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-045
+# %% ../../nbs/parts/estimators.ipynb #estimators-048
 def _pretrained(repo: str, revision: str) -> tuple:  # model, processor
     "A network and its processor from the hub or a folder, on the CPU."
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
@@ -380,7 +383,7 @@ def _pretrained(repo: str, revision: str) -> tuple:  # model, processor
     settings, _ = ImageProcessingMixin.get_image_processor_dict(repo, revision=revision)
     return model, Square(**settings)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-046
+# %% ../../nbs/parts/estimators.ipynb #estimators-049
 def load_depth(
     name=default_depth,  # as in `depth_source`
     device: str | None = None,  # where it computes; None: cuda where there is one
@@ -410,7 +413,7 @@ def load_depth(
         output = output or source.known.output
     return DepthEstimator(*network, str(name), output, device, batch, progress)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-051
+# %% ../../nbs/parts/estimators.ipynb #estimators-054
 def depth_cache() -> Path:
     """Where `estimate_depth` keeps what networks computed; it may be deleted at any time.
 
@@ -420,7 +423,7 @@ def depth_cache() -> Path:
         base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'scz_nb'
     return Path(base).expanduser() / 'depth'
 
-
+# %% ../../nbs/parts/estimators.ipynb #estimators-055
 def _weights_version(source: DepthSource) -> str:
     "What tells these weights from others: names, sizes and times of files, or the hub's commit."
     p = Path(source.at) if source.at else shipped_weights('tiny')
@@ -443,7 +446,7 @@ def _stamp(file: Path) -> tuple:
     stat = file.stat()
     return file.name, stat.st_size, stat.st_mtime_ns
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-053
+# %% ../../nbs/parts/estimators.ipynb #estimators-057
 def _cache_file(frames: np.ndarray, name: str, source: DepthSource, output) -> Path:
     "The file of the cache that belongs to these frames and this network."
     weights = _weights_version(source)
@@ -471,7 +474,14 @@ def _write_cache(path: Path, near: np.ndarray):
     except (OutputError, OSError) as e:
         warnings.warn(f'the depth is not kept: {e}', stacklevel=3)
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-055
+# %% ../../nbs/parts/estimators.ipynb #estimators-059
+def _raw(model, frames):
+    "What a `Depth`, a function or an array says of the frames."
+    if isinstance(model, Depth):
+        return model.raw(frames)
+    return model(frames) if callable(model) else model
+
+# %% ../../nbs/parts/estimators.ipynb #estimators-060
 def estimate_depth(
     video,  # (T, H, W, 3) uint8 or float in [0, 1], or the path of a video
     model=default_depth,  # as for `load_depth`, a `Depth`, an array (T, h, w) or a function
@@ -501,14 +511,7 @@ def estimate_depth(
         _write_cache(path, near)
     return near
 
-
-def _raw(model, frames):
-    "What a `Depth`, a function or an array says of the frames."
-    if isinstance(model, Depth):
-        return model.raw(frames)
-    return model(frames) if callable(model) else model
-
-# %% ../../nbs/parts/estimators.ipynb #estimators-063
+# %% ../../nbs/parts/estimators.ipynb #estimators-068
 class ArrayDepth(Depth):
     "Disparity that is there."
 
@@ -523,7 +526,7 @@ class ArrayDepth(Depth):
         check_strength(strength, self.dissolves, 'a given array')
         return to_numpy(self.raw(video))
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-064
+# %% ../../nbs/parts/estimators.ipynb #estimators-069
 class FunctionDepth(Depth):
     "A function of the video that gives disparity (T, H, W) in [0, 1]; what it gives is checked."
 
@@ -538,7 +541,7 @@ class FunctionDepth(Depth):
         check_strength(strength, self.dissolves, 'a given function')
         return to_numpy(self.raw(video))
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-066
+# %% ../../nbs/parts/estimators.ipynb #estimators-071
 def _fingerprint(x) -> str:
     "Sixteen digits that stand for the numbers of an array."
     return hashlib.sha256(np.ascontiguousarray(to_numpy(x)).tobytes()).hexdigest()[:16]
@@ -560,7 +563,7 @@ def _resolve(depth, backbone, frames: int, strength: float) -> Depth:
     check_strength(strength, False, 'a given array')
     return ArrayDepth(near, _fingerprint(depth))
 
-# %% ../../nbs/parts/estimators.ipynb #estimators-067
+# %% ../../nbs/parts/estimators.ipynb #estimators-072
 def as_depth(
     depth,  # 'auto', name, path, array (T, H, W) in [0, 1], function, or `Depth`
     backbone,  # its size, device and default count

@@ -42,7 +42,7 @@ def _exr_channels(p: Path) -> dict:  # name → (H, W)
             f'{p} cannot be read as an EXR file; write it again, or save depth as TIFF or npz.'
         ) from None
 
-
+# %% ../../nbs/parts/depth_files.ipynb #depth_files-011
 def _exr(p: Path) -> np.ndarray:  # (H, W)
     "The depth channel of an EXR file."
     found = _exr_channels(p)
@@ -57,7 +57,7 @@ def _exr(p: Path) -> np.ndarray:  # (H, W)
         )
     return found[chosen[0]].astype(np.float32)
 
-# %% ../../nbs/parts/depth_files.ipynb #depth_files-011
+# %% ../../nbs/parts/depth_files.ipynb #depth_files-012
 def _picture(p: Path) -> np.ndarray:  # (H, W)
     "Grey levels of a picture, 8, 16 or 32 bits deep."
     from PIL import Image
@@ -77,7 +77,7 @@ def _picture(p: Path) -> np.ndarray:  # (H, W)
         ) from None
     return (_grey(x, p) if x.ndim == 3 else x).astype(np.float32)
 
-# %% ../../nbs/parts/depth_files.ipynb #depth_files-012
+# %% ../../nbs/parts/depth_files.ipynb #depth_files-013
 def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
     "Grey levels of a video, 16 bits where its codec has them."
     if p.suffix.lower() not in video_suffixes:
@@ -96,7 +96,7 @@ def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
         )
     return np.stack([_grey(f, p) for f in frames])
 
-# %% ../../nbs/parts/depth_files.ipynb #depth_files-013
+# %% ../../nbs/parts/depth_files.ipynb #depth_files-014
 def read_array(path) -> np.ndarray:
     "The array in an npy file, or in an npz file that holds one."
     from zipfile import BadZipFile
@@ -114,7 +114,7 @@ def read_array(path) -> np.ndarray:
         ) from None
     raise InputError(f'{path} holds {", ".join(names) or "nothing"}; it must hold one array.')
 
-# %% ../../nbs/parts/depth_files.ipynb #depth_files-014
+# %% ../../nbs/parts/depth_files.ipynb #depth_files-015
 picture_suffixes = '.png', '.tif', '.tiff', '.jpg', '.jpeg', '.webp', '.exr'
 
 

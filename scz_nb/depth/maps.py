@@ -193,7 +193,7 @@ def fit_line(
         keep = off <= max(2.5 * np.median(off), 0.02 * y.std())
     return float(a), float(b)
 
-
+# %% ../../nbs/lessons/04_maps.ipynb #04_maps-042
 def align_frames(
     depth,  # (T, H, W) inverse depth, large = near, with a scale and shift for each frame
     flow,  # (T-1, H, W, 2) pixels to the next frame

@@ -103,6 +103,16 @@ def sums(
     return np.stack(total), np.stack(weight)
 
 # %% ../../nbs/lessons/05_propagate.ipynb #05_propagate-020
+def _finite(disparity) -> np.ndarray:  # (T, H, W) float64
+    "The maps, if they are maps."
+    d = to_numpy(disparity).astype(np.float64)
+    if d.ndim != 3 or not d.size or not np.isfinite(d).all():
+        raise InputError(
+            f'disparity must be (frames, height, width) of finite numbers; got shape {d.shape}.'
+        )
+    return d
+
+
 def _scene(d, there, back, holes, fade, check) -> np.ndarray:  # (T, H, W)
     "One scene without a cut."
     if len(d) == 1:
@@ -132,11 +142,7 @@ def propagate(
     A flow is a function of N and N frames uint8 (N, H, W, 3) that gives pixels (N, H, W, 2), or the
     arrays of the flow to the next frame and of the flow back. In holes the result begins anew with
     the frame's own map ('own'), or keeps the map before ('previous')."""
-    d = to_numpy(disparity).astype(np.float64)
-    if d.ndim != 3 or not d.size or not np.isfinite(d).all():
-        raise InputError(
-            f'disparity must be (frames, height, width) of finite numbers; got shape {d.shape}.'
-        )
+    d = _finite(disparity)
     if not 0 <= fade <= 1:
         raise InputError(f'fade={fade} cannot be used; it must be a number from 0 to 1.')
     check_choice('holes', holes, ('own', 'previous'))

@@ -408,7 +408,7 @@ def panels(
     _store_small()
     return np.atleast_1d(axes)
 
-
+# %% ../../nbs/parts/show.ipynb #show-072
 def plot(
     curves: dict,  # name → y, or (x, y); a name with a leading _ is left out of the legend
     xlabel: str = '',
