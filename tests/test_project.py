@@ -125,6 +125,19 @@ def test_readme_has_the_two_commands():
     assert '\nmake test' in text
 
 
+def test_readme_lists_each_lesson_and_part():
+    text = (root / 'README.md').read_text()
+    listed = [n for n in names if n.startswith(('lessons/', 'parts/'))]
+    assert [n for n in listed if f'(nbs/{n})' not in text] == []
+
+
+def test_contributing_lists_each_wing():
+    text = (root / 'CONTRIBUTING.md').read_text()
+    wings = {m.partition('.')[0] for m in modules}
+    table = text[text.index('| wing |') : text.index('Notebooks are of two kinds')]
+    assert set(re.findall(r'`(\w+)`(?=[^\n|]*\|[^\n]*\|)', table)) == wings
+
+
 TEXTS = [root / 'README.md', root / 'CONTRIBUTING.md', *notebooks]
 
 
