@@ -5,6 +5,7 @@ import builtins
 import json
 import keyword
 import os
+import pkgutil
 import re
 import socket
 import subprocess
@@ -174,6 +175,15 @@ def module_of(name):
     return (by_stem[0], parts[1:]) if len(by_stem) == 1 else ('', parts)
 
 
+def is_importable(name):
+    "Whether a dotted name is one of another package."
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
 def is_dead(name, vocabulary):
     "Whether nothing here has this name; of `module.name` the module must have it."
     module, rest = module_of(name)
@@ -182,7 +192,8 @@ def is_dead(name, vocabulary):
     wings = {m.partition('.')[0] for m in modules}
     if not module and name.startswith('scz_nb.'):
         return rest[0] not in wings or len(rest) > 1
-    return not module and not set(word.findall(name)) <= vocabulary | wings
+    known = set(word.findall(name)) <= vocabulary | wings
+    return not (module or known or ('.' in name and is_importable(name)))
 
 
 def dead_names(prose, vocabulary):
