@@ -183,16 +183,6 @@ def test_a_folder(saved):
     assert {p.dtype for p in b.unet.parameters()} == {torch.float32}
 
 
-def test_a_folder_of_an_earlier_version(saved, tmp_path):
-    folder = tmp_path / 'saved'
-    shutil.copytree(saved, folder)
-    index = (folder / 'model_index.json').read_text()
-    old = index.replace('scz_nb.models.convert', 'scz_nb.pipeline')
-    assert old != index
-    (folder / 'model_index.json').write_text(old)
-    assert load_backbone(folder, 'cpu').latent_shape == (1, 4, 4, 4, 8)
-
-
 def test_a_backbone_is_returned_as_it_is(pipe):
     b = DynamiCrafterBackbone(pipe)
     assert load_backbone(b) is b

@@ -24,7 +24,6 @@ from torch import Tensor
 from ..core import InputError, check_choice
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
 from scz_nb.models.convert import (
-    VideoUNet,
     aligned,
     build,
     fill,
@@ -170,7 +169,6 @@ def from_pretrained(
     **kw,  # options of every pipeline of diffusers
 ) -> DynamiCrafterPipeline:
     "A pipeline that was saved, whole, with its weights where sums do not depend on the file."
-    sys.modules.setdefault('scz_nb.pipeline', sys.modules[VideoUNet.__module__])
     pipe = DiffusionPipeline.from_pretrained.__func__(cls, path, **kw)
     for part, net in pipe.components.items():
         _check_whole(path, part, net)
