@@ -8,7 +8,6 @@ Docs: https://scz-nb.github.io/scz_nb/parts/pipeline.html.md"""
 __all__ = ['clip_mean', 'clip_std', 'DynamiCrafterPipeline', 'clip_pixels', 'GivenClip', 'DynamiCrafterOutput', 'model_card']
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-004
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
