@@ -4,7 +4,6 @@ import ast
 import builtins
 import json
 import keyword
-import os
 import pkgutil
 import re
 import socket
@@ -13,6 +12,7 @@ import sys
 
 import pytest
 import torch
+from helpers.alone import import_alone, new_processes
 from helpers.project import (
     address,
     cfg,
@@ -72,7 +72,8 @@ def test_setup_hands_on_what_settings_say():
         'setuptools.setup = lambda **kw: print(json.dumps(kw))\n'
         "runpy.run_path('setup.py')"
     )
-    said = json.loads(fresh(code))
+    command = [sys.executable, '-c', code]
+    said = json.loads(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
     assert said['version'] == cfg['version']
     assert said['install_requires'] == requirements()
     assert said['extras_require'] == {e: requirements(f'{e}_requirements') for e in extras()}
@@ -229,18 +230,17 @@ def test_a_dead_name_is_seen(name, vocabulary):
 
 
 # modules
-def fresh(code):
-    "What `code` prints in a fresh Python, in the project's folder."
-    command = [sys.executable, '-c', code]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+@pytest.fixture(scope='module')
+def alone():
+    "A function that imports a module in a new process, and says what that took."
+    with new_processes() as pool:
+        yield lambda module: pool.apply(import_alone, (module,))
 
 
 @each_module
-def test_module_stands_alone(module):
-    "Each module imports in a fresh process, and nbdev is not needed for it."
-    fresh(f"import sys; sys.modules['nbdev'] = None; import scz_nb.{module}")
+def test_module_stands_alone(module, alone):
+    "Each module imports as the first one, and nbdev is not needed for it."
+    assert f'scz_nb.{module}' in alone(module).loaded
 
 
 LIGHT = (
@@ -255,21 +255,15 @@ LIGHT = (
     'media.show',
     'apps.cli',
 )
-HEAVY = ('diffusers', 'transformers', 'matplotlib', 'cv2', 'skimage', 'IPython')
+HEAVY = {'diffusers', 'transformers', 'matplotlib', 'cv2', 'skimage', 'IPython'}
 
 
 @pytest.mark.parametrize('module', LIGHT)
-def test_light_modules_stay_light(module):
+def test_light_modules_stay_light(module, alone):
     "Little time beyond torch's own, and none of the heavy packages."
-    code = f"""
-import sys, time, torch, numpy
-start = time.process_time()
-import scz_nb.{module}
-print(time.process_time() - start, *[m for m in {HEAVY} if m in sys.modules])
-"""
-    seconds, *heavy = fresh(code).split()
-    assert not heavy
-    assert float(seconds) < 1.0
+    found = alone(module)
+    assert not HEAVY & set(found.loaded)
+    assert found.seconds < 1.0
 
 
 @each_module
