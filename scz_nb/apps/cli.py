@@ -273,7 +273,7 @@ def train_command(
 
 # %% ../../nbs/parts/cli.ipynb #cli-037
 def eval_command(
-    protocol: str = 'quick',  # quick (8 scenes), full (64), ablations, curves, embedded, or paper (yours)
+    protocol: str = 'quick',  # quick, full, ablations, curves, embedded, or paper (your pictures)
     out: str = None,  # folder of the figures; an evaluation that was cut off goes on
     processes: int = None,  # else one a core
     pictures: str = None,  # paper: folder of pictures, prompts in prompts.txt or prompts.csv

@@ -205,7 +205,7 @@ def evaluate(
     out: str | Path = 'runs/eval',  # folder of the scenes' figures and of the table
     processes: int | None = None,  # None: one a core; `accelerate launch` brings its own
     progress: bool = True,
-) -> Path:  # of table.md; table.csv and table.png lie beside it
+) -> Path:  # of table.md; table.csv and table.png are next to it
     "A table of methods on held-out scenes; an evaluation that was cut off goes on."
     if not isinstance(protocol, Protocol):
         protocol = PROTOCOLS[check_choice('protocol', protocol, PROTOCOLS)]
