@@ -220,7 +220,7 @@ def plot_column(
 ):
     "One measure of each row, mean and 95 % interval."
     names = [n for n, row in tables[0].items() if np.isfinite(row[measure])]
-    ax = panels(height=0.3 * len(names) + 1)[0] if ax is None else ax
+    ax = panels(height=0.22 * len(names) + 0.8)[0] if ax is None else ax
     for y, name in enumerate(names):
         x = column(tables, name, measure)
         mean = np.nanmean(x)
@@ -285,7 +285,7 @@ def write_tables(
     text = f'{intro}\n\n' if intro else ''
     write_text(out / 'table.md', f'{text}{shown or interval_table(tables)}\n\n{below}\n')
     write_text(out / 'table.csv', _csv_text(tables))
-    fig = Figure(figsize=(7, 0.3 * len(tables[0]) + 1), layout='constrained')
+    fig = Figure(figsize=(7, 0.22 * len(tables[0]) + 0.8), layout='constrained')
     plot_column(tables, measure or next(iter(next(iter(tables[0].values())))), fig.subplots())
     with atomic_write(out / 'table.png') as tmp:
         fig.savefig(tmp, dpi=160, format='png')
