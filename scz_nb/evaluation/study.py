@@ -21,7 +21,7 @@ import numpy as np
 from ..core import InputError, check_choice, check_writable
 from .runner import interval_text, write_text
 from ..media.show import Table
-from ..stats import bootstrap, wilson
+from ..stats import wilson
 
 # %% ../../nbs/parts/study.ipynb #study-006
 QUESTIONS = dict(  # short name: (heading, what is meant)
