@@ -416,20 +416,27 @@ def bench_table(found: dict) -> str:
     return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/parts/bench.ipynb #bench-054
-def _parts(device: torch.device, everything: bool) -> dict:  # name → function without arguments
-    "What `bench` measures on a device."
-    if device.type == 'cuda':
-        unet = random_unet({}, device, torch.float16)
-        return dict(
-            warp=partial(bench_warp, device, (torch.float32, torch.float16)),
-            unet=partial(bench_unet, unet, unet_sizes),
-            compiled=partial(bench_compiled, unet, unet_sizes['320×512']),
-        )
+def _gpu_parts(device: torch.device) -> dict:  # name → function without arguments
+    "What `bench` measures on a GPU; networks are made when their turn comes."
+    network = partial(random_unet, {}, device, torch.float16)
+
+    def unet():
+        return bench_unet(network(), unet_sizes)
+
+    def compiled():
+        return bench_compiled(network(), unet_sizes['320×512'])
+
+    dtypes = torch.float32, torch.float16
+    return dict(warp=partial(bench_warp, device, dtypes), unet=unet, compiled=compiled)
+
+# %% ../../nbs/parts/bench.ipynb #bench-055
+def _cpu_parts(device: torch.device, everything: bool) -> dict:  # name → function without arguments
+    "What `bench` measures on a CPU."
     tiny = load_backbone('tiny', 'cpu')
-    unet = random_unet(tiny.unet.config, device, torch.float32)
+    network = random_unet(tiny.unet.config, device, torch.float32)
     parts = dict(
         warp=partial(bench_warp, device),
-        unet=partial(bench_unet, unet, {'embedded model': (8, 20, 32)}),
+        unet=partial(bench_unet, network, {'embedded model': (8, 20, 32)}),
     )
     if everything:
         parts['reference'] = partial(bench_reference, tiny)
@@ -437,7 +444,7 @@ def _parts(device: torch.device, everything: bool) -> dict:  # name → function
         parts['start'] = bench_start
     return parts
 
-# %% ../../nbs/parts/bench.ipynb #bench-055
+# %% ../../nbs/parts/bench.ipynb #bench-056
 def bench(
     device: str | None = None,  # None: cuda where there is one
     out: str | Path = 'runs/bench',  # folder of bench.json and bench.md, written after every part
@@ -446,9 +453,11 @@ def bench(
     "Measure this machine."
     device = torch.device(pick_device(device))
     out = check_writable(out)
-    dtype = torch.float16 if device.type == 'cuda' else torch.float32
+    gpu = device.type == 'cuda'
+    dtype = torch.float16 if gpu else torch.float32
+    parts = _gpu_parts(device) if gpu else _cpu_parts(device, everything)
     found = dict(machine=machine(device), roofline=roofline(device, dtype))
-    for name, part in tqdm(_parts(device, everything).items(), 'bench'):
+    for name, part in tqdm(parts.items(), 'bench'):
         found[name] = part()
         write_text(out / 'bench.json', json.dumps(found, indent=1))
         write_text(out / 'bench.md', bench_table(found))
