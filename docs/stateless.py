@@ -1,6 +1,6 @@
 """Notebooks keep no widgets: nbdev-clean leaves their state in the file, this takes it out.
 
-`python docs/stateless.py [nbs/parts/widgets.ipynb …]`; with no names, all notebooks."""
+`python docs/stateless.py [nbs/parts/panels.ipynb …]`; with no names, all notebooks."""
 
 import json
 import sys

@@ -51,6 +51,19 @@ def backbone():
 
 
 @pytest.fixture(scope='module')
+def recorded(backbone):
+    "A recording of a short run with all stages of the paper, and the video that it made."
+    from scz_nb.apps.recording import Recording
+    from scz_nb.sampler import run
+    from scz_nb.world.render import scene_picture
+
+    quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))
+    recording = Recording()
+    more = dict(backbone=backbone, steps=4, config=quick, on_step=recording, progress=False)
+    return recording, run(*scene_picture(33), **more)
+
+
+@pytest.fixture(scope='module')
 def browser():
     "Headless Chromium, where there is one."
     names = 'chromium', 'chromium-browser', 'google-chrome'

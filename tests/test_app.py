@@ -1,4 +1,7 @@
-"`scz-nb app` in headless Chromium: every widget turned by mouse and keys, its picture looked at; cancel; two tabs; nothing leaves the machine."
+"""`scz-nb app` in headless Chromium.
+
+Every control is turned by mouse and keys, and its picture is examined; a run, its end, two tabs;
+and nothing leaves the machine."""
 
 import base64
 import io
@@ -10,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers.drawing import halves, magenta
+from helpers.drawing import halves, magenta, near
 from helpers.project import root
 from PIL import Image
 
@@ -18,85 +21,97 @@ pytestmark = pytest.mark.slow
 
 
 def free_port():
+    "A port that nothing listens on."
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
 
-@pytest.fixture(scope='module')
-def app(tmp_path_factory):
-    pytest.importorskip('voila')
-    port, log = free_port(), tmp_path_factory.mktemp('app') / 'log'
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            '-c',
-            'import sys; from scz_nb.apps.cli import main; sys.exit(main())',
-            'app',
-            '--port',
-            str(port),
-            '--no-browser',
-        ],
-        cwd=root,
-        stdout=log.open('w'),
-        stderr=subprocess.STDOUT,
-    )
+def wait_for(server, port, log):
+    "Return when a server answers, or fail with what it has printed."
     for _ in range(300):
         if server.poll() is not None:
             pytest.fail(log.read_text())
         with socket.socket() as s:
             if s.connect_ex(('127.0.0.1', port)) == 0:
-                break
+                return
         time.sleep(0.1)
+
+
+@pytest.fixture(scope='module')
+def app(tmp_path_factory):
+    "The server's process, and its address."
+    pytest.importorskip('voila')
+    port, log = free_port(), tmp_path_factory.mktemp('app') / 'log'
+    code = 'import sys; from scz_nb.apps.cli import main; sys.exit(main())'
+    command = [sys.executable, '-c', code, 'app', '--port', str(port), '--no-browser']
+    with log.open('w') as out:
+        server = subprocess.Popen(command, cwd=root, stdout=out, stderr=subprocess.STDOUT)
+    wait_for(server, port, log)
     yield server, f'http://127.0.0.1:{port}/'
     server.terminate()
     server.wait(20)
 
 
+read_bytes = """async img => {
+    const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer())
+    let s = ''
+    for (const b of bytes) s += String.fromCharCode(b)
+    return btoa(s)
+}"""
+
+
 class Page:
     "One browser tab, and what went wrong in it."
 
-    def __init__(self, browser, address, width=1300):
-        self.tab, self.wrong = (
-            browser.new_context(viewport=dict(width=width, height=1000)).new_page(),
-            [],
-        )
+    def __init__(self, browser, address):
+        self.address = address
+        self.wrong = []
+        context = browser.new_context(viewport=dict(width=1300, height=1000))
+        self.tab = context.new_page()
         self.tab.set_default_timeout(15_000)
-        self.tab.on('console', lambda m: m.type == 'error' and self.wrong.append(m.text))
+        self.tab.on('console', self.note_console)
         self.tab.on('pageerror', lambda e: self.wrong.append(str(e)))
-        self.tab.on(
-            'request',
-            lambda r: (
-                r.url.startswith((address, address.replace('http', 'ws'), 'data:', 'blob:'))
-                or self.wrong.append(f'foreign: {r.url}')
-            ),
-        )
+        self.tab.on('request', self.note_request)
         self.tab.goto(address, wait_until='commit')
 
+    def note_console(self, message):
+        if message.type == 'error':
+            self.wrong.append(message.text)
+
+    def note_request(self, request):
+        ours = self.address, self.address.replace('http', 'ws'), 'data:', 'blob:'
+        if not request.url.startswith(ours):
+            self.wrong.append(f'foreign: {request.url}')
+
     def go(self, name):
+        "Bring one of the page's own tabs to the front."
         self.tab.locator('.lm-TabBar-tab', has_text=name).click()
         self.tab.locator('.lm-TabBar-tab.lm-mod-current', has_text=name).wait_for()
 
+    def visible(self, selector):
+        return self.tab.locator(f'{selector}:visible')
+
     def box(self, label):
-        return self.tab.locator(
-            '.jupyter-widgets:visible',
-            has=self.tab.locator(
-                f'> .widget-label:text-is("{label}"), > .widget-label-basic:text-is("{label}")'
-            ),
-        ).last
+        "The control with a label."
+        kinds = [f'> .{c}:text-is("{label}")' for c in ('widget-label', 'widget-label-basic')]
+        return self.visible('.jupyter-widgets').filter(has=self.tab.locator(', '.join(kinds))).last
 
     def handle(self, label):
+        "What a slider is dragged by."
         return self.box(label).locator('.noUi-handle')
 
     def button(self, label):
         return self.tab.locator(f'button:visible:text-is("{label}")')
 
     def keys(self, label, *keys):
+        "Press keys on a slider."
         self.handle(label).focus()
         for k in keys:
             self.tab.keyboard.press(k)
 
     def drag(self, label, dx):
+        "Drag a slider by some pixels."
         b = self.handle(label).bounding_box()
         x, y = b['x'] + b['width'] / 2, b['y'] + b['height'] / 2
         self.tab.mouse.move(x, y)
@@ -108,20 +123,13 @@ class Page:
         self.box(label).locator('select').select_option(option)
 
     def words(self):
-        return self.tab.locator('p[role]:visible').last.inner_text()
+        "The last sentence on the page."
+        return self.visible('p[role]').last.inner_text()
 
     def picture(self):  # (H, W, 3) uint8
         "The last picture on the page, pixel by pixel."
-        code = """async img => { const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer()); let s = ''; for (const b of bytes) s += String.fromCharCode(b); return btoa(s) }"""
-        return np.asarray(
-            Image.open(
-                io.BytesIO(
-                    base64.b64decode(
-                        self.tab.locator('img.widget-image:visible').last.evaluate(code)
-                    )
-                )
-            ).convert('RGB')
-        )
+        data = self.visible('img.widget-image').last.evaluate(read_bytes)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert('RGB'))
 
     def until(self, ready, seconds=20):
         end = time.monotonic() + seconds
@@ -130,19 +138,20 @@ class Page:
             time.sleep(0.05)
 
     def changed(self, turn):
-        "The picture after `turn`, once it has become another one and has come to rest."
+        "The picture after `turn`, once it has become another one and changes no more."
         before = self.picture()
         turn()
         self.until(lambda: not np.array_equal(self.picture(), before))
-        now = self.picture()
-        while True:
+        last, now = None, self.picture()
+        while last is None or not np.array_equal(last, now):
             time.sleep(0.3)
-            if np.array_equal(now, now := self.picture()):
-                return now
+            last, now = now, self.picture()
+        return now
 
 
 @pytest.fixture(scope='module')
 def pages(app, browser):
+    "Two tabs of the browser."
     two = [Page(browser, app[1]) for _ in range(2)]
     for p in two:
         p.tab.wait_for_selector('button:text-is("Make")', timeout=90_000)
@@ -155,156 +164,275 @@ def page(pages):
     return pages[0]
 
 
-def near(a, b, most=3):
-    return np.abs(a.astype(int) - b).mean() < most
-
-
-def test_listens_on_this_machine_alone(app, pages):
+def test_it_listens_on_this_machine_alone(app, pages):
     import psutil
 
     server = psutil.Process(app[0].pid)
     family = [server, *server.children(recursive=True)]
-    listening = [
-        c.laddr.ip
-        for p in family
-        for c in p.net_connections('inet')
-        if c.status == psutil.CONN_LISTEN
-    ]
-    assert (
-        len(family) >= 3 and listening and set(listening) <= {'127.0.0.1', '::1'}
-    )  # the server and a kernel for each tab
+    assert len(family) >= 3  # the server and a kernel for each tab
+    ports = [c for p in family for c in p.net_connections('inet')]
+    listening = {c.laddr.ip for c in ports if c.status == psutil.CONN_LISTEN}
+    assert listening and listening <= {'127.0.0.1', '::1'}
 
 
-def test_warp(page):
+# warp: three tiles of 307 columns, 4 white columns between
+def third(px, k):
+    "One of three tiles of a drawing."
+    return px[:, k * 311 : k * 311 + 307]
+
+
+def orange(px):
+    "How many pixels of the warped view have the colour of holes at the border."
+    border = px[:, 580:618].astype(int)
+    return (np.abs(border - (255, 150, 0)).max(-1) < 40).sum()
+
+
+@pytest.fixture
+def warp(page):
     page.go('Warp')
-    first = page.picture()
-    assert magenta(page.changed(lambda: page.drag('scale', 60))) > 1.3 * magenta(first) > 0
-    none = page.changed(lambda: page.keys('exponent', 'End'))
-    assert magenta(none) < magenta(first) * 1.3
-    page.changed(lambda: page.keys('exponent', *['ArrowLeft'] * 3))
-    page.changed(lambda: page.keys('convergence', 'End'))
-    orange = lambda px: (
-        np.abs(px[:, 580:618].astype(int) - (255, 150, 0)).max(-1) < 40
-    ).sum()  # at the border of the moved view
-    before = page.picture()
-    assert orange(page.changed(lambda: page.keys('border', 'End'))) < 0.2 * orange(before)
+    return page
+
+
+def test_a_larger_scale_opens_more_holes(warp):
+    first = magenta(warp.picture())
+    assert magenta(warp.changed(lambda: warp.drag('scale', 60))) > 1.3 * first > 0
+
+
+def test_a_larger_exponent_closes_holes(warp):
+    before = magenta(warp.picture())
+    assert magenta(warp.changed(lambda: warp.keys('exponent', 'End'))) < before
+
+
+def test_arrows_turn_a_slider(warp):
+    warp.changed(lambda: warp.keys('exponent', *['ArrowLeft'] * 3))
+
+
+def test_convergence_shifts_the_picture(warp):
+    warp.changed(lambda: warp.keys('convergence', 'End'))
+
+
+def test_the_border_takes_the_left_view(warp):
+    before = orange(warp.picture())
+    assert orange(warp.changed(lambda: warp.keys('border', 'End'))) < 0.2 * before
 
 
 def test_two_tabs_are_two(pages):
     one, other = pages
-    other.go('Warp')
-    assert 'by 8 %' in other.words() and 'by 8 %' not in one.words()
+    for p in pages:
+        p.go('Warp')
     mine = one.picture()
+    assert 'by 8 %' in other.words()
     other.changed(lambda: other.keys('scale', 'End'))
     assert 'by 20 %' in other.words() and np.array_equal(mine, one.picture())
 
 
-def test_depth(page):
+# depth: a map, the dissolved map, holes
+@pytest.fixture
+def depth(page):
     page.go('Depth')
-    third = lambda px, k: px[:, k * 311 : k * 311 + 307]  # map, dissolved, holes
-    first = page.picture()
-    none = page.changed(lambda: page.keys('strength', 'Home'))
-    assert (
-        near(third(none, 0), third(first, 0), 1)
-        and near(third(none, 0), third(none, 1), 3)
-        and not near(third(first, 0), third(first, 1), 3)
-    )
-    true = page.changed(lambda: page.choose('estimator', 'true'))
-    assert not near(third(true, 0), third(none, 0))
-    assert magenta(third(page.changed(lambda: page.keys('scale', 'Home')), 2)) == 0
-    page.changed(lambda: page.drag('frame', 80))
+    return page
 
 
-def test_cancel_and_errors(page, tmp_path):
+def test_dissolving_can_be_turned_off(depth):
+    first = depth.picture()
+    none = depth.changed(lambda: depth.keys('strength', 'Home'))
+    assert near(third(none, 0), third(first, 0), 1)
+    assert near(third(none, 0), third(none, 1), 3) and not near(third(first, 0), third(first, 1), 3)
+
+
+def test_the_true_depth_is_another(depth):
+    before = depth.picture()
+    true = depth.changed(lambda: depth.choose('estimator', 'true'))
+    assert not near(third(true, 0), third(before, 0), 3)
+
+
+def test_without_a_shift_there_is_no_hole(depth):
+    assert magenta(third(depth.changed(lambda: depth.keys('scale', 'Home')), 2)) == 0
+
+
+def test_another_frame_has_another_depth(depth):
+    depth.changed(lambda: depth.drag('frame', 80))
+
+
+# the first frame, and a run that is cancelled
+press_and_read = """button => {
+    const width = document.querySelector('.widget-hprogress .progress-bar').style.width
+    button.click()
+    return width
+}"""
+
+
+def steps(width):
+    "How many of 50 steps a progress bar shows."
+    return float(width.rstrip('%')) * 50 / 100
+
+
+def test_cancel_ends_at_the_next_step(page):
     page.go('Run')
     page.keys('steps', 'End')
     page.button('Make').click()
     page.until(lambda: 'mono: step' in page.words())
-    code = """b => { const n = document.querySelector('.widget-hprogress .progress-bar').style.width; b.click(); return n }"""
-    at = page.button('Cancel').evaluate(code)
+    at = page.button('Cancel').evaluate(press_and_read)
     page.until(lambda: 'Cancelled' in page.words())
-    now = page.tab.locator('.widget-hprogress .progress-bar').evaluate('b => b.style.width')
-    steps = lambda width: float(width.rstrip('%')) * 50 / 100
-    assert (
-        0 < steps(at) <= steps(now) <= steps(at) + 2
-    )  # the one that ran, and one whose message was on its way
-    bad, good = tmp_path / 'holiday.png', tmp_path / 'good.png'
-    bad.write_bytes(b'no picture')
-    Image.new('RGB', (96, 60), 'teal').save(good)
+    bar = page.tab.locator('.widget-hprogress .progress-bar')
+    now = bar.evaluate('bar => bar.style.width')
+    # the one that ran, and one whose message was on its way
+    assert 0 < steps(at) <= steps(now) <= steps(at) + 2
 
-    def upload(path):
-        with page.tab.expect_file_chooser() as asked:
-            page.tab.locator('button.widget-upload:visible').click()
-        asked.value.set_files(path)
 
-    upload(bad)
+def upload(page, path):
+    "Choose a file."
+    page.go('Run')
+    with page.tab.expect_file_chooser() as chooser:
+        page.visible('button.widget-upload').click()
+    chooser.value.set_files(path)
+
+
+def test_a_file_that_is_no_picture_is_named(page, tmp_path):
+    path = tmp_path / 'holiday.png'
+    path.write_bytes(b'no picture')
+    upload(page, path)
     page.until(lambda: 'holiday.png is not a picture' in page.words())
-    shown = page.changed(lambda: upload(good))
-    assert near(shown, np.full_like(shown, (0, 128, 128)))
+
+
+def test_a_picture_is_shown(page, tmp_path):
+    path = tmp_path / 'good.png'
+    Image.new('RGB', (96, 60), 'teal').save(path)
+    page.go('Run')
+    shown = page.changed(lambda: upload(page, path))
+    assert near(shown, np.full_like(shown, (0, 128, 128)), 3)
+
+
+def test_a_scene_has_its_picture(page):
+    page.go('Run')
     field = page.box('or scene').locator('input')
-    page.changed(lambda: (field.fill('41'), field.press('Enter')))
+
+    def enter():
+        field.fill('41')
+        field.press('Enter')
+
+    page.changed(enter)
 
 
-def test_run(page):
+# a run, by keyboard
+def says(page, text):
+    "Whether the run panel says something."
+    return text in page.visible('p[role=status]').first.inner_text()
+
+
+@pytest.fixture(scope='module')
+def result(pages):
+    "A page on which a video has been made."
+    page = pages[0]
     page.go('Run')
     page.keys('steps', 'Home', 'ArrowRight', 'ArrowRight', 'ArrowRight')
     time.sleep(1)  # a front end keeps quick changes back, but no press of a button
     page.button('Make').focus()
     page.tab.keyboard.press('Space')
-    page.until(
-        lambda: 'Made in' in page.tab.locator('p[role=status]:visible').first.inner_text(), 60
-    )
-    page.until(
-        lambda: page.tab.locator('img.widget-image:visible').count() == 2
-    )  # the first frame and the viewer
-    a, b = halves(page.changed(lambda: page.choose('kind', 'side by side')))
-    c, d = halves(page.changed(lambda: page.choose('kind', 'cross-eyed')))
-    assert near(a, d) and near(b, c) and not near(a, b)
-    box = page.tab.locator('input[type=checkbox]:visible')
-    e, f = halves(page.changed(lambda: (box.focus(), page.tab.keyboard.press('Space'))))
-    assert near(a, e) and near(b, f)
-    page.changed(lambda: page.keys('frame', 'ArrowRight'))
-    with page.tab.expect_download() as saved:
-        page.tab.locator('a[download]').first.click()
-    assert (
-        saved.value.suggested_filename == 'stereo_LR.mp4'
-        and os.path.getsize(saved.value.path()) > 2000
-    )
-    before = page.picture()
-    page.tab.locator('.widget-play button:visible').first.click()
-    page.until(lambda: not np.array_equal(page.picture(), before))  # it plays
-    page.tab.locator('.widget-play button:visible').first.click()
+    page.until(lambda: says(page, 'Made in'), 60)
+    # the first frame and the viewer
+    page.until(lambda: page.visible('img.widget-image').count() == 2)
+    return page
 
 
-def test_latents(page):
-    page.go('Latents')
-    last = page.picture()
-    noise = page.changed(lambda: page.keys('step', 'Home'))
-    rough = lambda px: np.abs(
-        px[:, 12:].astype(int) - px[:, :-12]
-    ).mean()  # from one latent to the next
-    assert rough(noise) > 1.5 * rough(last)
-    apart = page.changed(lambda: (page.keys('step', 'End'), page.choose('view', 'difference')))
-    assert abs(np.median(apart) - 128) < 12
-    page.changed(lambda: page.choose('channel', '2'))
-    page.changed(lambda: page.drag('frame', 60))
+@pytest.fixture
+def viewer(result):
+    result.go('Run')
+    return result
 
 
-def test_repeats(page):
-    page.go('Repeats')
-    first = page.picture()
-    second = page.changed(lambda: page.keys('again', 'ArrowRight'))
-    dark = lambda px: px[:, 311:618].mean()
-    assert dark(second) > dark(first)  # a change is seen where there was none
-    marked = magenta(second)
-    assert (
-        magenta(page.changed(lambda: page.tab.locator('input[type=checkbox]:visible').click()))
-        < marked
-    )
-    page.changed(lambda: page.choose('step', 'restart 1'))
-    page.changed(lambda: page.keys('frame', 'End'))
+def test_crossed_eyes_exchange_the_views(viewer):
+    a, b = halves(viewer.changed(lambda: viewer.choose('kind', 'side by side')))
+    c, d = halves(viewer.changed(lambda: viewer.choose('kind', 'cross-eyed')))
+    assert near(a, d, 3) and near(b, c, 3) and not near(a, b, 3)
 
 
-def test_other_tab_has_seen_nothing_of_it(pages):
+def test_swapped_eyes_exchange_the_views(viewer):
+    a, b = halves(viewer.picture())
+    box = viewer.visible('input[type=checkbox]')
+    box.focus()
+    c, d = halves(viewer.changed(lambda: viewer.tab.keyboard.press('Space')))
+    assert near(a, d, 3) and near(b, c, 3)
+
+
+def test_a_key_shows_the_next_frame(viewer):
+    viewer.changed(lambda: viewer.keys('frame', 'ArrowRight'))
+
+
+def test_a_video_can_be_saved(viewer):
+    with viewer.tab.expect_download() as saved:
+        viewer.tab.locator('a[download]').first.click()
+    assert saved.value.suggested_filename == 'stereo_LR.mp4'
+    assert os.path.getsize(saved.value.path()) > 2000
+
+
+def test_the_viewer_plays(viewer):
+    before, button = viewer.picture(), viewer.visible('.widget-play button').first
+    button.click()
+    viewer.until(lambda: not np.array_equal(viewer.picture(), before))
+    button.click()
+
+
+# what was recorded
+@pytest.fixture
+def latents(result):
+    result.go('Latents')
+    return result
+
+
+def roughness(px):
+    "How much a picture changes from one latent to the next."
+    return np.abs(px[:, 12:].astype(int) - px[:, :-12]).mean()
+
+
+def test_the_first_step_is_noise(latents):
+    last = latents.picture()
+    noise = latents.changed(lambda: latents.keys('step', 'Home'))
+    assert roughness(noise) > 1.5 * roughness(last)
+
+
+def test_a_difference_is_around_grey(latents):
+    def turn():
+        latents.keys('step', 'End')
+        latents.choose('view', 'difference')
+
+    assert abs(np.median(latents.changed(turn)) - 128) < 12
+
+
+def test_a_channel_can_be_chosen(latents):
+    latents.changed(lambda: latents.choose('channel', '2'))
+
+
+def test_latents_have_frames(latents):
+    latents.changed(lambda: latents.drag('frame', 60))
+
+
+@pytest.fixture
+def repeats(result):
+    result.go('Repeats')
+    return result
+
+
+def test_the_second_pass_has_a_change(repeats):
+    first = repeats.picture()
+    second = repeats.changed(lambda: repeats.keys('again', 'ArrowRight'))
+    assert third(second, 1).mean() > third(first, 1).mean()
+
+
+def test_outlines_can_be_left_out(repeats):
+    marked = magenta(repeats.picture())
+    box = repeats.visible('input[type=checkbox]')
+    assert magenta(repeats.changed(lambda: box.click())) < marked
+
+
+def test_a_restart_has_repeats(repeats):
+    repeats.changed(lambda: repeats.choose('step', 'restart 1'))
+
+
+def test_repeats_have_frames(repeats):
+    repeats.changed(lambda: repeats.keys('frame', 'End'))
+
+
+def test_the_other_tab_knows_nothing_of_it(pages, result):
     pages[1].go('Latents')
-    assert 'Make a video first' in pages[1].tab.locator('.widget-html:visible').last.inner_text()
+    assert 'Make a video first' in pages[1].visible('.widget-html').last.inner_text()

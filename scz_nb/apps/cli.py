@@ -353,7 +353,7 @@ def app_command(
     no_browser: bool = False,  # do not open the browser
 ):
     "make and look at stereo videos in the browser, on this machine alone"
-    from scz_nb.apps.widgets import serve_app
+    from scz_nb.apps.app import serve_app
 
     serve_app(port, browser=not no_browser)
 

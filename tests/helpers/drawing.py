@@ -11,3 +11,8 @@ def halves(px):
 def magenta(px):
     "How many pixels have the colour of holes."
     return (np.abs(px.astype(int) - (255, 0, 170)).max(-1) < 60).sum()
+
+
+def near(a, b, most=6):
+    "Whether two pictures differ by little, in the mean of their bytes."
+    return np.abs(a.astype(int) - b).mean() < most
