@@ -49,7 +49,7 @@ bench: $(VENV)/.dev
 	for kind in md json; do cp $(OUT)/bench/bench.$$kind nbs/tables/speed.$$kind; done
 
 docs: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_site.py
 
 # one process a core; a notebook that fails is left as it was
 execute = printf '%s\n' $(1) | OMP_NUM_THREADS=1 xargs -r -n 1 -P $(2) \

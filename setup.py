@@ -1,4 +1,6 @@
-"What changes from release to release, read from settings.ini: version and requirements. The rest stands in pyproject.toml."
+"""What changes from release to release, read from settings.ini: version and requirements.
+
+The rest stands in pyproject.toml."""
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -8,16 +10,10 @@ from setuptools import setup
 ini = ConfigParser(interpolation=None)
 ini.read(Path(__file__).parent / 'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
-
-
-def lines(key):
-    return cfg[key].split('\n')[1:] if cfg[key].startswith('\n') else cfg[key].splitlines()
-
+extras = [key.removesuffix('_requirements') for key in cfg if key.endswith('_requirements')]
 
 setup(
     version=cfg['version'],
-    install_requires=lines('requirements'),
-    extras_require={
-        k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')
-    },
+    install_requires=cfg['requirements'].strip().splitlines(),
+    extras_require={extra: cfg[f'{extra}_requirements'].strip().splitlines() for extra in extras},
 )

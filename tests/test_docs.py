@@ -11,8 +11,8 @@ from helpers.project import cfg, module_files, modules, notebooks, source
 from helpers.project import site as published
 
 pytest.importorskip('pypandoc')
-import build
 import check
+import make_site
 import pages
 import reference
 from PIL import Image
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def built(tmp_path_factory):
     "The site in a folder, and what is broken in it."
     out = tmp_path_factory.mktemp('docs') / 'site'
-    return out, build.build(out)
+    return out, make_site.build(out)
 
 
 @pytest.fixture(scope='module')
@@ -41,26 +41,26 @@ def test_nothing_leads_nowhere(built):
 
 
 def test_the_sidebar_lists_each_notebook_once():
-    listed = build.flat(build.contents()[:-1])
+    listed = make_site.flat(make_site.contents()[:-1])
     assert sorted(listed) == sorted(pages.address(p) for p in notebooks)
 
 
 def test_the_reference_has_each_module_once():
     assert sorted(reference.modules()) == sorted(modules)
-    assert build.flat(reference.contents()) == [f'api/{m}' for m in reference.modules()]
+    assert make_site.flat(reference.contents()) == [f'api/{m}' for m in reference.modules()]
 
 
 def test_lessons_and_parts_have_sections_of_their_own():
-    sections = dict(build.contents())
-    assert all(p.startswith('lessons/') for p in build.flat(sections['Lessons']))
-    assert all(p.startswith('parts/') for p in build.flat(sections['Parts']))
+    sections = dict(make_site.contents())
+    assert all(p.startswith('lessons/') for p in make_site.flat(sections['Lessons']))
+    assert all(p.startswith('parts/') for p in make_site.flat(sections['Parts']))
     numbers = [p.stem for p in notebooks if p.parent.name == 'lessons']
-    assert [f'lessons/{stem[3:]}' for stem in numbers] == build.flat(sections['Lessons'])
+    assert [f'lessons/{stem[3:]}' for stem in numbers] == make_site.flat(sections['Lessons'])
 
 
 def test_parts_stand_under_their_wings():
     by_address = {pages.address(p): p for p in notebooks}
-    for section, parts in dict(build.contents())['Parts']:
+    for section, parts in dict(make_site.contents())['Parts']:
         for part in parts:
             wing = re.search(r'default_exp (\w+)', source(by_address[part], 'code'))[1]
             assert wing in section.split(', '), part
@@ -68,7 +68,7 @@ def test_parts_stand_under_their_wings():
 
 def test_each_page_is_there_as_html_and_as_markdown(site):
     llms = (site / 'llms.txt').read_text()
-    for page in build.flat(build.contents()):
+    for page in make_site.flat(make_site.contents()):
         assert (site / f'{page}.html').exists()
         assert (site / f'{page}.html.md').exists()
         assert f'({page}.html.md)' in llms
@@ -112,18 +112,18 @@ def test_names_lead_to_the_reference(site):
 
 def test_links_to_files_lead_to_github():
     start = f'https://github.com/{cfg["user"]}/{cfg["repo"]}/blob/{cfg["branch"]}'
-    assert build.target('../../LICENSE', 'lessons') == f'{start}/LICENSE'
-    assert build.target('../tables/speed.md', 'parts') == f'{start}/nbs/tables/speed.md'
+    assert make_site.target('../../LICENSE', 'lessons') == f'{start}/LICENSE'
+    assert make_site.target('../tables/speed.md', 'parts') == f'{start}/nbs/tables/speed.md'
 
 
 def test_links_to_notebooks_lead_to_pages():
-    assert build.target('02_warp.ipynb#holes', 'lessons') == 'warp.html#holes'
-    assert build.target('../parts/flow.ipynb', 'lessons') == '../parts/flow.html'
+    assert make_site.target('02_warp.ipynb#holes', 'lessons') == 'warp.html#holes'
+    assert make_site.target('../parts/flow.ipynb', 'lessons') == '../parts/flow.html'
 
 
 def test_other_links_stay():
     for link in ('#holes', 'https://arxiv.org/abs/2411.14295', 'images/gallery/ball.webp'):
-        assert build.target(link, '') == link
+        assert make_site.target(link, '') == link
 
 
 def test_a_broken_site_is_told(site, tmp_path):
@@ -153,13 +153,13 @@ def test_a_picture_has_words():
 
 def test_a_picture_has_a_size(tmp_path):
     Image.new('RGB', (40, 20)).save(tmp_path / 'x.png')
-    html = build.sized('<p><img src="x.png" alt="a"></p>', tmp_path)
+    html = make_site.sized('<p><img src="x.png" alt="a"></p>', tmp_path)
     assert html == '<p><img width="40" height="20" src="x.png" alt="a"></p>'
 
 
 def test_a_height_that_is_given_stays(tmp_path):
     Image.new('RGB', (40, 20)).save(tmp_path / 'x.png')
-    html = build.sized('<img height="10" src="x.png" />', tmp_path)
+    html = make_site.sized('<img height="10" src="x.png" />', tmp_path)
     assert html == '<img width="20" height="10" src="x.png" />'
 
 

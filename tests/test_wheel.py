@@ -20,10 +20,9 @@ def sh(*command, **options):
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    "A folder with the installed wheel."
+    "A folder with the installed wheel, which is built from the source distribution."
     where = tmp_path_factory.mktemp('wheel')
-    build = (sys.executable, '-m', 'build', '--wheel', '--no-isolation')
-    sh(*build, '--outdir', where, root)
+    sh(sys.executable, '-m', 'build', '--no-isolation', '--outdir', where, root)
     (wheel,) = where.glob('*.whl')
     install = (sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index')
     sh(*install, '--target', where / 'site', wheel)
