@@ -1,4 +1,4 @@
-"""What every step gave, kept on the CPU to be looked at afterwards
+"""The latents of every step, on the CPU, for the time after the run
 
 Docs: https://scz-nb.github.io/scz_nb/parts/recording.html.md"""
 
@@ -21,18 +21,18 @@ RIGHT_STAGES = 'restart', 'refine', 'inpaint'
 
 
 def _copy(z: torch.Tensor) -> torch.Tensor:
-    "A tensor that the run no longer holds."
+    "A copy of a tensor of the run, as 32-bit numbers on the CPU."
     return z.detach().to('cpu', torch.float32, copy=True)
 
 # %% ../../nbs/parts/recording.ipynb #recording-007
 class Recording:
-    "An `on_step` that keeps the latents of every step, and x̂0 of the right view."
+    "An `on_step` that records the latents of every step, and x̂0 of the right view."
 
     def __init__(self):
         self.steps = []  # of StepInfo, on the CPU; each repeat of a step is one
 
     def __call__(self, info: StepInfo):
-        "Keep a step."
+        "Record a step."
         if info.latents is not None:
             x0 = _copy(info.x0) if info.stage in RIGHT_STAGES else None
             self.steps.append(replace(info, latents=_copy(info.latents), x0=x0))
@@ -95,4 +95,4 @@ def guesses(self: Recording) -> dict:  # 'stage step' → list of (1, C, T, h, w
 def check(self: Recording):
     "Raise when latents of both views are not there."
     if not (self.lefts() and self.rights()):
-        raise InputError('the recording holds no stereo run; hand it to run as on_step.')
+        raise InputError('the recording has no stereo run; hand it to run as on_step.')
