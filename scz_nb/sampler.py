@@ -73,18 +73,19 @@ def paper_right(
     on_step=ignore,  # called with a `StepInfo` after every step and every repeat of one
 ) -> np.ndarray:  # uint8 (T, H, W, 3)
     "Stages 3 and 4: noisy restart, then the remaining steps with refinement at some of them."
-    s, config, path = denoiser.schedule, denoiser.config, left.trajectory
-    size = path.latents[0].shape[-2:]
+    s, config, trajectory = denoiser.schedule, denoiser.config, left.trajectory
+    size = trajectory.latents[0].shape[-2:]
+    # a right view shifts near things to the left
     warp = Warp(left.disparity, size, -config.scale, config.exponent)
     plan, n = scale_refine(config.refine, len(s)), restart_length(config)
-    right = noisy_restart(denoiser, warp, path, config, on_step)
+    right = noisy_restart(denoiser, warp, trajectory, config, on_step)
     for i in range(n, len(s)):
         if i in plan:
-            guesses = refine_step(denoiser, warp, path, right, i, plan[i], config)
+            guesses = refine_step(denoiser, warp, trajectory, right, i, plan[i], config)
         else:
             guesses = [denoiser.right(right, i)]
         for guess in guesses:  # of each repeat; the last one stands
-            made = s.step(guess, i, path.noises[i])
+            made = s.step(guess, i, trajectory.noises[i])
             on_step(StepInfo('refine', i + 1 - n, len(s) - n, made, guess.x0))
         right = made
     return denoiser.backbone.decode(right)
@@ -95,12 +96,12 @@ class Method:
     "A way to make the right view."
 
     make: Callable  # (Denoiser, LeftView, on_step) → uint8 (T, H, W, 3)
-    follows: bool  # whether it needs the left view's trajectory, and its queries
+    needs_trajectory: bool  # of the left view, and its queries
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-028
 RIGHT_VIEWS = dict(
-    paper=Method(paper_right, follows=True),
-    inpaint=Method(inpaint_right, follows=False),
+    paper=Method(paper_right, needs_trajectory=True),
+    inpaint=Method(inpaint_right, needs_trajectory=False),
 )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-030
@@ -110,7 +111,7 @@ def count_calls(
 ) -> int:  # NFE; with recorded=None both views at every call, as in the paper
     "Network evaluations of a run that makes every repeat; guidance doubles them."
     S = config.steps
-    if not RIGHT_VIEWS[config.right].follows:
+    if not RIGHT_VIEWS[config.right].needs_trajectory:
         return 2 * S
     n, plan = restart_length(config), scale_refine(config.refine, S)
     first = config.restart_iterations * n
@@ -175,7 +176,7 @@ class Task:
 
     def denoiser(self, first=None, last=None) -> Denoiser:
         "A denoiser that is told these frames."
-        follows = RIGHT_VIEWS[self.config.right].follows
+        follows = RIGHT_VIEWS[self.config.right].needs_trajectory
         return Denoiser(self.backbone, self.config, self.noise, self.prompt, first, last, follows)
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-042
@@ -208,7 +209,7 @@ def _check_can(backbone: Backbone, config: StereoConfig, video, last: bool):
     if stride is not None and stride not in backbone.strides:
         known = ' or '.join(map(str, (None, *backbone.strides)))
         raise InputError(f'frame_stride={stride} cannot be used; backbone {name!r} knows {known}.')
-    if video is not None and not config.eta and RIGHT_VIEWS[config.right].follows:
+    if video is not None and not config.eta and RIGHT_VIEWS[config.right].needs_trajectory:
         raise InputError('a given video needs noise in every step: set eta above 0.')
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-044
@@ -236,7 +237,7 @@ def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-047
 def generated(task: Task, on_step) -> tuple:  # left view; function of a window
-    "The left view from noise; every window of it begins with the mono pass."
+    "The left view from noise: one window, whose trajectory is the mono pass."
     denoiser = task.denoiser(task.first, task.last)
     mono = mono_pass(denoiser, on_step)
     return task.backbone.decode(mono.latents[-1]), lambda window: (denoiser, mono)
@@ -247,7 +248,7 @@ def given(task: Task, on_step) -> tuple:  # left view; function of a window
 
     def begin(window):
         denoiser = task.denoiser(window[0])
-        if not RIGHT_VIEWS[task.config.right].follows:
+        if not RIGHT_VIEWS[task.config.right].needs_trajectory:
             return denoiser, None
         return denoiser, invert(denoiser, task.backbone.encode(window), on_step)
 
@@ -358,6 +359,7 @@ def run(
     facts = dict(pictures=[_sha(p) for p in pictures], video=_sha(frames), loop=loop)
     meta = metadata(task, seed, **facts, calls=dict(calls))
     views = (left, other) if config.scale >= 0 else (other, left)  # the given one is the right
+    # given frames are left out: of the right view they alone were told to look like the left
     free = slice(0 if last is None else 1, None if image2 is None else -1)
     left, right, disparity = (v[free] for v in (*views, disparity))
     return StereoVideo(left, right, disparity, fps or backbone.fps, meta)

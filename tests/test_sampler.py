@@ -9,7 +9,7 @@ from scz_nb.config import StereoConfig
 from scz_nb.core import HookError, InputError
 from scz_nb.diffusion.attention import cross_view, self_attentions
 from scz_nb.models.backbones import TinyBackbone, load_backbone
-from scz_nb.sampler import count_calls, resolve_config, run
+from scz_nb.sampler import RIGHT_VIEWS, count_calls, resolve_config, run
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
 
@@ -308,3 +308,12 @@ def test_cross_view_leaves_left_alone_and_says_what_is_wrong(backbone):
         with cross_view(torch.nn.Linear(1, 1)):
             pass
     assert len(self_attentions(backbone.unet)) > 4 and no_hooks(backbone)
+
+
+def test_each_right_view_has_its_name_in_the_settings():
+    for name in RIGHT_VIEWS:
+        assert StereoConfig(right=name).right == name
+    with pytest.raises(InputError) as e:
+        StereoConfig(right='magic')
+    assert all(repr(name) in str(e.value) for name in RIGHT_VIEWS)
+    assert str(e.value).count("'") == 2 * len(RIGHT_VIEWS) + 2

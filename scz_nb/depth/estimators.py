@@ -403,7 +403,7 @@ def load_depth(
         return load_depthcrafter(None if source.known else source.at, device, progress=progress)
     if source.loader in ('tiny', 'video-depth-anything'):
         load = _embedded_network if source.loader == 'tiny' else _video_depth_anything
-        return ClipDepth(str(name), output or 'inverse', load(source, device, progress))
+        return ClipDepth(str(name), output or source.known.output, load(source, device, progress))
     what = f'depth {str(name)!r}'
     import_transformers(what)
     otherwise = 'give a folder that save_pretrained wrote, a depth file, an array or a function'

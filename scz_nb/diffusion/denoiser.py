@@ -49,7 +49,9 @@ class Backbone(Protocol):
         "Prompt, first and last frame and stride (each or None), encoded once for all calls."
 
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
-        "The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first."
+        """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
+
+        The latents come as they are; an EDM model brings them to size 1 itself."""
 
     def encode(self, video) -> Tensor:
         "Latents (1, C, T, h, w) of a clip."
@@ -147,7 +149,7 @@ def predict(self: Denoiser, z: Tensor, i: int, hooks) -> Prediction:
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-020
 @patch
 def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
-    "What the network believes of the left view's latent of step i; its queries are recorded."
+    "The network's guess for the left view's latent of step i; its queries are recorded."
     self.calls['left'] += 1
     self.lefts[i] = z
     return self.predict(z, i, self.queries.record)
@@ -155,7 +157,7 @@ def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-021
 @patch
 def right(self: Denoiser, z: Tensor, i: int) -> Prediction:
-    "What the network believes of the right view's latent of step i, with the left's queries."
+    "The network's guess for the right view's latent of step i, with the left view's queries."
     if self.queries.on(i) and i not in self.queries:
         self.left(self.lefts[i], i)
     self.calls['right'] += 1

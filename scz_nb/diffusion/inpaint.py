@@ -58,7 +58,7 @@ def warp_and_fill_pixels(
     disparity = left.disparity.cpu().numpy() ** exponent
     if scale < 0:
         flipped = LeftView(_mirrored(left.video), torch.as_tensor(_mirrored(disparity)))
-        filled, visible = warp_and_fill_pixels(flipped, -scale)
+        filled, visible = warp_and_fill_pixels(flipped, -scale)  # the exponent is applied
         return _mirrored(filled), _mirrored(visible)
     warped, visible, near = warp_right(left.video, disparity, scale)
     return fill_far(left.video, warped, visible, near), visible

@@ -23,7 +23,7 @@ from ..geometry.warp import Warp
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-013
 def refine_released(
     denoiser: Denoiser,
-    right: Tensor,  # (1, C, T, h, w) input of step i, warped outside of the holes
+    start: Tensor,  # (1, C, T, h, w) input of step i, warped outside of the holes
     holes: Tensor,  # bool (1, 1, T, h, w)
     i: int,  # step
     noise: Tensor,  # fresh noise of step i
@@ -31,19 +31,19 @@ def refine_released(
     tol: float = 0.0,  # stop when x̂0 changes less in the holes, as a share; 0: never
 ) -> Iterator[Prediction]:  # of each repeat; the last one stands
     "Eq. 4 as released: into the holes goes the last repeat's output, scaled by σ_i/σ_{i−1}."
-    s, z, last = denoiser.schedule, right, None
+    s, z, last = denoiser.schedule, start, None
     for _ in range(repeats):
         guess = denoiser.right(z, i)
         yield guess
         if converged(guess.x0, last, holes, tol):
             break
         out = s.step(guess, i, noise)
-        z, last = torch.where(holes, s.sigma_ratio(i) * out, right), guess.x0
+        z, last = torch.where(holes, s.sigma_ratio(i) * out, start), guess.x0
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-015
 def refine_x0(
     denoiser: Denoiser,
-    right: Tensor,  # as for `refine_released`
+    start: Tensor,  # as for `refine_released`
     holes: Tensor,
     i: int,
     noise: Tensor,  # not needed: the holes get a noise of their own
@@ -52,7 +52,7 @@ def refine_x0(
 ) -> Iterator[Prediction]:  # of each repeat; the last one stands
     "Eq. 4 on clean latents: holes mix x̂0 of this repeat and the last, and are noised again."
     s, again = denoiser.schedule, denoiser.draw('again')
-    w, z, last = s.signal[i + 1], right, None
+    w, z, last = s.signal[i + 1], start, None
     for _ in range(repeats):
         x0, eps = denoiser.right(z, i)
         if last is not None:
@@ -60,7 +60,7 @@ def refine_x0(
         yield Prediction(x0, eps)
         if converged(x0, last, holes, tol):
             break
-        z, last = torch.where(holes, s.noisy(x0, again, i), right), x0
+        z, last = torch.where(holes, s.noisy(x0, again, i), start), x0
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-037
 REFINE_FORMS = dict(released=refine_released, x0=refine_x0)
@@ -69,7 +69,7 @@ REFINE_FORMS = dict(released=refine_released, x0=refine_x0)
 def refine_step(
     denoiser: Denoiser,
     warp: Warp,
-    left: Trajectory,
+    trajectory: Trajectory,  # the left view's
     right: Tensor,  # (1, C, T, h, w) latent of step i before warping
     i: int,  # step
     repeats: int,  # from 1
@@ -80,9 +80,9 @@ def refine_step(
         raise InputError(f'a refined step needs at least one repeat; got {repeats}.')
     if not warp.holes.any():
         repeats = 1  # each would be the first again
-    z = torch.where(warp.valid, warp(left.latents[i]), right)
+    z = torch.where(warp.valid, warp(trajectory.latents[i]), right)
     form = REFINE_FORMS[config.refine_form]
-    return form(denoiser, z, warp.holes, i, left.noises[i], repeats, config.tol)
+    return form(denoiser, z, warp.holes, i, trajectory.noises[i], repeats, config.tol)
 
 # %% ../../nbs/lessons/11_refine.ipynb #11_refine-041
 def scale_refine(

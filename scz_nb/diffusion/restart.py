@@ -19,12 +19,12 @@ from ..geometry.warp import Warp
 
 # %% ../../nbs/lessons/10_restart.ipynb #10_restart-032
 def filling_latent(
-    z: Tensor,  # right latent that the last iteration made at step i
+    z: Tensor,  # right latent that came out of step i in the last iteration
     i: int,  # step
     s: Schedule,
     eps: Tensor,  # one standard normal tensor for the whole restart
 ) -> Tensor:  # z̃_i, what fills the holes of step i in the next iteration
-    "Eq. 2: mostly the last iteration's latent, at this step's noise, with a little new noise."
+    "Eq. 2: the output of step i, rescaled to serve as its input, with a little new noise."
     lam = s.signal[i]
     return (1 - lam) * s.sigma_ratio(i) * z + lam * s.sigma[i] * eps
 
@@ -79,22 +79,23 @@ def restart_length(config: StereoConfig) -> int:
 def noisy_restart(
     denoiser: Denoiser,
     warp: Warp,
-    left: Trajectory,  # the left view's, at least its first N steps
+    trajectory: Trajectory,  # the left view's, at least its first N steps
     config: StereoConfig,  # restart_iterations, restart_steps, restart_fill, border, tol
     on_step=ignore,  # called with a `StepInfo` after every step
 ) -> Tensor:  # right latent after step N−1
     "K iterations over the first N steps (Eq. 2, 3), until the holes fit their surroundings."
     s, steps, eps = denoiser.schedule, restart_length(config), denoiser.draw('again')
     iterations = config.restart_iterations if warp.holes.any() else 1  # else all are the first
-    fills, last, right = None, None, left.latents[0]
+    fills, last, right = None, None, trajectory.latents[0]
     for k in range(iterations):
-        made, right = [], left.latents[0]
+        made, right = [], trajectory.latents[0]
         for i in range(steps):
-            first = left.latents[i] if config.restart_fill == 'left' else right
-            fill = first if fills is None else fills[i]
-            z = warp_and_fill(left.latents[i], fill, warp, config.border)
+            left = trajectory.latents[i]
+            initial_fill = left if config.restart_fill == 'left' else right
+            fill = initial_fill if fills is None else fills[i]
+            z = warp_and_fill(left, fill, warp, config.border)
             guess = denoiser.right(z, i)
-            right = s.step(guess, i, left.noises[i])
+            right = s.step(guess, i, trajectory.noises[i])
             made.append(filling_latent(right, i, s, eps))
             at = k * steps + i + 1
             on_step(StepInfo('restart', at, iterations * steps, right, guess.x0))

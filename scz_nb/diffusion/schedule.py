@@ -66,8 +66,8 @@ def _uniform(steps: int, train_steps: int) -> Tensor:
 class Schedule:
     "Noise levels of one run, noisiest first: z_i = a_i·x0 + s_i·ε."
 
-    signal: tuple  # a_0 … a_S
-    noise: tuple  # s_0 … s_S; the last is clean, or nearly
+    signal: tuple  # a_0 … a_S, how much of the clip is in the latent
+    noise: tuple  # s_0 … s_S, how much noise; the last is clean, or nearly
     timesteps: tuple  # what the network is told at each of the S steps
     eta: float = 0.0  # fresh noise of a step: 0 none, 1 as much as DDPM
     prediction: str = 'v'  # what the network predicts: 'eps', 'v' or 'flow'
@@ -78,7 +78,7 @@ class Schedule:
 
     @cached_property
     def sigma(self) -> tuple:
-        "σ_i, the fresh noise of each step."
+        "σ_i of Eq. 8, the fresh noise of each step (not the noise level, which is `noise`)."
         return tuple(self._sigma(i) for i in range(len(self)))
 
     def _sigma(self, i: int) -> float:
