@@ -124,24 +124,29 @@ class WordEncoder(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(dim, dim // 16, 16) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
 
-    def split(self, prompt: str) -> list:
+    def split(self, prompt: str) -> list:  # of words
         return re.findall(r"\w+(?:'\w+)*", prompt.lower())
 
-    def ids(self, prompts: list) -> Tensor:  # (B, tokens)
-        "Word numbers of prompts, cut or padded to the number of tokens."
-        rows = torch.zeros(len(prompts), self.tokens, dtype=torch.long)
-        for row, prompt in zip(rows, prompts):
-            numbers = [self.index.get(w, 1) for w in self.split(prompt)][: self.tokens]
-            row[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
-        return rows.to(self.place.device)
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-018
+@patch
+def ids(self: WordEncoder, prompts: list) -> Tensor:  # (B, tokens)
+    "Word numbers of prompts, cut or padded to the number of tokens."
+    rows = torch.zeros(len(prompts), self.tokens, dtype=torch.long)
+    for row, prompt in zip(rows, prompts):
+        numbers = [self.index.get(w, 1) for w in self.split(prompt)][: self.tokens]
+        row[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
+    return rows.to(self.place.device)
 
-    def forward(self, prompts: list) -> Tensor:  # (B, tokens, dim)
-        h = self.words(self.ids(prompts)) + self.place
-        for b in self.blocks:
-            h = b(h)
-        return self.norm(h)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-021
+@patch
+def forward(self: WordEncoder, prompts: list) -> Tensor:  # (B, tokens, dim)
+    "Tokens of prompts."
+    h = self.words(self.ids(prompts)) + self.place
+    for b in self.blocks:
+        h = b(h)
+    return self.norm(h)
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-022
 def _video_unet(c: TinyConfig, common: dict) -> DynamiCrafterUNet:
     "Noisy latents, given frames and their mask go in."
     return DynamiCrafterUNet(
@@ -170,7 +175,7 @@ def _depth_unet(c: TinyConfig, common: dict) -> DynamiCrafterUNet:
         **common,
     )
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-022
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-023
 class TinyModel(nn.Module):
     "Autoencoders, text encoder, video UNet and depth UNet of one embedded model."
 
@@ -193,7 +198,7 @@ class TinyModel(nn.Module):
     def depth_context(self, z):
         return z.new_zeros(len(z), 1, 8)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-024
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-025
 def given_frames(
     z: Tensor,  # (B, C, T, h, w) latents
     given: Tensor,  # (B, T) bool: which frames the model may see
@@ -209,7 +214,7 @@ def given_frames(
     mask = given[:, None, :, None, None].to(z).expand(-1, -1, -1, *z.shape[3:])
     return torch.cat([shown, mask], 1)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-028
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
 @patch
 def condition(
     self: TinyModel,
@@ -227,7 +232,7 @@ def condition(
             given[:, t] = True
     return given_frames(z, given)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-030
 @patch
 def predict(
     self: TinyModel,
@@ -243,7 +248,7 @@ def predict(
         stride = torch.as_tensor(stride, device=z.device).expand(len(z))
     return self.unet(torch.cat([z, cond], 1), t, context, stride)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-030
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-031
 @patch
 def predict_depth(
     self: TinyModel,
@@ -255,7 +260,7 @@ def predict_depth(
     t = torch.as_tensor(t, device=x.device).expand(len(x))
     return self.depth(torch.cat([x, pictures], 1), t, self.depth_context(x))
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-033
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-034
 def save_weights(
     model: TinyModel,
     path,
@@ -275,7 +280,7 @@ def save_weights(
     with atomic_write(path) as tmp:
         tmp.write_bytes(save(half, header))
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-034
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-035
 def read_weights(path) -> tuple:  # tensors by name, in float32; header
     "What a file that `save_weights` wrote holds."
     from safetensors import SafetensorError, safe_open
@@ -297,7 +302,7 @@ def read_weights(path) -> tuple:  # tensors by name, in float32; header
         )
     return tensors, header
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-035
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-036
 def _config_of(header: dict) -> TinyConfig:
     "The configuration in a file's header."
     values = json.loads(header['config'])
@@ -319,7 +324,7 @@ def load_weights(path, device='cpu') -> TinyModel:
         raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
     return model.to(device).eval().requires_grad_(False)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-036
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-037
 def shipped_weights(size: str = 'tiny') -> Path:
     "Where the weights of an embedded model are in the package."
     return Path(scz_nb.__file__).parent / 'weights' / f'{size}.safetensors'
@@ -329,7 +334,7 @@ def shipped_model(size: str = 'tiny', device: str = 'cpu') -> TinyModel:
     "The embedded model that comes with the package."
     return load_weights(shipped_weights(size), device)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-039
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-040
 def load_compatible(model: TinyModel, path) -> TinyModel:
     """Take from a weights file what fits.
 
@@ -358,12 +363,12 @@ def _copy_words(new: Tensor, old: Tensor, old_words: list):
         if word in row:
             new[i + 2] = old[row[word]]
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-040
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-041
 def load_at_size(config: TinyConfig, path, device: str = 'cpu') -> TinyModel:
     "A model of a size, with the weights in a file, which may be of another size; not for training."
     return load_compatible(TinyModel(config), path).to(device).eval().requires_grad_(False)
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-042
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-043
 def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     "The video network and text encoder of one model with the depth network of another."
     for name in ('picture', 'nearness'):
@@ -375,7 +380,7 @@ def merge(video: TinyModel, depth: TinyModel) -> TinyModel:
     video.depth.load_state_dict(depth.depth.state_dict())
     return video
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-044
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-045
 def held_out_scenes(config: TinyConfig, n: int) -> list:
     "Scenes that training never draws: seeds from 10,000 on."
     return [sample_scene(10_000 + i, config.world) for i in range(n)]
@@ -385,7 +390,7 @@ def held_out(config: TinyConfig, n: int, device='cpu') -> list:
     "Their clips, with right views."
     return [render(s, config.world, device=device) for s in held_out_scenes(config, n)]
 
-# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-046
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-047
 @torch.no_grad()
 def generate(
     model: TinyModel,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from ..core import NoiseSource
 from ..models.embedded import TinyConfig
-from ..world.render import render
+from ..world.render import render as render_scene
 from ..world.scenes import Scene, WorldConfig, counterfactual, sample_scene
 
 # %% ../../nbs/parts/data.ipynb #data-007
@@ -63,9 +64,6 @@ class TrainingClip(NamedTuple):
     stride: int  # frame stride
 
 # %% ../../nbs/parts/data.ipynb #data-018
-STRIDES = (1, 2, 2, 2, 3)  # a clip's frame stride is drawn from these
-
-
 @dataclass
 class Clips:
     "Training clips by number, rendered when they are first needed."
@@ -77,42 +75,46 @@ class Clips:
     easy: bool = False  # of one thing alone, which moves left or right
     cache: dict = field(default_factory=dict, repr=False)  # number → clip
 
-    def draw(self, g: torch.Generator, world: WorldConfig) -> Scene:
-        "A new scene."
-        if not self.easy:
-            return sample_scene(g, world)
-        world = replace(world, n_objects=(1, 1), complexity='simple')
-        while True:
-            scene = sample_scene(g, world)
-            if scene.things[0].direction:
-                return scene
+# %% ../../nbs/parts/data.ipynb #data-019
+@patch
+def draw(self: Clips, g: torch.Generator, world: WorldConfig) -> Scene:
+    "A new scene."
+    if not self.easy:
+        return sample_scene(g, world)
+    world = replace(world, n_objects=(1, 1), complexity='simple')
+    while True:
+        scene = sample_scene(g, world)
+        if scene.things[0].direction:
+            return scene
 
-    def scene(self, i: int) -> tuple:  # scene, its world, frame stride
-        "Scene i: an even number's is new, the next one's is its counterfactual."
-        g = self.source.generator(f'{self.name} {i // 2}')
-        stride = STRIDES[int(torch.randint(len(STRIDES), (), generator=g))]
-        world = replace(self.config.world, pace=stride / self.config.stride)
-        scene = self.draw(g, world)
-        if i % 2:
-            scene = counterfactual(scene) or self.draw(g, world)
-        return scene, world, stride
+# %% ../../nbs/parts/data.ipynb #data-020
+STRIDES = (1, 2, 2, 2, 3)  # a clip's frame stride is drawn from these
 
-    def render(self, i: int) -> TrainingClip:
-        "Clip i."
-        scene, world, stride = self.scene(i)
-        clip = render(scene, world, device=self.device, right=False)
-        video = (clip.left * 255).round().byte()
-        return TrainingClip(video, clip.disparity[..., None], clip.caption, stride)
 
-    def take(self, first: int, numbers: list) -> list:  # of TrainingClip
-        "The clips of these numbers; forget all before `first`."
-        self.cache = {i: clip for i, clip in self.cache.items() if i >= first}
-        for i in numbers:
-            if i not in self.cache:
-                self.cache[i] = self.render(i)
-        return [self.cache[i] for i in numbers]
+@patch
+def render(self: Clips, i: int) -> TrainingClip:
+    "Clip i: an even number's scene is new, the next one's is its counterfactual."
+    g = self.source.generator(f'{self.name} {i // 2}')
+    stride = STRIDES[int(torch.randint(len(STRIDES), (), generator=g))]
+    world = replace(self.config.world, pace=stride / self.config.stride)
+    scene = self.draw(g, world)
+    if i % 2:
+        scene = counterfactual(scene) or self.draw(g, world)
+    clip = render_scene(scene, world, device=self.device, right=False)
+    video = (clip.left * 255).round().byte()
+    return TrainingClip(video, clip.disparity[..., None], clip.caption, stride)
 
-# %% ../../nbs/parts/data.ipynb #data-023
+# %% ../../nbs/parts/data.ipynb #data-021
+@patch
+def take(self: Clips, first: int, numbers: list) -> list:  # of TrainingClip
+    "The clips of these numbers; forget all before `first`."
+    self.cache = {i: clip for i, clip in self.cache.items() if i >= first}
+    for i in numbers:
+        if i not in self.cache:
+            self.cache[i] = self.render(i)
+    return [self.cache[i] for i in numbers]
+
+# %% ../../nbs/parts/data.ipynb #data-026
 def ping_pong(clip: TrainingClip) -> TrainingClip:
     "The clip at twice its speed up to the end, and back to where it began."
     frames = len(clip.video)
@@ -125,7 +127,7 @@ def ping_pong(clip: TrainingClip) -> TrainingClip:
         clip.stride,
     )
 
-# %% ../../nbs/parts/data.ipynb #data-026
+# %% ../../nbs/parts/data.ipynb #data-029
 def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor:  # (n, frames) bool
     """Which frames of each clip the model may see.
 
@@ -138,7 +140,7 @@ def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor:  # (n
     ends = first | (t == frames - 1)
     return (kind == 0) & first | (kind == 1) & ends | (kind == 2) & half
 
-# %% ../../nbs/parts/data.ipynb #data-029
+# %% ../../nbs/parts/data.ipynb #data-032
 @dataclass(frozen=True)
 class Batch:
     "What one step learns from."
@@ -150,7 +152,7 @@ class Batch:
     given: Tensor  # (B, T) bool
     easy: bool  # whether it is learnt under much noise alone
 
-# %% ../../nbs/parts/data.ipynb #data-030
+# %% ../../nbs/parts/data.ipynb #data-033
 def _collate(rows: list, given: Tensor, clips: Clips) -> Batch:
     "Clips one upon the other."
     video, disparity, captions, stride = zip(*rows)
@@ -163,7 +165,7 @@ def _collate(rows: list, given: Tensor, clips: Clips) -> Batch:
         clips.easy,
     )
 
-# %% ../../nbs/parts/data.ipynb #data-031
+# %% ../../nbs/parts/data.ipynb #data-034
 def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generator) -> Batch:
     "The clips of a step, a tenth of them ping-pong clips, a seventh without caption."
     frames = clips.config.frames

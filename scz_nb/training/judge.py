@@ -387,6 +387,38 @@ def _judge_rate(done: float) -> float:
     return 3e-3 * warm * (0.01 + 0.99 * cosine)
 
 # %% ../../nbs/parts/judge.ipynb #judge-046
+@patch
+def learn(
+    self: Judge,
+    optimiser,
+    videos: Tensor,  # (B, T, H, W, 3) uint8
+    truth: dict,  # attribute → (B,)
+    generator: torch.Generator,
+) -> float:  # the loss
+    "One optimiser step on clips, altered anew."
+    loss = judge_loss(self, *augment(videos.float() / 255, truth, generator))
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+# %% ../../nbs/parts/judge.ipynb #judge-047
+def _until_spent(begin: float, minutes: float, max_steps: int | None, shown: bool):
+    "Before each step the share of the budget that is spent, and a bar that shows it."
+    from tqdm.auto import tqdm
+
+    total = max_steps or round(60 * minutes)
+    unit = 'step' if max_steps else 's'
+    step, done = 0, 0.0
+    with tqdm(total=total, desc='train judge', unit=unit, disable=not shown, mininterval=1) as bar:
+        while done < 1:
+            yield done, bar
+            step += 1
+            seconds = time.monotonic() - begin
+            done = step / max_steps if max_steps else seconds / (60 * minutes)
+            bar.update(min(int(done * total), total) - bar.n)
+
+# %% ../../nbs/parts/judge.ipynb #judge-048
 def train_judge(
     minutes: float = 8,  # time budget, at most a third of it for rendering
     device: str = 'cpu',
@@ -397,8 +429,6 @@ def train_judge(
     progress: bool = True,
 ) -> Judge:
     "Train a judge on new scenes; the global random state is neither read nor changed."
-    from tqdm.auto import tqdm
-
     source = NoiseSource(seed)
     begin = time.monotonic()
     limit = math.inf if max_steps else 20 * minutes
@@ -407,24 +437,15 @@ def train_judge(
     judge = _new_judge(seed, device)
     generator = source.generator('judge batches')
     optimiser = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.05)
-    budget = max_steps or 60 * minutes
-    step = spent = 0
-    with tqdm(total=round(budget), desc='train judge', disable=not progress) as bar:
-        while spent < budget:
-            optimiser.param_groups[0]['lr'] = _judge_rate(spent / budget)
-            pick = torch.randint(0, len(videos), (batch,), generator=generator)
-            some = videos[pick.to(device)].float() / 255
-            true = {name: classes[pick] for name, classes in truth.items()}
-            loss = judge_loss(judge, *augment(some, true, generator))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            step += 1
-            spent = step if max_steps else time.monotonic() - begin
-            bar.update(min(int(spent), bar.total) - bar.n)
+    for done, bar in _until_spent(begin, minutes, max_steps, progress):
+        optimiser.param_groups[0]['lr'] = _judge_rate(done)
+        pick = torch.randint(0, len(videos), (batch,), generator=generator)
+        true = {name: classes[pick] for name, classes in truth.items()}
+        loss = judge.learn(optimiser, videos[pick.to(device)], true, generator)
+        bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
     return judge.eval().requires_grad_(False)
 
-# %% ../../nbs/parts/judge.ipynb #judge-050
+# %% ../../nbs/parts/judge.ipynb #judge-052
 class Rate(NamedTuple):
     "A share, and how sure it is."
 
@@ -437,7 +458,7 @@ class Rate(NamedTuple):
     def __str__(self):
         return f'{self.share:.2f} ({self.low:.2f} – {self.high:.2f})'
 
-# %% ../../nbs/parts/judge.ipynb #judge-051
+# %% ../../nbs/parts/judge.ipynb #judge-053
 def _rate(right: Tensor, chance: float) -> Rate:
     "Share of True with its interval."
     n = len(right)
@@ -450,7 +471,7 @@ def _majority(classes: Tensor) -> float:
     "Share of the most frequent class; NaN of none."
     return classes.bincount().max().item() / len(classes) if len(classes) else math.nan
 
-# %% ../../nbs/parts/judge.ipynb #judge-054
+# %% ../../nbs/parts/judge.ipynb #judge-056
 def _batches(judge: Judge, videos, batch: int):
     "Slices, and the videos (b, T, H, W, 3) of each on the judge's device."
     for i in range(0, len(videos), batch):
@@ -459,7 +480,7 @@ def _batches(judge: Judge, videos, batch: int):
             part = torch.stack([torch.as_tensor(v) for v in part])
         yield slice(i, i + batch), part.to(judge.where.weight.device)
 
-# %% ../../nbs/parts/judge.ipynb #judge-055
+# %% ../../nbs/parts/judge.ipynb #judge-057
 @torch.no_grad()
 def features(
     judge: Judge,
@@ -469,7 +490,7 @@ def features(
     "What the judge knows of each clip as a whole."
     return torch.cat([judge.encode(x)[0].cpu() for _, x in _batches(judge, videos, batch)])
 
-# %% ../../nbs/parts/judge.ipynb #judge-056
+# %% ../../nbs/parts/judge.ipynb #judge-058
 @torch.no_grad()
 def predict(
     judge: Judge,
@@ -485,7 +506,7 @@ def predict(
     logits = [judge(x, kinds[part]) for part, x in _batches(judge, videos, batch)]
     return {name: torch.cat([some[name].cpu() for some in logits]) for name in HEADS}
 
-# %% ../../nbs/parts/judge.ipynb #judge-057
+# %% ../../nbs/parts/judge.ipynb #judge-059
 def accuracy(
     judge: Judge,
     videos,  # (B, T, H, W, 3) in [0, 1]
@@ -499,7 +520,7 @@ def accuracy(
         rates[name] = _rate(logits[name].argmax(1) == true, _majority(true))
     return rates
 
-# %% ../../nbs/parts/judge.ipynb #judge-068
+# %% ../../nbs/parts/judge.ipynb #judge-070
 TIME_WORDS = {'day', 'sun', 'dusk', 'sunset', 'night'}
 
 
@@ -510,7 +531,7 @@ def _says_time(scene: Scene) -> bool:
 def _says_colour(scene: Scene) -> bool:
     return scene.things[scene.subject].colour == scene.caption.split()[1]
 
-# %% ../../nbs/parts/judge.ipynb #judge-069
+# %% ../../nbs/parts/judge.ipynb #judge-071
 def prompt_adherence(
     judge: Judge,
     videos,  # (B, T, H, W, 3) in [0, 1], made for these scenes
@@ -531,7 +552,7 @@ def prompt_adherence(
     goes_right = truth['direction'][moves] == 2
     return {**rates, 'direction': _rate((right > left) == goes_right, 0.5)}
 
-# %% ../../nbs/parts/judge.ipynb #judge-073
+# %% ../../nbs/parts/judge.ipynb #judge-075
 def subject_mask(scene: Scene, world: WorldConfig = WORLD) -> np.ndarray:  # (H, W) bool
     "Where the subject is visible in the first frame: what changes when it is left out."
     first = replace(world, frames=1)
@@ -541,7 +562,7 @@ def subject_mask(scene: Scene, world: WorldConfig = WORLD) -> np.ndarray:  # (H,
     b = render(without, first, right=False).left[0]
     return ((a - b).abs().amax(-1) > 0.08).numpy()
 
-# %% ../../nbs/parts/judge.ipynb #judge-075
+# %% ../../nbs/parts/judge.ipynb #judge-077
 def _travel(flow, y, x) -> np.ndarray:
     "How far to the right points (y, x) of the first frame are carried, in pixels."
     H, W = flow.shape[1:3]
@@ -555,7 +576,7 @@ def _travel(flow, y, x) -> np.ndarray:
         py = py + v[:, 1]
     return px - x
 
-# %% ../../nbs/parts/judge.ipynb #judge-077
+# %% ../../nbs/parts/judge.ipynb #judge-079
 def _as_mask(mask, shape) -> np.ndarray:  # (H, W) bool
     "A mask, or that of a box."
     mask = to_numpy(mask)
@@ -569,7 +590,7 @@ def _as_mask(mask, shape) -> np.ndarray:  # (H, W) bool
         )
     return mask
 
-# %% ../../nbs/parts/judge.ipynb #judge-078
+# %% ../../nbs/parts/judge.ipynb #judge-080
 def flow_direction(
     video,  # (T, H, W, 3) uint8 or float in [0, 1]
     mask,  # (H, W) bool, the subject in the first frame; or its (top, bottom, left, right), pixels
@@ -582,7 +603,7 @@ def flow_direction(
     ground = np.median(_travel(flow, *np.nonzero(~m)))
     return float(subject - ground)
 
-# %% ../../nbs/parts/judge.ipynb #judge-085
+# %% ../../nbs/parts/judge.ipynb #judge-087
 def first_frame_psnr(
     videos,  # (B, T, H, W, 3) in [0, 1]
     pictures,  # (B, H, W, 3) in [0, 1], as given
@@ -597,7 +618,7 @@ def first_frame_psnr(
         )
     return -10 * (first - given).square().mean((1, 2, 3)).log10()
 
-# %% ../../nbs/parts/judge.ipynb #judge-088
+# %% ../../nbs/parts/judge.ipynb #judge-090
 def motion_error(
     video,  # (T, H, W, 3) uint8 or float in [0, 1]
     truth,  # flow (T-1, H, W, 2), pixels a frame, or a true video (T, H, W, 3) to measure it in

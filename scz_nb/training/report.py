@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# %% ../../nbs/parts/report.ipynb #report-005
 from ..core import atomic_write
 from ..diffusion.schedule import add_noise, alphas_cumprod, velocity
 from ..media.show import Table, grid
@@ -41,7 +42,7 @@ from scz_nb.training.judge import (
 from ..world.render import render, true_flow
 from ..world.scenes import swap_sides
 
-# %% ../../nbs/parts/report.ipynb #report-007
+# %% ../../nbs/parts/report.ipynb #report-008
 @torch.no_grad()
 def velocity_errors(
     model: TinyModel,
@@ -64,7 +65,7 @@ def velocity_errors(
             errors[i, j] = F.mse_loss(out, velocity(z, noise, alpha)).item()
     return errors
 
-# %% ../../nbs/parts/report.ipynb #report-012
+# %% ../../nbs/parts/report.ipynb #report-013
 def caption_swap_gap(
     model: TinyModel,
     clips: list,
@@ -77,7 +78,7 @@ def caption_swap_gap(
     gap = velocity_errors(model, swapped, (999,)) - velocity_errors(model, said, (999,))
     return gap[:, 0]
 
-# %% ../../nbs/parts/report.ipynb #report-016
+# %% ../../nbs/parts/report.ipynb #report-017
 @torch.no_grad()
 def depth_ranks(model: TinyModel, clips: list) -> Tensor:  # (n,)
     "Rank correlation of estimated and true disparity, in [-1, 1]."
@@ -90,7 +91,7 @@ def depth_ranks(model: TinyModel, clips: list) -> Tensor:  # (n,)
         ranks.append(spearman(disparity, clip.disparity))
     return torch.tensor(ranks)
 
-# %% ../../nbs/parts/report.ipynb #report-019
+# %% ../../nbs/parts/report.ipynb #report-020
 def generate_clips(
     model: TinyModel,
     clips: list,
@@ -110,13 +111,13 @@ def generate_clips(
         videos.append(generate(model, captions, generator, first, steps=steps).cpu())
     return torch.cat(videos)
 
-# %% ../../nbs/parts/report.ipynb #report-022
+# %% ../../nbs/parts/report.ipynb #report-023
 def _interval(x, of: str = 'mean') -> tuple:  # value, low, high
     "Mean or median over scenes with its 95 % interval."
     value = np.nanmean(x) if of == 'mean' else np.nanmedian(x)
     return float(value), *bootstrap(x, of=of)
 
-# %% ../../nbs/parts/report.ipynb #report-024
+# %% ../../nbs/parts/report.ipynb #report-025
 def _motion_errors(videos: Tensor, scenes: list, clips: list, config: TinyConfig) -> list:
     "Pixels a frame, of the pixels that truly move."
     errors = []
@@ -125,7 +126,7 @@ def _motion_errors(videos: Tensor, scenes: list, clips: list, config: TinyConfig
         errors.append(motion_error(video, flow, where=flow.norm(dim=-1) > 0.5))
     return errors
 
-# %% ../../nbs/parts/report.ipynb #report-025
+# %% ../../nbs/parts/report.ipynb #report-026
 def clip_scores(
     judge: Judge,
     videos: Tensor,  # (n, T, H, W, 3) made for the scenes
@@ -149,7 +150,7 @@ def clip_scores(
         'frechet': frechet(features(judge, videos), others),
     }
 
-# %% ../../nbs/parts/report.ipynb #report-030
+# %% ../../nbs/parts/report.ipynb #report-031
 def _rows(model: TinyModel, clips: list, steps: int) -> dict:  # name → (n, T, H, W, 3)
     "True clips, their first frames frozen, and what the model makes of them."
     true = torch.stack([c.left for c in clips])
@@ -160,13 +161,13 @@ def _rows(model: TinyModel, clips: list, steps: int) -> dict:  # name → (n, T,
         'made from text': generate_clips(model, clips, False, steps=steps),
     }
 
-# %% ../../nbs/parts/report.ipynb #report-031
+# %% ../../nbs/parts/report.ipynb #report-032
 def _render_left(scenes: list, config: TinyConfig, device) -> list:
     "Clips without right views, rendered on a device, on the CPU."
     clips = [render(s, config.world, device, right=False) for s in scenes]
     return [replace(c, left=c.left.cpu(), disparity=c.disparity.cpu()) for c in clips]
 
-# %% ../../nbs/parts/report.ipynb #report-032
+# %% ../../nbs/parts/report.ipynb #report-033
 def score(
     model: TinyModel,
     n: int = 8,  # held-out scenes
@@ -192,21 +193,21 @@ def score(
         clips={k: clip_scores(judge, v, scenes, clips, config, others) for k, v in rows.items()},
     )
 
-# %% ../../nbs/parts/report.ipynb #report-033
+# %% ../../nbs/parts/report.ipynb #report-034
 def _cell(value) -> str:
     "A figure, with its interval if it has one."
     if isinstance(value, tuple):
         return '{:.2f} ({:.2f} to {:.2f})'.format(*value)
     return f'{value:.2f}'
 
-# %% ../../nbs/parts/report.ipynb #report-035
+# %% ../../nbs/parts/report.ipynb #report-036
 def scores_table(scores: dict) -> Table:
     "What `score` found of clips, as a table."
     names = list(next(iter(scores['clips'].values())))
     rows = [(k, *map(_cell, v.values())) for k, v in scores['clips'].items()]
     return Table((f'{scores["scenes"]} scenes', *names), rows)
 
-# %% ../../nbs/parts/report.ipynb #report-041
+# %% ../../nbs/parts/report.ipynb #report-042
 def sample_strips(
     model: TinyModel,
     first: int = 0,  # number of the first scene
@@ -220,7 +221,7 @@ def sample_strips(
         rows += [clip.left.cpu().numpy(), video.numpy()]
     return grid(rows, ['true', 'made'] * n, n=4, height=120)
 
-# %% ../../nbs/parts/report.ipynb #report-045
+# %% ../../nbs/parts/report.ipynb #report-046
 def _plot_losses(losses: dict, levels: dict, path):
     "A picture: running mean of the loss of each part, error by timestep of each model."
     from matplotlib.figure import Figure
@@ -238,14 +239,14 @@ def _plot_losses(losses: dict, levels: dict, path):
     right.legend()
     fig.savefig(path, dpi=80, format='png')
 
-# %% ../../nbs/parts/report.ipynb #report-046
+# %% ../../nbs/parts/report.ipynb #report-047
 def _errors_by_timestep(model: TinyModel, n: int) -> dict:  # timestep → velocity error
     "The mean velocity error over held-out scenes."
     timesteps = range(25, 1000, 75)
     clips = held_out(model.config, n, model.picture.mean.device)
     return dict(zip(timesteps, velocity_errors(model, clips, timesteps).mean(0).tolist()))
 
-# %% ../../nbs/parts/report.ipynb #report-047
+# %% ../../nbs/parts/report.ipynb #report-048
 def write_report(
     folder: Path,
     models: dict,  # by name; 'new' is the one that was trained

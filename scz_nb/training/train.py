@@ -27,6 +27,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+# %% ../../nbs/parts/train.ipynb #train-005
 from ..core import InputError, NoiseSource, SczError, atomic_write, check_choice, pick_device
 from ..diffusion.schedule import add_noise, alphas_cumprod, velocity
 from scz_nb.models.embedded import (
@@ -39,7 +40,6 @@ from scz_nb.models.embedded import (
     load_compatible,
     load_weights,
     merge,
-    read_weights,
     save_weights,
     shipped_weights,
 )
@@ -49,7 +49,7 @@ from .report import caption_swap_gap, write_report
 from ..world.render import sample_clips
 from ..world.scenes import VOCABULARY
 
-# %% ../../nbs/parts/train.ipynb #train-007
+# %% ../../nbs/parts/train.ipynb #train-008
 @lru_cache
 def timestep_density(
     gamma: float = 5.0,  # the SNR above which all timesteps count the same
@@ -66,7 +66,7 @@ def timestep_density(
     noisiest = (torch.arange(n) >= 0.8 * n).double()
     return even / n + early * noisiest / noisiest.sum() + (1 - even - early) * w / w.sum()
 
-# %% ../../nbs/parts/train.ipynb #train-010
+# %% ../../nbs/parts/train.ipynb #train-011
 class Noisy(NamedTuple):
     "What a network is given, and what it must predict."
 
@@ -74,7 +74,7 @@ class Noisy(NamedTuple):
     timesteps: Tensor  # (B,)
     velocity: Tensor  # (B, C, T, h, w)
 
-# %% ../../nbs/parts/train.ipynb #train-011
+# %% ../../nbs/parts/train.ipynb #train-012
 def noisy(
     z: Tensor,  # (B, C, T, h, w) clean latents, two clips of a pair after one another
     easy: bool,  # noise of the noisiest fifth alone
@@ -91,7 +91,7 @@ def noisy(
     alpha = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return Noisy(add_noise(z, noise, alpha), t.to(z.device), velocity(z, noise, alpha))
 
-# %% ../../nbs/parts/train.ipynb #train-014
+# %% ../../nbs/parts/train.ipynb #train-015
 def video_loss(
     model: TinyModel,
     batch: Batch,
@@ -110,7 +110,7 @@ def video_loss(
     weight = 1 + 4 * moves
     return (weight * (out.float() - v).square()).mean() / weight.float().mean()
 
-# %% ../../nbs/parts/train.ipynb #train-015
+# %% ../../nbs/parts/train.ipynb #train-016
 def depth_loss(
     model: TinyModel,
     batch: Batch,
@@ -125,7 +125,7 @@ def depth_loss(
         out = model.predict_depth(xt, t, z)
     return F.mse_loss(out.float(), v)
 
-# %% ../../nbs/parts/train.ipynb #train-016
+# %% ../../nbs/parts/train.ipynb #train-017
 @dataclass(frozen=True)
 class Part:
     "One of the two networks, as training sees it."
@@ -141,14 +141,14 @@ PARTS = {
     'depth': Part(depth_loss, ('depth',), reads=False, share=0.25),
 }
 
-# %% ../../nbs/parts/train.ipynb #train-021
+# %% ../../nbs/parts/train.ipynb #train-022
 def half_size(config: TinyConfig) -> TinyConfig:
     "The same model on pictures of half the size, or a little more if it must halve them again."
     unit = config.patch * 2 ** (len(config.channel_mult) - 1)
     width, height = (-(-n // (2 * unit)) * unit for n in (config.width, config.height))
     return replace(config, width=width, height=height)
 
-# %% ../../nbs/parts/train.ipynb #train-024
+# %% ../../nbs/parts/train.ipynb #train-025
 @dataclass
 class Run:
     "The training of one network: what it shall do, and how far it has come."
@@ -171,23 +171,31 @@ class Run:
         self.folder = Path(self.folder)
         self.recipe = self.recipe or RECIPES[self.device]
 
-    @property
-    def checkpoint(self):
-        return self.folder / f'{self.part}.ckpt'
+# %% ../../nbs/parts/train.ipynb #train-026
+@patch(as_prop=True)
+def checkpoint(self: Run) -> Path:
+    "All that is needed to go on."
+    return self.folder / f'{self.part}.ckpt'
 
-    @property
-    def result(self):
-        return self.folder / f'{self.part}.safetensors'
 
-    @property
-    def budget(self):  # in steps or seconds
-        return self.max_steps or 60 * self.minutes
+@patch(as_prop=True)
+def result(self: Run) -> Path:
+    "The averaged weights."
+    return self.folder / f'{self.part}.safetensors'
 
-    @property
-    def spent(self):  # of the budget
-        return len(self.losses) if self.max_steps else self.seconds
+# %% ../../nbs/parts/train.ipynb #train-027
+@patch(as_prop=True)
+def budget(self: Run) -> float:
+    "In steps, or in seconds."
+    return self.max_steps or 60 * self.minutes
 
-# %% ../../nbs/parts/train.ipynb #train-029
+
+@patch(as_prop=True)
+def spent(self: Run) -> float:
+    "How much of the budget."
+    return len(self.losses) if self.max_steps else self.seconds
+
+# %% ../../nbs/parts/train.ipynb #train-032
 def new_model(config: TinyConfig, seed: int, weights=None) -> TinyModel:
     "A model to be trained: from weights, else from scratch; the global generator stays as it is."
     with torch.random.fork_rng(devices=[]):
@@ -201,7 +209,7 @@ def new_model(config: TinyConfig, seed: int, weights=None) -> TinyModel:
     model.nearness.fit(torch.stack([c.disparity for c in clips])[..., None])
     return model
 
-# %% ../../nbs/parts/train.ipynb #train-031
+# %% ../../nbs/parts/train.ipynb #train-034
 @patch
 def start(self: Run, accelerator) -> Run:
     "Make networks, optimisers and clips, and go on from the checkpoint if there is one."
@@ -221,7 +229,7 @@ def start(self: Run, accelerator) -> Run:
     self.began = time.monotonic() - self.seconds
     return self
 
-# %% ../../nbs/parts/train.ipynb #train-032
+# %% ../../nbs/parts/train.ipynb #train-035
 @patch
 def _stages(self: Run) -> list:  # of Clips
     "Easy scenes in small pictures, all scenes in small pictures, all scenes."
@@ -230,13 +238,13 @@ def _stages(self: Run) -> list:  # of Clips
     make = partial(Clips, source=NoiseSource(self.seed), name=name, device=self.accelerator.device)
     return [make(small, easy=True), make(small), make(self.config)]
 
-# %% ../../nbs/parts/train.ipynb #train-033
+# %% ../../nbs/parts/train.ipynb #train-036
 @patch(as_prop=True)
 def done(self: Run) -> float:
     "Share of the budget that is spent."
     return self.spent / self.budget
 
-# %% ../../nbs/parts/train.ipynb #train-034
+# %% ../../nbs/parts/train.ipynb #train-037
 @patch(as_prop=True)
 def stage(self: Run) -> int:
     "0: easy scenes, 1: small pictures, 2: whole ones."
@@ -244,13 +252,13 @@ def stage(self: Run) -> int:
     past_small = self.done >= self.recipe.small_share
     return past_easy + past_small
 
-# %% ../../nbs/parts/train.ipynb #train-037
+# %% ../../nbs/parts/train.ipynb #train-040
 @patch
 def _identity(self: Run) -> dict:
     "What a checkpoint and its run must have in common."
     return dict(config=json.dumps(asdict(self.config)), words=' '.join(VOCABULARY))
 
-# %% ../../nbs/parts/train.ipynb #train-038
+# %% ../../nbs/parts/train.ipynb #train-041
 @patch
 def save(self: Run):
     "Write checkpoint and averaged weights; of several processes, the first one does."
@@ -270,7 +278,7 @@ def save(self: Run):
         torch.save(state, tmp)
     save_weights(self.model, self.result, self.ema, samples=str(self.samples))
 
-# %% ../../nbs/parts/train.ipynb #train-039
+# %% ../../nbs/parts/train.ipynb #train-042
 @patch
 def load(self: Run):
     "Go on from the checkpoint, with its recipe."
@@ -290,7 +298,7 @@ def load(self: Run):
     self.seconds = state['seconds']
     self.losses = state['losses']
 
-# %% ../../nbs/parts/train.ipynb #train-041
+# %% ../../nbs/parts/train.ipynb #train-044
 def average(
     accelerator,
     grads: list,  # of tensors, averaged in place
@@ -305,7 +313,7 @@ def average(
         g.copy_(mean.view_as(g))
     return numbers.tolist()
 
-# %% ../../nbs/parts/train.ipynb #train-042
+# %% ../../nbs/parts/train.ipynb #train-045
 @patch
 def backward(self: Run) -> float:
     "Gradients of this step's clips; the loss."
@@ -319,7 +327,7 @@ def backward(self: Run) -> float:
     loss.backward()
     return loss.item()
 
-# %% ../../nbs/parts/train.ipynb #train-045
+# %% ../../nbs/parts/train.ipynb #train-048
 @patch
 def update(self: Run, rate: float):
     "Clip the gradients, let the optimisers step, and move the running mean."
@@ -332,7 +340,7 @@ def update(self: Run, rate: float):
     decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
     get_ema_multi_avg_fn(decay)(list(self.ema.values()), params, step)
 
-# %% ../../nbs/parts/train.ipynb #train-047
+# %% ../../nbs/parts/train.ipynb #train-050
 @patch
 def step(self: Run):
     "One optimiser step, of all processes together."
@@ -351,7 +359,7 @@ def step(self: Run):
     self.seconds = seconds
     self.samples += self.recipe.batch * self.accelerator.num_processes
 
-# %% ../../nbs/parts/train.ipynb #train-052
+# %% ../../nbs/parts/train.ipynb #train-055
 @patch
 def bar(self: Run, shown: bool):
     "A progress bar of the budget, which stands where the run does."
@@ -374,7 +382,7 @@ def _advance(bar, run: Run):
     if len(run.losses) % 20 == 0:
         bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
 
-# %% ../../nbs/parts/train.ipynb #train-053
+# %% ../../nbs/parts/train.ipynb #train-056
 def train_run(run: Run, progress: bool = True):
     "Optimiser steps until the budget is spent; one of the processes that `accelerate` joins."
     from accelerate import Accelerator
@@ -390,7 +398,7 @@ def train_run(run: Run, progress: bool = True):
                 saved = time.monotonic()
     run.save()
 
-# %% ../../nbs/parts/train.ipynb #train-055
+# %% ../../nbs/parts/train.ipynb #train-058
 def _worker(rank: int, processes: int, port: int, run: Run, progress: bool):
     "One of several processes."
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -408,7 +416,7 @@ def _free_port() -> int:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
-# %% ../../nbs/parts/train.ipynb #train-056
+# %% ../../nbs/parts/train.ipynb #train-059
 def fit(
     run: Run,
     processes: int = 1,  # on this machine's CPU
@@ -424,9 +432,11 @@ def fit(
     else:
         mp.spawn(_worker, (processes, _free_port(), replace(run), progress), processes)
     state = torch.load(run.checkpoint, weights_only=True, map_location='cpu')
-    return load_weights(run.result, run.device), state['losses']
+    run.samples = state['samples']
+    run.losses = state['losses']
+    return load_weights(run.result, run.device), run.losses
 
-# %% ../../nbs/parts/train.ipynb #train-062
+# %% ../../nbs/parts/train.ipynb #train-065
 def initial_weights(size: str, weights: str | Path | None, scratch: bool) -> str | Path | None:
     "The file that a run starts from: the one that was named, or the shipped one of its size."
     if scratch and weights:
@@ -437,7 +447,7 @@ def initial_weights(size: str, weights: str | Path | None, scratch: bool) -> str
         return weights
     return shipped_weights(size)
 
-# %% ../../nbs/parts/train.ipynb #train-064
+# %% ../../nbs/parts/train.ipynb #train-067
 def scale_recipe(recipe: Recipe, config: TinyConfig) -> Recipe:
     "A recipe for pictures as large as those of `tiny`, for larger ones."
     tiny = SIZES['tiny']
@@ -445,7 +455,7 @@ def scale_recipe(recipe: Recipe, config: TinyConfig) -> Recipe:
     batch = max(2, 2 * round(recipe.batch * share / 2))
     return replace(recipe, batch=batch, rate=recipe.rate * share**0.5)
 
-# %% ../../nbs/parts/train.ipynb #train-067
+# %% ../../nbs/parts/train.ipynb #train-070
 def resolve_recipe(
     recipe: Recipe,  # for the pictures of `tiny`
     config: TinyConfig,
@@ -466,18 +476,13 @@ def resolve_recipe(
     small_share = 0.0 if known else recipe.small_share
     return replace(recipe, easy_share=0.0, small_share=small_share), model
 
-# %% ../../nbs/parts/train.ipynb #train-070
+# %% ../../nbs/parts/train.ipynb #train-073
 def _default_processes(device: str) -> int:
     "One a core, at most four; one where a launcher has started several, or on a GPU."
     launched = 'WORLD_SIZE' in os.environ
     return min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
 
-# %% ../../nbs/parts/train.ipynb #train-071
-def _samples(path: Path) -> int:
-    "How many clips the weights in a file have seen."
-    return int(read_weights(path)[1]['samples'])
-
-# %% ../../nbs/parts/train.ipynb #train-072
+# %% ../../nbs/parts/train.ipynb #train-074
 def _check_train(minutes: float, size: str, out: Path, scratch: bool):
     "Raise an error for what `train` cannot do."
     check_choice('size', size, SIZES)
@@ -489,13 +494,24 @@ def _check_train(minutes: float, size: str, out: Path, scratch: bool):
             'or leave out scratch to go on with it.'
         )
 
-# %% ../../nbs/parts/train.ipynb #train-073
+# %% ../../nbs/parts/train.ipynb #train-075
+def _finish(model: TinyModel, path: Path, before: TinyModel | None, runs: list, facts: dict):
+    "Write the weights and the report."
+    run = runs[0]
+    save_weights(model, path, minutes=str(facts['minutes']), seed=str(run.seed))
+    facts['samples'] = {r.part: r.samples for r in runs}
+    facts.update(device=run.device, torch=torch.__version__)
+    compared = {'before': before, 'new': model} if before else {'new': model}
+    losses = {r.part: r.losses for r in runs}
+    write_report(path.parent, compared, losses, **facts)
+
+# %% ../../nbs/parts/train.ipynb #train-076
 def train(
     minutes: float = 10,  # time budget of the whole run
     device: str | None = None,  # None: cuda where there is one
     *,
     size: str = 'tiny',
-    out: str | Path = 'runs/tiny',
+    out: str | Path = 'runs/tiny',  # folder of weights, `report.json` and pictures
     weights: str | Path | None = None,  # to start from, of any size; None: the shipped ones
     scratch: bool = False,  # start from no weights
     seed: int = 0,
@@ -503,33 +519,18 @@ def train(
     scenes: int = 16,  # held-out scenes of the report
     progress: bool = True,
 ) -> Path:  # of the weights
-    """Train an embedded model further.
-
-    Writes weights, `report.json`, `losses.png` and `samples.png` to `out`."""
-    out = Path(out)
-    device = pick_device(device)
-    _check_train(minutes, size, out, scratch)
-    processes = _default_processes(device) if processes is None else processes
-    weights = initial_weights(size, weights, scratch)
+    "Train an embedded model further."
     begin = time.monotonic()
+    device = pick_device(device)
+    _check_train(minutes, size, Path(out), scratch)
+    processes = processes or _default_processes(device)
+    weights = initial_weights(size, weights, scratch)
     recipe, before = resolve_recipe(RECIPES[device], SIZES[size], weights, device)
-    models, losses = {}, {}
-    for name, part in PARTS.items():
-        run = Run(name, out, SIZES[size], recipe, device, seed, weights, minutes * part.share)
-        models[name], losses[name] = fit(run, processes, progress)
-    model = merge(models['video'], models['depth'])
-    path = out / f'{size}.safetensors'
-    if int(os.environ.get('RANK', 0)):
-        return path  # another process writes
-    save_weights(model, path, minutes=str(minutes), seed=str(seed))
-    facts = dict(
-        minutes=minutes,
-        seconds=time.monotonic() - begin,
-        samples={name: _samples(out / f'{name}.safetensors') for name in PARTS},
-        device=device,
-        processes=processes,
-        torch=torch.__version__,
-    )
-    compared = {'before': before, 'new': model} if before else {'new': model}
-    write_report(out, compared, losses, scenes, **facts)
+    same = (out, SIZES[size], recipe, device, seed, weights)
+    runs = [Run(name, *same, minutes=minutes * part.share) for name, part in PARTS.items()]
+    model = merge(*(fit(run, processes, progress)[0] for run in runs))
+    path = Path(out) / f'{size}.safetensors'
+    if not int(os.environ.get('RANK', 0)):  # else another process writes
+        facts = dict(minutes=minutes, seconds=time.monotonic() - begin, processes=processes)
+        _finish(model, path, before, runs, {'n': scenes, **facts})
     return path
