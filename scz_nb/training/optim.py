@@ -66,7 +66,7 @@ def optimisers(params: dict) -> list:  # of torch.optim.Optimizer
     muon = Muon(matrices, weight_decay=0.01, adjust_lr_fn='match_rms_adamw')
     return [muon, torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=0.01)]
 
-# %% ../../nbs/parts/optim.ipynb #optim-038
+# %% ../../nbs/parts/optim.ipynb #optim-037
 class _FloatAttention(TorchFunctionMode):
     "Within it, attention on a CPU runs in float32."
 
@@ -77,7 +77,7 @@ class _FloatAttention(TorchFunctionMode):
             out = f(*(x.float() for x in args), **(kwargs or {}))
         return out.to(args[0].dtype)
 
-# %% ../../nbs/parts/optim.ipynb #optim-039
+# %% ../../nbs/parts/optim.ipynb #optim-038
 @contextmanager
 def half_precision(device: str):  # 'cpu' or 'cuda'
     """A context in which products are made of bfloat16, where the device has units for that.
@@ -88,7 +88,7 @@ def half_precision(device: str):  # 'cpu' or 'cuda'
     with torch.autocast(device, torch.bfloat16, enabled=able), attention:
         yield
 
-# %% ../../nbs/parts/optim.ipynb #optim-045
+# %% ../../nbs/parts/optim.ipynb #optim-044
 def learning_rate(
     done: float,  # share of the run, in [0, 1]
     top: float,  # the highest rate

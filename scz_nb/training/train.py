@@ -195,7 +195,7 @@ def spent(self: Run) -> float:
     "How much of the budget."
     return len(self.losses) if self.max_steps else self.seconds
 
-# %% ../../nbs/parts/train.ipynb #train-032
+# %% ../../nbs/parts/train.ipynb #train-031
 def new_model(config: TinyConfig, seed: int, weights=None) -> TinyModel:
     "A model to be trained: from weights, else from scratch; the global generator stays as it is."
     with torch.random.fork_rng(devices=[]):
@@ -209,7 +209,7 @@ def new_model(config: TinyConfig, seed: int, weights=None) -> TinyModel:
     model.nearness.fit(torch.stack([c.disparity for c in clips])[..., None])
     return model
 
-# %% ../../nbs/parts/train.ipynb #train-034
+# %% ../../nbs/parts/train.ipynb #train-033
 @patch
 def start(self: Run, accelerator) -> Run:
     "Make networks, optimisers and clips, and go on from the checkpoint if there is one."
@@ -229,7 +229,7 @@ def start(self: Run, accelerator) -> Run:
     self.began = time.monotonic() - self.seconds
     return self
 
-# %% ../../nbs/parts/train.ipynb #train-035
+# %% ../../nbs/parts/train.ipynb #train-034
 @patch
 def _stages(self: Run) -> list:  # of Clips
     "Easy scenes in small pictures, all scenes in small pictures, all scenes."
@@ -238,13 +238,13 @@ def _stages(self: Run) -> list:  # of Clips
     make = partial(Clips, source=NoiseSource(self.seed), name=name, device=self.accelerator.device)
     return [make(small, easy=True), make(small), make(self.config)]
 
-# %% ../../nbs/parts/train.ipynb #train-036
+# %% ../../nbs/parts/train.ipynb #train-035
 @patch(as_prop=True)
 def done(self: Run) -> float:
     "Share of the budget that is spent."
     return self.spent / self.budget
 
-# %% ../../nbs/parts/train.ipynb #train-037
+# %% ../../nbs/parts/train.ipynb #train-036
 @patch(as_prop=True)
 def stage(self: Run) -> int:
     "0: easy scenes, 1: small pictures, 2: whole ones."
@@ -252,13 +252,13 @@ def stage(self: Run) -> int:
     past_small = self.done >= self.recipe.small_share
     return past_easy + past_small
 
-# %% ../../nbs/parts/train.ipynb #train-040
+# %% ../../nbs/parts/train.ipynb #train-039
 @patch
 def _identity(self: Run) -> dict:
     "What a checkpoint and its run must have in common."
     return dict(config=json.dumps(asdict(self.config)), words=' '.join(VOCABULARY))
 
-# %% ../../nbs/parts/train.ipynb #train-041
+# %% ../../nbs/parts/train.ipynb #train-040
 @patch
 def save(self: Run):
     "Write checkpoint and averaged weights; of several processes, the first one does."
@@ -278,7 +278,7 @@ def save(self: Run):
         torch.save(state, tmp)
     save_weights(self.model, self.result, self.ema, samples=str(self.samples))
 
-# %% ../../nbs/parts/train.ipynb #train-042
+# %% ../../nbs/parts/train.ipynb #train-041
 @patch
 def load(self: Run):
     "Go on from the checkpoint, with its recipe."
@@ -298,7 +298,7 @@ def load(self: Run):
     self.seconds = state['seconds']
     self.losses = state['losses']
 
-# %% ../../nbs/parts/train.ipynb #train-044
+# %% ../../nbs/parts/train.ipynb #train-043
 def average(
     accelerator,
     grads: list,  # of tensors, averaged in place
@@ -313,7 +313,7 @@ def average(
         g.copy_(mean.view_as(g))
     return numbers.tolist()
 
-# %% ../../nbs/parts/train.ipynb #train-045
+# %% ../../nbs/parts/train.ipynb #train-044
 @patch
 def backward(self: Run) -> float:
     "Gradients of this step's clips; the loss."
@@ -327,7 +327,7 @@ def backward(self: Run) -> float:
     loss.backward()
     return loss.item()
 
-# %% ../../nbs/parts/train.ipynb #train-048
+# %% ../../nbs/parts/train.ipynb #train-047
 @patch
 def update(self: Run, rate: float):
     "Clip the gradients, let the optimisers step, and move the running mean."
@@ -340,7 +340,7 @@ def update(self: Run, rate: float):
     decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
     get_ema_multi_avg_fn(decay)(list(self.ema.values()), params, step)
 
-# %% ../../nbs/parts/train.ipynb #train-050
+# %% ../../nbs/parts/train.ipynb #train-049
 @patch
 def step(self: Run):
     "One optimiser step, of all processes together."
@@ -359,7 +359,7 @@ def step(self: Run):
     self.seconds = seconds
     self.samples += self.recipe.batch * self.accelerator.num_processes
 
-# %% ../../nbs/parts/train.ipynb #train-055
+# %% ../../nbs/parts/train.ipynb #train-054
 @patch
 def bar(self: Run, shown: bool):
     "A progress bar of the budget, which stands where the run does."
@@ -382,7 +382,7 @@ def _advance(bar, run: Run):
     if len(run.losses) % 20 == 0:
         bar.set_postfix(loss=f'{np.mean(run.losses[-100:]):.3f}', samples=run.samples)
 
-# %% ../../nbs/parts/train.ipynb #train-056
+# %% ../../nbs/parts/train.ipynb #train-055
 def train_run(run: Run, progress: bool = True):
     "Optimiser steps until the budget is spent; one of the processes that `accelerate` joins."
     from accelerate import Accelerator
@@ -398,7 +398,7 @@ def train_run(run: Run, progress: bool = True):
                 saved = time.monotonic()
     run.save()
 
-# %% ../../nbs/parts/train.ipynb #train-058
+# %% ../../nbs/parts/train.ipynb #train-057
 def _worker(rank: int, processes: int, port: int, run: Run, progress: bool):
     "One of several processes."
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -416,7 +416,7 @@ def _free_port() -> int:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
-# %% ../../nbs/parts/train.ipynb #train-059
+# %% ../../nbs/parts/train.ipynb #train-058
 def fit(
     run: Run,
     processes: int = 1,  # on this machine's CPU
@@ -436,7 +436,7 @@ def fit(
     run.losses = state['losses']
     return load_weights(run.result, run.device), run.losses
 
-# %% ../../nbs/parts/train.ipynb #train-065
+# %% ../../nbs/parts/train.ipynb #train-064
 def initial_weights(size: str, weights: str | Path | None, scratch: bool) -> str | Path | None:
     "The file that a run starts from: the one that was named, or the shipped one of its size."
     if scratch and weights:
@@ -447,7 +447,7 @@ def initial_weights(size: str, weights: str | Path | None, scratch: bool) -> str
         return weights
     return shipped_weights(size)
 
-# %% ../../nbs/parts/train.ipynb #train-067
+# %% ../../nbs/parts/train.ipynb #train-066
 def scale_recipe(recipe: Recipe, config: TinyConfig) -> Recipe:
     "A recipe for pictures as large as those of `tiny`, for larger ones."
     tiny = SIZES['tiny']
@@ -455,7 +455,7 @@ def scale_recipe(recipe: Recipe, config: TinyConfig) -> Recipe:
     batch = max(2, 2 * round(recipe.batch * share / 2))
     return replace(recipe, batch=batch, rate=recipe.rate * share**0.5)
 
-# %% ../../nbs/parts/train.ipynb #train-070
+# %% ../../nbs/parts/train.ipynb #train-069
 def resolve_recipe(
     recipe: Recipe,  # for the pictures of `tiny`
     config: TinyConfig,
@@ -476,13 +476,13 @@ def resolve_recipe(
     small_share = 0.0 if known else recipe.small_share
     return replace(recipe, easy_share=0.0, small_share=small_share), model
 
-# %% ../../nbs/parts/train.ipynb #train-073
+# %% ../../nbs/parts/train.ipynb #train-072
 def _default_processes(device: str) -> int:
     "One a core, at most four; one where a launcher has started several, or on a GPU."
     launched = 'WORLD_SIZE' in os.environ
     return min(4, os.cpu_count() or 1) if device == 'cpu' and not launched else 1
 
-# %% ../../nbs/parts/train.ipynb #train-074
+# %% ../../nbs/parts/train.ipynb #train-073
 def _check_train(minutes: float, size: str, out: Path, scratch: bool):
     "Raise an error for what `train` cannot do."
     check_choice('size', size, SIZES)
@@ -494,7 +494,7 @@ def _check_train(minutes: float, size: str, out: Path, scratch: bool):
             'or leave out scratch to go on with it.'
         )
 
-# %% ../../nbs/parts/train.ipynb #train-075
+# %% ../../nbs/parts/train.ipynb #train-074
 def _finish(model: TinyModel, path: Path, before: TinyModel | None, runs: list, facts: dict):
     "Write the weights and the report."
     run = runs[0]
@@ -505,7 +505,7 @@ def _finish(model: TinyModel, path: Path, before: TinyModel | None, runs: list, 
     losses = {r.part: r.losses for r in runs}
     write_report(path.parent, compared, losses, **facts)
 
-# %% ../../nbs/parts/train.ipynb #train-076
+# %% ../../nbs/parts/train.ipynb #train-075
 def train(
     minutes: float = 10,  # time budget of the whole run
     device: str | None = None,  # None: cuda where there is one
