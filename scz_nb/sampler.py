@@ -6,24 +6,37 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/sampler.html.md"""
 
 # %% auto #0
 __all__ = ['RIGHT_VIEWS', 'resolve_config', 'mono_pass', 'paper_right', 'Method', 'count_calls', 'Progress', 'Task', 'generated',
-           'given', 'two_views', 'metadata', 'resolve', 'run']
+           'given', 'two_views', 'metadata', 'resolve', 'one_run_at_a_time', 'run']
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-004
 import hashlib
 import os
 import platform
+import threading
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 import scz_nb
 from .config import StereoConfig
-from .core import InputError, NoiseSource, StepInfo, as_video, ignore, in_windows, to_numpy
+from scz_nb.core import (
+    InputError,
+    NoiseSource,
+    StepInfo,
+    as_video,
+    ignore,
+    in_windows,
+    sentences,
+    to_numpy,
+)
 from .depth.estimators import as_depth
+from .depth.files import picture_suffixes, read_depth
 from .depth.maps import Depth
 from .diffusion.attention import in_window
 from .diffusion.denoiser import Backbone, Denoiser, LeftView, Trajectory
@@ -222,6 +235,17 @@ def _read_given(video) -> tuple:  # (N, H, W, 3) uint8 or None, frames a second 
     return as_video(video), None
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-045
+def _check_depth(depth):
+    "Raise when a depth file cannot be read, before the network is run."
+    if not isinstance(depth, (str, os.PathLike)):
+        return
+    if not str(depth):
+        raise InputError('depth is an empty text; leave it out, or give a name or a file.')
+    path = Path(depth).expanduser()
+    if path.is_file() and path.suffix.lower() in ('.npy', '.npz', *picture_suffixes):
+        read_depth(path)
+
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-046
 def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
     "A warning when more than a tenth of what is given will be cut off."
     H, W = backbone.height, backbone.width
@@ -235,14 +259,14 @@ def _warn_of_cuts(backbone: Backbone, pictures: list, frames):
                 stacklevel=4,
             )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-047
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-048
 def generated(task: Task, on_step) -> tuple:  # left view; function of a window
     "The left view from noise: one window, whose trajectory is the mono pass."
     denoiser = task.denoiser(task.first, task.last)
     mono = mono_pass(denoiser, on_step)
     return task.backbone.decode(mono.latents[-1]), lambda window: (denoiser, mono)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-048
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-049
 def given(task: Task, on_step) -> tuple:  # left view; function of a window
     "The given video; a window of it is inverted where its right view needs a trajectory."
 
@@ -254,7 +278,7 @@ def given(task: Task, on_step) -> tuple:  # left view; function of a window
 
     return task.video, begin
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-049
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-050
 @torch.inference_mode()
 def two_views(
     task: Task,
@@ -276,20 +300,21 @@ def two_views(
     other = in_windows(other_eye, task.backbone.frames, left, disparity)
     return left, other, disparity.cpu().numpy(), calls
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-051
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-052
 def _sha(a) -> str | None:
     "A fingerprint of an array."
     if a is None:
         return None
     return hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-052
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-053
 def metadata(task: Task, seed: int, **facts) -> dict:
     "What is needed to make the same video again; facts are added as they are."
     b = task.backbone
     versions = dict(
         scz_nb=scz_nb.__version__, torch=torch.__version__, python=platform.python_version()
     )
+    dtype = str(b.dtype).removeprefix('torch.')
     return dict(
         prompt=task.prompt,
         seed=seed,
@@ -297,12 +322,13 @@ def metadata(task: Task, seed: int, **facts) -> dict:
         depth=task.depth.name,
         settings=task.config.asdict(),
         device=str(b.device),
-        dtype=str(b.dtype).removeprefix('torch.'),
+        dtype=dtype,
+        threads=torch.get_num_threads(),
         versions=versions,
         **facts,
     )
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-053
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-054
 def resolve(
     backbone: Backbone,
     config: StereoConfig,
@@ -326,7 +352,19 @@ def resolve(
     video = None if frames is None else np.stack([fit_image(f, *size) for f in frames])
     return Task(backbone, config, depth, noise, prompt, first, last, video)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-054
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-056
+_locks, _lock_of_locks = WeakKeyDictionary(), threading.Lock()
+
+
+def one_run_at_a_time(backbone: Backbone):  # a lock; the thread that has it may take it again
+    "The lock of a backbone's network."
+    with _lock_of_locks:
+        try:
+            return _locks.setdefault(backbone.unet, threading.RLock())
+        except TypeError:  # not a network: it has no hooks
+            return threading.RLock()
+
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-058
 def run(
     image=None,  # path, PIL picture or array: the first frame; None: text to video
     prompt: str = '',  # what happens
@@ -346,15 +384,17 @@ def run(
     dtype: torch.dtype | None = None,
 ) -> StereoVideo:
     "A stereo video from a picture and a prompt (StereoCrafter-Zero), or from a video."
-    _check_given(image, prompt, video, image2, loop)
-    _check_callable(on_step)
     last = image if loop else image2
-    pictures = [None if p is None else read_image(p) for p in (image, last)]
-    frames, fps = _read_given(video)
-    backbone = load_backbone(backbone, device, dtype)
-    config = resolve_config(backbone, config, scale=scale, steps=steps)
-    task = resolve(backbone, config, depth, seed, prompt, pictures, frames)
-    with Progress(progress) as bars:
+    with sentences('what was given'):
+        _check_given(image, prompt, video, image2, loop)
+        _check_callable(on_step)
+        _check_depth(depth)
+        pictures = [None if p is None else read_image(p) for p in (image, last)]
+        frames, fps = _read_given(video)
+        backbone = load_backbone(backbone, device, dtype)
+        config = resolve_config(backbone, config, scale=scale, steps=steps)
+        task = resolve(backbone, config, depth, seed, prompt, pictures, frames)
+    with one_run_at_a_time(backbone), Progress(progress) as bars:
         left, other, disparity, calls = two_views(task, _to_all(bars, on_step))
     facts = dict(pictures=[_sha(p) for p in pictures], video=_sha(frames), loop=loop)
     meta = metadata(task, seed, **facts, calls=dict(calls))
@@ -364,14 +404,14 @@ def run(
     left, right, disparity = (v[free] for v in (*views, disparity))
     return StereoVideo(left, right, disparity, fps or backbone.fps, meta)
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-055
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-059
 def _check_callable(on_step):
     "Raise when what shall be called after each step cannot be called."
     if not callable(on_step):
         kind = type(on_step).__name__
         raise InputError(f'on_step must be a function of a StepInfo; got {kind}.')
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-056
+# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-060
 def _to_all(*listeners):
     "One `on_step` for several."
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import InputError, MissingDependency
-from ..media.io import read_video, video_suffixes
+from ..media.io import ffmpeg_exe, read_video, video_suffixes
 
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-006
 def _grey(x: np.ndarray, name) -> np.ndarray:  # (..., 3) to (...,)
@@ -82,12 +82,11 @@ def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
     "Grey levels of a video, 16 bits where its codec has them."
     if p.suffix.lower() not in video_suffixes:
         return _grey(read_video(p)[0], p)
-    import imageio_ffmpeg
     import mediapy
 
-    mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
+    mediapy.set_ffmpeg(ffmpeg_exe())
     try:
-        frames = np.asarray(mediapy.read_video(p, dtype=np.uint16))
+        frames = np.asarray(mediapy.read_video(p.absolute(), dtype=np.uint16))
     except (OSError, ValueError, KeyError, StopIteration, RuntimeError):
         frames = ()
     if not len(frames):

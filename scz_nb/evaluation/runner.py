@@ -25,7 +25,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..core import InputError, atomic_write, check_writable
+from ..core import InputError, atomic_write, check_writable, first_line
 from ..media.show import Table, panels
 from ..models.embedded import shipped_weights
 from ..stats import bootstrap
@@ -36,7 +36,12 @@ def _read_item(
     key: dict,  # what the figures of a folder have in common
 ):  # what was measured
     "The figures of an item's file, or an `InputError` if they were made with other settings."
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as e:
+        raise InputError(
+            f'{path} is cut or damaged ({first_line(e)}); delete it, and it is measured again.'
+        ) from e
     if found.get('key') != key:
         raise InputError(
             f'{path} holds figures of other settings, another version or another model; '

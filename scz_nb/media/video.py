@@ -8,6 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/video.html.md"""
 __all__ = ['StereoVideo']
 
 # %% ../../nbs/parts/video.ipynb #video-003
+import json
 import math
 import numbers
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import InputError, as_video, to_numpy
+from ..core import InputError, as_video, sentences, to_numpy
 
 # %% ../../nbs/parts/video.ipynb #video-006
 def _views(left, right):
@@ -82,6 +83,17 @@ def save(
     return save_stereo(self, path, layout=layout, zoom=zoom, loops=loops)
 
 # %% ../../nbs/parts/video.ipynb #video-017
+@patch(cls_method=True)
+def load(
+    cls: StereoVideo,
+    path,  # an .npz file of `scz_nb.media.io.keep_stereo`
+) -> StereoVideo:
+    "A video that could not be saved where it should go, and was kept."
+    with sentences(f'{path}'), np.load(path) as kept:
+        given = {k: kept[k] for k in ('left', 'right', 'disparity') if k in kept}
+        return cls(**given, fps=float(kept['fps']), meta=json.loads(str(kept['meta'])))
+
+# %% ../../nbs/parts/video.ipynb #video-018
 @patch
 def anaglyph(
     self: StereoVideo,
@@ -92,7 +104,7 @@ def anaglyph(
 
     return mix(self.left, self.right, kind=kind)
 
-# %% ../../nbs/parts/video.ipynb #video-018
+# %% ../../nbs/parts/video.ipynb #video-019
 @patch
 def show(
     self: StereoVideo,

@@ -26,6 +26,7 @@ from scz_nb.core import (
     MissingDependency,
     check_choice,
     first_line,
+    listed,
     pick_device,
     to_uint8,
 )
@@ -95,7 +96,7 @@ def condition(
     "Prompt and pictures, encoded; words that do nothing are named in a warning."
     if lost := self.unknown_words(prompt):
         warnings.warn(
-            f'{self.name} does not know or has no room for: {", ".join(lost)}. '
+            f'{self.name} does not know or has no room for: {listed(lost)}. '
             f'scz_nb.world.scenes.VOCABULARY has its words.',
             stacklevel=2,
         )
