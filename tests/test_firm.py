@@ -387,7 +387,7 @@ def test_a_broken_profile_is_left_out_and_said(tmp_path):
         assert np.array_equal(read_image(tmp_path / 'a.png'), picture)
 
 
-@pytest.mark.parametrize('module', ['scz_nb', 'scz_nb.apps.cli'])
+@pytest.mark.parametrize('module', ['scz_nb.apps', 'scz_nb.apps.cli'])
 def test_the_module_is_the_command(module):
     cmd = [sys.executable, '-m', module, 'fetch', 'nothing']
     p = subprocess.run(cmd, capture_output=True, text=True)
@@ -524,7 +524,7 @@ def test_ctrl_c_in_the_first_second():
     code = (
         'import signal, sys, os, threading\n'
         'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
-        'from scz_nb.__main__ import main\n'
+        'from scz_nb.apps.__main__ import main\n'
         "print('begins', flush=True)\n"
         'sys.exit(main())'
     )

@@ -1,4 +1,4 @@
-"The command `scz-nb`, also as `python -m scz_nb`: Ctrl-C while the modules load is no error."
+"The command `scz-nb`, also as `python -m scz_nb.apps`: Ctrl-C while the modules load is no error."
 
 import os
 import signal
