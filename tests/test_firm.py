@@ -168,7 +168,9 @@ def test_old_parts_are_removed_and_new_ones_stay(tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_end_that_can_be_caught_leaves_nothing(number, tmp_path):
-    code = 'import signal\nsignal.signal(2, signal.default_int_handler)\n' + stub
+    # a parent such as nohup may have told its children to ignore these
+    code = 'import signal\nsignal.signal(2, signal.default_int_handler)\n'
+    code += 'for n in 1, 15:\n    signal.signal(n, signal.SIG_DFL)\n' + stub
     p = start('run', '--prompt', 'x', '--out', tmp_path / 'new', code=code, SLEEP='60')
     assert p.stderr.readline() == b'running\n' and names(tmp_path / 'new') == ['video_LR.mp4']
     p.send_signal(number)

@@ -485,7 +485,7 @@ def check_loops(loops: int) -> int:
 def _save_path(path, layout):
     "Where a layout is saved, or an `InputError`."
     folder = Path(path).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):  # a name that is too long is none
         raise InputError(f'{path} is a folder; name a file in it, such as {folder / "clip.mp4"}.')
     p = layout_path(path, layout)
     suffix = p.suffix.lower()
