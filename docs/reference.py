@@ -1,4 +1,4 @@
-"The reference: one page a module, wing by wing, from signatures and docstrings."
+"The reference: one page a module, layer by layer, from signatures and docstrings."
 
 import importlib
 import inspect
@@ -7,7 +7,7 @@ from pathlib import Path
 from fastcore.docments import DocmentText
 from pages import Page, blob, fence, root
 
-WINGS = (  # from the ground up, as imports go
+LAYERS = (  # from the ground up, as imports go
     'core',
     'config',
     'stats',
@@ -25,21 +25,21 @@ WINGS = (  # from the ground up, as imports go
 
 
 def modules() -> list[str]:
-    "All modules, such as geometry.warp, in the order of their wings."
+    "All modules, such as geometry.warp, in the order of their layers."
     package = root / 'scz_nb'
     files = [p.relative_to(package).with_suffix('') for p in package.rglob('[!_]*.py')]
-    return ['.'.join(p.parts) for p in sorted(files, key=lambda p: (WINGS.index(p.parts[0]), p))]
+    return ['.'.join(p.parts) for p in sorted(files, key=lambda p: (LAYERS.index(p.parts[0]), p))]
 
 
 def contents() -> list:
-    "Pages of the reference: single modules, and a section for each wing."
+    "Pages of the reference: single modules, and a section for each layer."
     found = []
     for module in modules():
-        wing, _, name = module.partition('.')
+        layer, _, name = module.partition('.')
         if not name:
             found.append(f'api/{module}')
-        elif not found or found[-1][0] != wing:
-            found.append((wing, [f'api/{module}']))
+        elif not found or found[-1][0] != layer:
+            found.append((layer, [f'api/{module}']))
         else:
             found[-1][1].append(f'api/{module}')
     return found

@@ -58,12 +58,12 @@ def test_lessons_and_parts_have_sections_of_their_own():
     assert [f'lessons/{stem[3:]}' for stem in numbers] == make_site.flat(sections['Lessons'])
 
 
-def test_parts_stand_under_their_wings():
+def test_parts_stand_under_their_layers():
     by_address = {pages.address(p): p for p in notebooks}
     for section, parts in dict(make_site.contents())['Parts']:
         for part in parts:
-            wing = re.search(r'default_exp (\w+)', source(by_address[part], 'code'))[1]
-            assert wing in section.split(', '), part
+            layer = re.search(r'default_exp (\w+)', source(by_address[part], 'code'))[1]
+            assert layer in section.split(', '), part
 
 
 def test_each_page_is_there_as_html_and_as_markdown(site):

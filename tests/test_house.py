@@ -1,4 +1,4 @@
-"The house stands as it is drawn: wings import only from wings above them, and lines are short."
+"The house stands as it is drawn: layers import only from layers above them, and lines are short."
 
 import ast
 import json
@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 import pytest
 from helpers.project import notebooks, root
 
-FLOORS = (  # a wing imports only from the floors above it, or from itself
+FLOORS = (  # a layer imports only from the floors above it, or from itself
     ('core',),
     ('config', 'stats'),
     ('geometry',),
@@ -22,7 +22,7 @@ FLOORS = (  # a wing imports only from the floors above it, or from itself
     ('evaluation',),
     ('apps',),
 )
-floor = {wing: n for n, wings in enumerate(FLOORS) for wing in wings}
+floor = {layer: n for n, layers in enumerate(FLOORS) for layer in layers}
 package = root / 'scz_nb'
 files = sorted(p for p in package.rglob('*.py') if not p.stem.startswith('_'))
 
@@ -63,12 +63,12 @@ def imports(path):
     return {m for m in found if m}
 
 
-def test_every_module_is_in_a_wing():
+def test_every_module_is_in_a_layer():
     assert {module_of(p)[0] for p in files} == set(floor)
 
 
 @pytest.mark.parametrize('path', files, ids=lambda p: '.'.join(module_of(p)))
-def test_a_wing_imports_only_from_above(path):
+def test_a_layer_imports_only_from_above(path):
     here = module_of(path)[0]
     below = {m for m in imports(path) if m[0] != here and floor[m[0]] >= floor[here]}
     assert not below

@@ -4,7 +4,7 @@
 On a machine without a section the tests are skipped; `python tests/test_pins.py --record` writes
 one. Record before a change, not after it.
 
-They were recorded on the code before the wings. One case was recorded anew: DepthCrafter's Euler
+They were recorded on the code before the layers. One case was recorded anew: DepthCrafter's Euler
 step became `Schedule.step`, and its depth differs by 1.1e-6, its latents by 3.3e-6 (of 2.6).
 """
 

@@ -133,11 +133,11 @@ def test_readme_lists_each_lesson_and_part():
     assert [n for n in listed if f'(nbs/{n})' not in text] == []
 
 
-def test_contributing_lists_each_wing():
+def test_contributing_lists_each_layer():
     text = (root / 'CONTRIBUTING.md').read_text()
-    wings = {m.partition('.')[0] for m in modules}
-    table = text[text.index('| wing |') : text.index('Notebooks are of two kinds')]
-    assert set(re.findall(r'`(\w+)`(?=[^\n|]*\|[^\n]*\|)', table)) == wings
+    layers = {m.partition('.')[0] for m in modules}
+    table = text[text.index('| layer |') : text.index('Notebooks are of two kinds')]
+    assert set(re.findall(r'`(\w+)`(?=[^\n|]*\|[^\n]*\|)', table)) == layers
 
 
 TEXTS = [root / 'README.md', root / 'CONTRIBUTING.md', *notebooks]
@@ -190,10 +190,10 @@ def is_dead(name, vocabulary):
     module, rest = module_of(name)
     if module and rest:
         return rest[0] not in word.findall(paths[module].read_text())
-    wings = {m.partition('.')[0] for m in modules}
+    layers = {m.partition('.')[0] for m in modules}
     if not module and name.startswith('scz_nb.'):
-        return rest[0] not in wings or len(rest) > 1
-    known = set(word.findall(name)) <= vocabulary | wings
+        return rest[0] not in layers or len(rest) > 1
+    known = set(word.findall(name)) <= vocabulary | layers
     return not (module or known or ('.' in name and is_importable(name)))
 
 

@@ -41,7 +41,7 @@ def away(site, tmp_path):
     return run
 
 
-def test_every_module_of_every_wing_is_inside(away, site):
+def test_every_module_of_every_layer_is_inside(away, site):
     code = f"""
 import importlib
 for name in {modules}:
