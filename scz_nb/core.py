@@ -6,9 +6,9 @@ Docs: https://scz-nb.github.io/scz_nb/parts/core.html.md"""
 
 # %% auto #0
 __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookError', 'shortened', 'listed', 'unknown_name',
-           'check_choice', 'first_line', 'os_reason', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8', 'check_unit',
-           'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo', 'ignore', 'pick_device',
-           'check_writable', 'atomic_write', 'reserved']
+           'check_choice', 'first_line', 'os_reason', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8', 'fingerprint',
+           'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo', 'ignore',
+           'pick_device', 'check_writable', 'atomic_write', 'reserved']
 
 # %% ../nbs/parts/core.ipynb #core-003
 import contextlib
@@ -182,6 +182,15 @@ def to_uint8(
     if not np.isfinite(x).all():
         raise InputError(f'{what} holds NaN or infinite values; replace them first.')
     return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
+
+# %% ../nbs/parts/core.ipynb #core-028b
+def fingerprint(
+    x,  # array, tensor or nested list, or None
+) -> str | None:
+    "Sixteen digits that stand for the numbers of an array; None for None."
+    if x is None:
+        return None
+    return hashlib.sha256(np.ascontiguousarray(to_numpy(x)).tobytes()).hexdigest()[:16]
 
 # %% ../nbs/parts/core.ipynb #core-030
 def check_unit(

@@ -9,7 +9,6 @@ __all__ = ['RIGHT_VIEWS', 'resolve_config', 'mono_pass', 'paper_right', 'Method'
            'given', 'two_views', 'metadata', 'resolve', 'one_run_at_a_time', 'run']
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-004
-import hashlib
 import os
 import platform
 import threading
@@ -30,10 +29,10 @@ from scz_nb.core import (
     NoiseSource,
     StepInfo,
     as_video,
+    fingerprint,
     ignore,
     in_windows,
     sentences,
-    to_numpy,
 )
 from .depth.estimators import as_depth
 from .depth.files import picture_suffixes, read_depth
@@ -300,13 +299,6 @@ def two_views(
     other = in_windows(other_eye, task.backbone.frames, left, disparity)
     return left, other, disparity.cpu().numpy(), calls
 
-# %% ../nbs/lessons/15_sampler.ipynb #15_sampler-052
-def _sha(a) -> str | None:
-    "A fingerprint of an array."
-    if a is None:
-        return None
-    return hashlib.sha256(np.ascontiguousarray(to_numpy(a)).tobytes()).hexdigest()[:16]
-
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-053
 def metadata(task: Task, seed: int, **facts) -> dict:
     "What is needed to make the same video again; facts are added as they are."
@@ -396,7 +388,8 @@ def run(
         task = resolve(backbone, config, depth, seed, prompt, pictures, frames)
     with one_run_at_a_time(backbone), Progress(progress) as bars:
         left, other, disparity, calls = two_views(task, _to_all(bars, on_step))
-    facts = dict(pictures=[_sha(p) for p in pictures], video=_sha(frames), loop=loop)
+    prints = [fingerprint(p) for p in pictures]
+    facts = dict(pictures=prints, video=fingerprint(frames), loop=loop)
     meta = metadata(task, seed, **facts, calls=dict(calls))
     views = (left, other) if config.scale >= 0 else (other, left)  # the given one is the right
     # given frames are left out: of the right view they alone were told to look like the left

@@ -27,6 +27,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from helpers.models import small
 from PIL import Image, ImageSequence
 
 # ------------------------------------------------------------------------------------------------
@@ -148,19 +149,8 @@ def rendered(a_scene, config):
 
 def trained(part, folder, steps):
     "Losses of a new training, and three lists of tensors: weights, their mean, what is shipped."
-    config = embedded.TinyConfig(
-        width=32,
-        height=16,
-        frames=3,
-        model_channels=32,
-        channel_mult=(1, 1),
-        depth_channel_mult=(1, 1),
-        attention_resolutions=(2,),
-        depth_attention_resolutions=(2,),
-        text_dim=16,
-    )
     recipe = data.Recipe(batch=4, rate=2e-3)
-    run = train.Run(part, folder, config, recipe, max_steps=steps)
+    run = train.Run(part, folder, small, recipe, max_steps=steps)
     model, losses = train.fit(run, progress=False)
     state = torch.load(Path(folder) / f'{part}.ckpt', weights_only=True)
     weights, mean, shipped = state['model'], state['ema'], model.state_dict()

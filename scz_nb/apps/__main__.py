@@ -11,7 +11,8 @@ def _stop(number, frame):
     os._exit(130)
 
 
-def main() -> int:
+def main() -> int:  # the exit status
+    "The command, once its modules are loaded."
     usual = signal.default_int_handler
     here = signal.getsignal(signal.SIGINT) is usual
     if here:

@@ -32,6 +32,7 @@ from scz_nb.core import (
     InputError,
     OutputError,
     SczError,
+    atomic_write,
     check_choice,
     check_writable,
     first_line,
@@ -275,7 +276,6 @@ def _save_disparity(video, path: Path) -> Path:
     "The first frame's disparity as a picture."
     from PIL import Image
 
-    from scz_nb.core import atomic_write
     from scz_nb.media.io import auto_zoom
     from scz_nb.media.show import depth_colors, resized
 

@@ -35,7 +35,7 @@ from ..core import InputError, NoiseSource, as_video, first_line, pick_device, w
 from .maps import Depth, to_size
 from ..diffusion.schedule import Prediction, Schedule, edm_schedule, guided
 from ..geometry.disparity import check_disparity, normalise
-from ..models.convert import aligned
+from ..models.convert import aligned, full_size
 from ..models.hub import fetch, hub, import_transformers
 from ..models.pipeline import DynamiCrafterPipeline, clip_pixels
 
@@ -99,15 +99,8 @@ small_parts = dict(
 full_parts = dict(
     unet={},  # its defaults
     vae=dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=768),
-    image_encoder=dict(
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=16,
-        image_size=224,
-        patch_size=14,
-        projection_dim=1024,
-    ),
+    # the same tower as DynamiCrafter's, and its projection
+    image_encoder=dict(full_size['image_encoder'], projection_dim=1024),
 )
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-012

@@ -34,6 +34,7 @@ from scz_nb.core import (
     OutputError,
     atomic_write,
     check_choice,
+    fingerprint,
     in_windows,
     pick_device,
     to_numpy,
@@ -542,11 +543,6 @@ class FunctionDepth(Depth):
         return to_numpy(self.raw(video))
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-071
-def _fingerprint(x) -> str:
-    "Sixteen digits that stand for the numbers of an array."
-    return hashlib.sha256(np.ascontiguousarray(to_numpy(x)).tobytes()).hexdigest()[:16]
-
-
 def _resolve(depth, backbone, frames: int, strength: float) -> Depth:
     "What a depth stands for, loaded if it can be used; `strength`: what it must do by itself."
     if isinstance(depth, (str, os.PathLike)):
@@ -561,7 +557,7 @@ def _resolve(depth, backbone, frames: int, strength: float) -> Depth:
         return FunctionDepth(depth)
     near = check_disparity(depth, frames, backbone.height, backbone.width)
     check_strength(strength, False, 'a given array')
-    return ArrayDepth(near, _fingerprint(depth))
+    return ArrayDepth(near, fingerprint(depth))
 
 # %% ../../nbs/parts/estimators.ipynb #estimators-072
 def as_depth(

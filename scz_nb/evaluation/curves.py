@@ -54,7 +54,6 @@ def curves_table(
             if plan == PAPER_PLAN:
                 cells.append(f'{mean(plan, m):.2f}')
             else:
-                d = gain(tables, plan, PAPER_PLAN, m)
-                cells.append(f'{d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f})')
+                cells.append(gain(tables, plan, PAPER_PLAN, m).interval)
         rows.append((plan, *cells))
     return Table(('plan', 'network evaluations', 'CPU time', *measures), rows)

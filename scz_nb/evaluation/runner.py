@@ -28,7 +28,7 @@ from .. import __version__
 from ..core import InputError, atomic_write, check_writable, first_line
 from ..media.show import Table, panels
 from ..models.embedded import shipped_weights
-from ..stats import bootstrap
+from ..stats import bootstrap, with_interval
 
 # %% ../../nbs/parts/runner.ipynb #runner-006
 def _read_item(
@@ -175,9 +175,7 @@ def interval_text(
     mean = x[~np.isnan(x)].mean() if (~np.isnan(x)).any() else np.nan
     if not np.isfinite(mean):
         return '∞'
-    low, high = bootstrap(x)
-    form = f'.{digits}f'
-    return f'{mean:{form}} ({low:{form}} to {high:{form}})'
+    return with_interval(mean, *bootstrap(x), f'.{digits}f')
 
 
 def interval_table(
@@ -202,9 +200,13 @@ class Gain(NamedTuple):
     better: int  # scenes in which it is positive
     scenes: int
 
+    @property
+    def interval(self) -> str:
+        "The mean difference and its interval, with their signs."
+        return with_interval(self.mean, self.low, self.high, '+.2f')
+
     def __str__(self):
-        interval = f'{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})'
-        return f'{interval}, {self.better} of {self.scenes}'
+        return f'{self.interval}, {self.better} of {self.scenes}'
 
 # %% ../../nbs/parts/runner.ipynb #runner-032
 def gain(

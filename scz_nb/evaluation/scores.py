@@ -27,7 +27,7 @@ from scz_nb.models.embedded import (
     shipped_weights,
 )
 from ..sampler import run
-from ..stats import bootstrap, wilson
+from ..stats import bootstrap, wilson, with_interval
 from ..training.report import score, scores_table
 
 # %% ../../nbs/parts/scores.ipynb #scores-006
@@ -65,11 +65,10 @@ def stereo_table(
     rows = []
     for right, scores in stereo.items():
         correlation = [s['correlation'] for s in scores]
-        low, high = bootstrap(correlation, of='median')
         ahead = sum(s['near'] < s['far'] for s in scores)
-        least, most = wilson(ahead, len(scores))
-        middle = f'{np.median(correlation):.2f} ({low:.2f} to {high:.2f})'
-        share = f'{ahead} of {len(scores)} ({least:.2f} to {most:.2f})'
+        middle = with_interval(np.median(correlation), *bootstrap(correlation, of='median'))
+        low, high = wilson(ahead, len(scores))
+        share = f'{ahead} of {len(scores)} ({low:.2f} to {high:.2f})'
         rows.append((names.get(right, right), middle, share))
     shift = 'correlation of measured and intended shift, median'
     return Table(('right view', shift, 'near things further left'), rows)
@@ -121,7 +120,7 @@ def weights_table(
     }
     rows = []
     for name, s in scores.items():
-        cells = ['{:.3f} ({:.3f} to {:.3f})'.format(*s[m]) for m in measures]
+        cells = [with_interval(*s[m], '.3f') for m in measures]
         rows.append((name, *cells))
     return Table(('weights', *measures.values()), rows)
 

@@ -30,7 +30,7 @@ from scz_nb.models.embedded import (
     held_out,
     held_out_scenes,
 )
-from ..stats import bootstrap, frechet, spearman
+from ..stats import bootstrap, frechet, spearman, with_interval
 from scz_nb.training.judge import (
     Judge,
     features,
@@ -196,9 +196,7 @@ def score(
 # %% ../../nbs/parts/report.ipynb #report-034
 def _cell(value) -> str:
     "A figure, with its interval if it has one."
-    if isinstance(value, tuple):
-        return '{:.2f} ({:.2f} to {:.2f})'.format(*value)
-    return f'{value:.2f}'
+    return with_interval(*value) if isinstance(value, tuple) else f'{value:.2f}'
 
 # %% ../../nbs/parts/report.ipynb #report-036
 def scores_table(scores: dict) -> Table:
