@@ -11,7 +11,7 @@ NB     ?= $(shell find nbs -name '*.ipynb' -not -path '*/.*' | sort)
 # notebooks whose seconds are read: they run last, one at a time
 TIMED  := nbs/parts/bench.ipynb nbs/parts/unet.ipynb nbs/tutorials/paper_table5.ipynb
 
-.PHONY: demo test lint bench docs notebooks figures readme clean help
+.PHONY: demo test lint bench docs notebooks figures readme loads clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
@@ -22,6 +22,7 @@ help:
 	@echo "make notebooks  every notebook run and saved with its outputs"
 	@echo "                (NB='nbs/lessons/01_disparity.ipynb …': those alone)"
 	@echo "make figures all that is made with the embedded model's weights: tables, gallery, notebooks (about four hours of a core)"
+	@echo "make loads   the memory of scz-nb app after 300 pages (about half an hour, with Chromium)"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make clean   what the other commands made, but not $(VENV)"
 
@@ -78,6 +79,9 @@ endif
 
 readme: $(VENV)/.dev
 	$(BIN)/python docs/readme.py
+
+loads: $(VENV)/.dev
+	$(BIN)/python tests/helpers/app.py 300
 
 clean:
 	rm -rf $(OUT) _docs _proc dist build *.egg-info .pytest_cache .ruff_cache .hypothesis

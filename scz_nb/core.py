@@ -8,17 +8,19 @@ Docs: https://scz-nb.github.io/scz_nb/parts/core.html.md"""
 __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookError', 'shortened', 'listed', 'unknown_name',
            'check_choice', 'first_line', 'os_reason', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8', 'fingerprint',
            'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo', 'ignore',
-           'pick_device', 'check_writable', 'atomic_write', 'reserved']
+           'pick_device', 'check_writable', 'atomic_write', 'reserved', 'as_worker']
 
 # %% ../nbs/parts/core.ipynb #core-003
 import contextlib
 import errno
 import hashlib
+import multiprocessing
 import numbers
 import os
 import re
 import secrets
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -438,3 +440,17 @@ def reserved(
             yield number
         finally:
             _release(names(number))
+
+# %% ../nbs/parts/core.ipynb #core-071
+def _follow(parent):
+    "End this process after another one."
+    parent.join()
+    os._exit(1)
+
+
+def as_worker():
+    "What one of several processes does first: one thread, and no life after its parent's."
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()

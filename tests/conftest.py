@@ -1,7 +1,6 @@
 "One thread, no hub: every test runs offline, on two cores, from any folder."
 
 import os
-import shutil
 import sys
 
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
@@ -66,8 +65,8 @@ def recorded(backbone):
 @pytest.fixture(scope='module')
 def browser():
     "Headless Chromium, where there is one."
-    names = 'chromium', 'chromium-browser', 'google-chrome'
-    chromium = next(filter(None, map(shutil.which, names)), None)
+    from helpers.app import chromium
+
     if not chromium:
         pytest.skip('no Chromium on this machine')
     sync = pytest.importorskip('playwright.sync_api')

@@ -1,56 +1,28 @@
-"""`scz-nb app` in headless Chromium.
+"""`scz-nb app`: who gets nothing; and what others see, in headless Chromium.
 
 Every control is turned by mouse and keys, and its picture is examined; a run, its end, two tabs;
-and nothing leaves the machine."""
+pages that come and go; and nothing leaves the machine."""
 
 import base64
 import io
 import os
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from helpers.app import made, served
 from helpers.drawing import halves, magenta, near
-from helpers.project import root
 from PIL import Image
 
 pytestmark = pytest.mark.slow
 
 
-def free_port():
-    "A port that nothing listens on."
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-def wait_for(server, port, log):
-    "Return when a server answers, or fail with what it has printed."
-    for _ in range(300):
-        if server.poll() is not None:
-            pytest.fail(log.read_text())
-        with socket.socket() as s:
-            if s.connect_ex(('127.0.0.1', port)) == 0:
-                return
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope='module')
 def app(tmp_path_factory):
-    "The server's process, and its address."
+    "A server of three pages at most."
     pytest.importorskip('voila')
-    port, log = free_port(), tmp_path_factory.mktemp('app') / 'log'
-    code = 'import sys; from scz_nb.apps.cli import main; sys.exit(main())'
-    command = [sys.executable, '-c', code, 'app', '--port', str(port), '--no-browser']
-    with log.open('w') as out:
-        server = subprocess.Popen(command, cwd=root, stdout=out, stderr=subprocess.STDOUT)
-    wait_for(server, port, log)
-    yield server, f'http://127.0.0.1:{port}/'
-    server.terminate()
-    server.wait(20)
+    with served(tmp_path_factory.mktemp('app'), '--pages', '3') as app:
+        yield app
 
 
 read_bytes = """async img => {
@@ -64,8 +36,8 @@ read_bytes = """async img => {
 class Page:
     "One browser tab, and what went wrong in it."
 
-    def __init__(self, browser, address):
-        self.address = address
+    def __init__(self, browser, app):
+        self.address = app.base
         self.wrong = []
         context = browser.new_context(viewport=dict(width=1300, height=1000))
         self.tab = context.new_page()
@@ -73,7 +45,7 @@ class Page:
         self.tab.on('console', self.note_console)
         self.tab.on('pageerror', lambda e: self.wrong.append(str(e)))
         self.tab.on('request', self.note_request)
-        self.tab.goto(address, wait_until='commit')
+        self.tab.goto(app.address, wait_until='commit')
 
     def note_console(self, message):
         if message.type == 'error':
@@ -152,9 +124,9 @@ class Page:
 @pytest.fixture(scope='module')
 def pages(app, browser):
     "Two tabs of the browser."
-    two = [Page(browser, app[1]) for _ in range(2)]
+    two = [Page(browser, app) for _ in range(2)]
     for p in two:
-        p.tab.wait_for_selector('button:text-is("Make")', timeout=90_000)
+        p.tab.wait_for_selector(made, timeout=90_000)
     yield two
     assert not two[0].wrong and not two[1].wrong  # no console error, no request to another machine
 
@@ -164,15 +136,84 @@ def page(pages):
     return pages[0]
 
 
-def test_it_listens_on_this_machine_alone(app, pages):
-    import psutil
+# strangers
+paths = '/', None, '/voila/static/voila.js', '/api/kernels/1-2-3-4-5', '/login', '/nowhere'
 
-    server = psutil.Process(app[0].pid)
-    family = [server, *server.children(recursive=True)]
+
+@pytest.mark.parametrize('path', paths)
+def test_a_stranger_gets_nothing(app, path):
+    before = len(app.kernels())
+    here = app.base.partition('//')[2].strip('/')
+    port = here.partition(':')[2]
+    for host in (
+        f'evil.example:{port}',
+        'evil.example',
+        f'192.168.0.7:{port}',
+        f'127.0.0.1.evil:{port}',
+    ):
+        status, text = app.ask(path, Host=host)
+        assert status == 403 and len(text) < 200
+    for origin in 'http://evil.example', f'https://{here}', 'http://127.0.0.1:1', 'null':
+        status, text = app.ask(path, Origin=origin)
+        assert status == 403 and len(text) < 200
+    assert len(app.kernels()) == before
+
+
+def test_a_stranger_gets_no_socket(app, pages):
+    upgrade = dict(Upgrade='websocket', Connection='Upgrade', Origin='http://evil.example')
+    upgrade |= {'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA=='}
+    kernel = pages[0].tab.evaluate(
+        "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
+    )
+    assert app.ask(f'/api/kernels/{kernel}/channels', **upgrade)[0] == 403
+    del upgrade['Origin']  # a program without the token
+    assert app.ask(f'/api/kernels/{kernel}/channels', **upgrade)[0] == 403
+
+
+def test_who_has_no_token_is_asked_for_it(app):
+    before = len(app.kernels())
+    assert app.ask('/')[0] == app.ask('/?token=0')[0] == 302
+    assert app.ask('/api/kernels/1-2-3-4-5')[0] == 403
+    assert len(app.kernels()) == before
+
+
+def test_it_listens_on_this_machine_alone(app, pages):
+    family = [app.process, *app.process.children(recursive=True)]
     assert len(family) >= 3  # the server and a kernel for each tab
     ports = [c for p in family for c in p.net_connections('inet')]
-    listening = {c.laddr.ip for c in ports if c.status == psutil.CONN_LISTEN}
+    listening = {c.laddr.ip for c in ports if c.status == 'LISTEN'}
     assert listening and listening <= {'127.0.0.1', '::1'}
+
+
+# pages come and go
+def until_kernels(app, number):
+    "Wait until there are so many."
+    end = time.monotonic() + 30
+    while len(app.kernels()) != number:
+        assert time.monotonic() < end, len(app.kernels())
+        time.sleep(0.2)
+
+
+def test_a_kernel_ends_with_its_page(app, pages, browser):
+    third = Page(browser, app)
+    third.tab.wait_for_selector(made, timeout=90_000)
+    status, text = app.ask()
+    assert status == 503 and '3 pages are open' in text and len(app.kernels()) == 3
+    old = set(app.kernels())
+    third.tab.reload(wait_until='commit')
+    third.tab.wait_for_selector(made, timeout=90_000)
+    until_kernels(app, 3)
+    assert len(old & set(app.kernels())) == 2 and not third.wrong
+    third.tab.context.close()
+    until_kernels(app, 2)
+
+
+def test_kernels_end_with_a_server_that_is_killed(tmp_path):
+    with served(tmp_path) as app:
+        assert app.ask()[0] == 200
+        (kernel,) = app.kernels()
+        app.process.kill()
+        kernel.wait(30)
 
 
 # warp: three tiles of 307 columns, 4 white columns between

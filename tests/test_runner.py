@@ -2,8 +2,14 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from scz_nb.core import InputError
@@ -25,6 +31,32 @@ items = {f'item_{i}': i for i in range(5)}
 def square(x):
     "What is measured here; at the top of a module, so that processes find it."
     return dict(plain=dict(value=x), squared=dict(value=x * x))
+
+
+ended = """
+import sys, time
+from scz_nb.evaluation.runner import run_items
+if __name__ == '__main__':
+    run_items(time.sleep, {str(i): 60 for i in range(9)}, sys.argv[1], processes=2, progress=False)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_terminated(tmp_path):
+    "Also in the background of a shell, where Ctrl-C is ignored."
+    (tmp_path / 'go.py').write_text(ended)
+    command = [sys.executable, tmp_path / 'go.py', tmp_path / 'out']
+    parent = subprocess.Popen(command, preexec_fn=lambda: signal.signal(2, signal.SIG_IGN))
+    watch, end = psutil.Process(parent.pid), time.monotonic() + 60
+    while len(watch.children()) < 3 or min(p.num_threads() for p in watch.children()[1:]) < 2:
+        assert parent.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    workers = watch.children()
+    parent.terminate()
+    assert parent.wait(10) == -signal.SIGTERM
+    left = psutil.wait_procs(workers, timeout=20)[1]
+    for worker in left:
+        os.kill(worker.pid, signal.SIGKILL)
+    assert not left
 
 
 def unlucky(x):

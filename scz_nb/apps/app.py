@@ -11,6 +11,7 @@ __all__ = ['fill', 'studio', 'app_notebook', 'app_files', 'check_port', 'serve_a
 import json
 import logging
 import os
+import secrets
 import socket
 import tempfile
 from importlib.util import find_spec
@@ -147,28 +148,33 @@ def check_port(port: int):
             )
 
 # %% ../../nbs/parts/app.ipynb #app-026
-def _server_arguments(port: int, browser: bool) -> list:
-    "Voila's arguments: this machine alone, one port, no log."
+def _server_arguments(port: int, browser: bool, pages: int, token: str) -> list:
+    "Arguments of the server: this machine alone, one port, a token, some pages, no log."
     # kernels listen on no port
     private = ['--KernelManager.transport=ipc'] if os.name == 'posix' else []
+    kernels = ['--VoilaConfiguration.multi_kernel_manager_class=scz_nb.apps.server.PageKernels']
+    kernels += [f'--PageKernels.most={pages}', *private]
     quiet = [] if browser else ['--no-browser']
     here = [f'--port={port}', '--Voila.ip=127.0.0.1', '--Voila.port_retries=0']
-    return [*private, *here, '--Voila.log_level=ERROR', *quiet]
+    return [*kernels, *here, f'--token={token}', '--Voila.log_level=ERROR', *quiet]
 
 # %% ../../nbs/parts/app.ipynb #app-028
 def serve_app(
     port: int = 8866,  # on 127.0.0.1
     browser: bool = True,  # open one
+    pages: int = 8,  # at once, each with half a gigabyte
 ):
-    "Serve `studio` as a page for this machine alone, until it is interrupted."
+    "Serve `studio` for this machine alone and whoever has the token, until it is interrupted."
     check_port(port)
-    from voila.app import Voila
+    from scz_nb.apps.server import PageServer
 
-    # it warns of a setting of voila's own
-    logging.getLogger('tornado.general').setLevel(logging.ERROR)
+    # a setting of voila's own, and each page that is refused
+    for name in 'general', 'access':
+        logging.getLogger(f'tornado.{name}').setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         files = app_files(Path(folder))
         known = os.environ.get('JUPYTER_PATH')
         os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, (folder, known)))
-        print(f'http://127.0.0.1:{port}/ (Ctrl-C ends it)', flush=True)
-        Voila.launch_instance([*files, *_server_arguments(port, browser)])
+        token = secrets.token_hex(24)
+        print(f'http://127.0.0.1:{port}/?token={token} (Ctrl-C ends it)', flush=True)
+        PageServer.launch_instance([*files, *_server_arguments(port, browser, pages, token)])

@@ -415,11 +415,13 @@ def bench_command(
 def app_command(
     port: int = 8866,  # where on 127.0.0.1
     no_browser: bool = False,  # do not open the browser
+    pages: int = 8,  # at once; each needs half a gigabyte
 ):
     "make and look at stereo videos in the browser, on this machine alone"
     from scz_nb.apps.app import serve_app
 
-    serve_app(port, browser=not no_browser)
+    _at_least('pages', pages, 1)
+    serve_app(port, browser=not no_browser, pages=pages)
 
 # %% ../../nbs/parts/cli.ipynb #cli-051
 gallery = dict(  # name → seed of the scene, what is given of it, form of the right view

@@ -25,7 +25,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..core import InputError, atomic_write, check_writable, first_line
+from ..core import InputError, as_worker, atomic_write, check_writable, first_line
 from ..media.show import Table, panels
 from ..models.embedded import shipped_weights
 from ..stats import bootstrap, with_interval
@@ -56,11 +56,6 @@ def _measure_item(measure, item, path: Path, key: dict):
     with atomic_write(path) as tmp:
         tmp.write_text(json.dumps(dict(key=key, result=result), indent=1))
 
-# %% ../../nbs/parts/runner.ipynb #runner-009
-def _one_thread():
-    "What a process of the pool does first: several processes of many threads slow each other down."
-    torch.set_num_threads(1)
-
 # %% ../../nbs/parts/runner.ipynb #runner-010
 def wait_for_others():
     "Until all processes of `accelerate launch` have come here."
@@ -90,7 +85,7 @@ def _run_jobs(
         for job in tqdm(jobs, **bar):
             _measure_item(*job)
         return
-    with ProcessPoolExecutor(processes, get_context('spawn'), _one_thread) as pool:
+    with ProcessPoolExecutor(processes, get_context('spawn'), as_worker) as pool:
         futures = [pool.submit(_measure_item, *job) for job in jobs]
         for future in tqdm(as_completed(futures), **bar):
             future.result()

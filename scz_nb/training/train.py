@@ -12,7 +12,6 @@ __all__ = ['PARTS', 'timestep_density', 'Noisy', 'noisy', 'video_loss', 'depth_l
 import json
 import math
 import os
-import signal
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +27,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 # %% ../../nbs/parts/train.ipynb #train-005
-from ..core import InputError, NoiseSource, SczError, atomic_write, check_choice, pick_device
+from scz_nb.core import (
+    InputError,
+    NoiseSource,
+    SczError,
+    as_worker,
+    atomic_write,
+    check_choice,
+    pick_device,
+)
 from ..diffusion.schedule import add_noise, alphas_cumprod, velocity
 from scz_nb.models.embedded import (
     SIZES,
@@ -401,10 +408,9 @@ def train_run(run: Run, progress: bool = True):
 # %% ../../nbs/parts/train.ipynb #train-057
 def _worker(rank: int, processes: int, port: int, run: Run, progress: bool):
     "One of several processes."
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    as_worker()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
     train_run(run, progress)
 
 
