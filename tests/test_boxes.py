@@ -4,52 +4,10 @@ import struct
 
 import numpy as np
 import pytest
-from helpers.films import TONE, X264, decoded, ffmpeg, picture, sound
+from helpers.films import CONTAINERS, TONE, X264, decoded, ffmpeg, find, picture, sound, tree
 
 from scz_nb.core import InputError
 from scz_nb.media.boxes import mark_stereo, stereo_boxes
-
-CONTAINERS = {
-    'moov',
-    'trak',
-    'mdia',
-    'minf',
-    'stbl',
-    'vexu',
-    'eyes',
-    'proj',
-    'pack',
-    'cams',
-    'cmfy',
-}
-
-
-def tree(data):
-    "A file's boxes as nested lists of (name, content), from the standard alone."
-    out = []
-    while data:
-        size, name = struct.unpack('>I4s', data[:8])
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack('>Q', data[8:16])
-            head = 16
-        body, data = data[head:size], data[size:]
-        name = name.decode('latin-1')
-        if name in CONTAINERS:
-            body = tree(body)
-        elif name == 'stsd':
-            body = tree(body[8:])
-        elif name in ('avc1', 'hvc1'):
-            body = tree(body[78:])  # after the fields of a visual sample entry
-        out.append((name, body))
-    return out
-
-
-def find(boxes, *names):
-    "The content of the first box on a way of names."
-    for name in names:
-        boxes = next(body for kind, body in boxes if kind == name)
-    return boxes
 
 
 @pytest.fixture(scope='module', params=['a.mp4', 'a.mov', 'faststart.mp4'])

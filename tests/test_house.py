@@ -19,6 +19,7 @@ FLOORS = (  # a layer imports only from the floors above it, or from itself
     ('depth',),
     ('training',),
     ('sampler',),
+    ('films',),
     ('evaluation',),
     ('apps',),
 )

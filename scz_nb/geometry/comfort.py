@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/comfort.html.md"""
 
 # %% auto #0
 __all__ = ['field_of_view', 'budget', 'zero_plane', 'Shifts', 'eye_shifts', 'move_left', 'Bars', 'window_bars', 'float_window',
-           'soften']
+           'without_rims', 'soften']
 
 # %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-003
 import math
@@ -137,23 +137,39 @@ def float_window(
     return left, right
 
 # %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-029
-def soften(
-    moved: Moved,
-    filled,  # (H, W, 3) its view with the holes filled
-    radius: int,  # columns beside a hole that fade; 0: none
-    how: str = 'background',  # filling of what lies under the rim
-) -> np.ndarray:  # (H, W, 3)
-    "The filled view, whose rims at holes fade into the filling."
+def _near_holes(moved: Moved, radius: int) -> np.ndarray:  # (H, W) float32, 0 in holes, 1 far off
+    "How far the columns of each pixel are from a hole, as a share of the radius."
     import cv2
 
+    share = cv2.blur(moved.visible.astype(np.float32), (2 * radius + 1, 1))
+    return (2 * share - 1).clip(0, 1)
+
+# %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-030
+def without_rims(
+    moved: Moved,
+    radius: int,  # columns beside a hole that are taken away; 0: none
+) -> Moved:
+    "The moved picture with wider holes."
+    if not radius or moved.visible.all():
+        return moved
+    solid = moved.visible & (_near_holes(moved, radius) > 0.999)
+    rim = moved.visible & ~solid
+    view, shift = moved.view.copy(), moved.shift.copy()
+    view[rim] = shift[rim] = 0
+    return Moved(view, solid, shift)
+
+# %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-031
+def soften(
+    moved: Moved,
+    filled,  # (H, W, 3) what `without_rims` left, filled
+    radius: int,  # columns beside a hole that fade
+) -> np.ndarray:  # (H, W, 3)
+    "The filled view, into which the rims fade."
     if not radius or moved.visible.all():
         return filled
-    share = cv2.blur(moved.visible.astype(np.float32), (2 * radius + 1, 1))
-    solid = moved.visible & (share > 0.999)
-    rim = moved.visible & ~solid
-    view = np.where(solid[..., None], moved.view, 0)
-    under = fill_holes(Moved(view, solid, np.where(solid, moved.shift, 0)), how)
-    weight = (2 * share - 1).clip(0, 1)[rim][:, None]
+    weight = _near_holes(moved, radius)
+    rim = moved.visible & (weight <= 0.999)
+    part = weight[rim][:, None]
     out = filled.copy()
-    out[rim] = np.rint(weight * filled[rim] + (1 - weight) * under[rim])
+    out[rim] = np.rint(part * moved.view[rim] + (1 - part) * filled[rim])
     return out

@@ -231,17 +231,17 @@ def _cube_file(transfer: str, n: int = 33) -> str:
     return str(path)
 
 # %% ../../nbs/parts/film.ipynb #film-029
-def _filters(film: Film, keep_hdr: bool) -> list:
+def _filters(film: Film, deep: bool) -> list:
     "Names and settings of the filters that make red, green and blue of a frame."
     levels = 'pc' if film.full_range else 'tv'
     how = 'bicubic+accurate_rnd+full_chroma_int'
     scale = f'in_color_matrix={film.matrix}:in_range={levels}:out_range=pc:flags={how}'
     steps = [('bwdif', 'mode=send_frame:deint=interlaced')] if film.interlaced else []
     steps.append(('scale', scale))
+    if deep:
+        return [*steps, ('format', 'rgb48le')]
     if film.is_hdr:
         steps.append(('format', 'rgb48le'))
-        if keep_hdr:
-            return steps
         steps.append(('lut3d', f'file={_cube_file(film.transfer)}:interp=tetrahedral'))
     steps.append(('format', 'rgba' if film.alpha else 'rgb24'))
     return steps
@@ -250,18 +250,18 @@ def _filters(film: Film, keep_hdr: bool) -> list:
 class Frame(NamedTuple):
     "A picture of a film and when it is shown."
 
-    picture: np.ndarray  # (H, W, 3) uint8, or uint16 where HDR is kept
+    picture: np.ndarray  # (H, W, 3) uint8, or uint16 where asked for
     time: int  # ticks of the film
     lasts: int  # ticks
 
 # %% ../../nbs/parts/film.ipynb #film-032
-def _graph(stream, film, keep_hdr):
+def _graph(stream, film, deep):
     "The filters of a film, put one after the other."
     from av.filter import Graph
 
     graph = Graph()
     nodes = [graph.add_buffer(template=stream, time_base=stream.time_base)]
-    nodes += [graph.add(*step) for step in _filters(film, keep_hdr)]
+    nodes += [graph.add(*step) for step in _filters(film, deep)]
     graph.link_nodes(*nodes, graph.add('buffersink')).configure()
     return graph
 
@@ -308,13 +308,13 @@ def _decoded(container, stream, film):
 def frames_of_film(
     film: Film,  # of `probe`
     start: int = 0,  # ticks; earlier frames are left out
-    keep_hdr: bool = False,  # numbers of an HDR film as they are, 16 bits
+    deep: bool = False,  # the film's numbers as they are, 16 bits: HDR, or depth
 ) -> Iterator:  # of `Frame`s
     "The frames of a film from a time on, with no more than a few in memory."
     with opened(film.path) as (container, stream):
-        if start:
-            container.seek(start, stream=stream)
-        graph = _graph(stream, film, keep_hdr)
+        if start:  # a little earlier: filters look at frames before
+            container.seek(max(0, start - round(1 / film.tick)), stream=stream)
+        graph = _graph(stream, film, deep)
         last = None
         for frame in _with_end(_decoded(container, stream, film)):
             for ready in _pulled(graph, frame):
@@ -347,15 +347,17 @@ def _lasting(ready, film, time) -> int:
 def check_end(
     film: Film,
     count: int,  # frames that were read
-    seconds: float,  # when the last one ended
+    seconds: float,  # that they last
 ):
     "Warn where a film promised more than there was."
-    if film.frames > count:
-        said = f'{count} of {film.frames} frames are there'
-    elif not film.frames and film.duration - seconds > max(0.5, 0.02 * film.duration):
-        said = f'{seconds:.1f} of {film.duration:.1f} seconds are there'
-    else:
+    missing = film.duration - seconds
+    if film.duration and missing < max(0.3, 2.5 / float(film.rate)):
         return
+    if not film.duration and film.frames <= count:
+        return
+    said = f'{seconds:.1f} of {film.duration:.1f} seconds are there'
+    if film.frames:
+        said = f'{count} of {film.frames} frames are there'
     warnings.warn(f'{film.path} is cut off: {said}; copy or download it again.', stacklevel=2)
 
 # %% ../../nbs/parts/film.ipynb #film-047

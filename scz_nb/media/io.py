@@ -309,16 +309,29 @@ def _on_top(left, right):
     return np.concatenate([left, right], 1)
 
 
-def _half(v):
-    "Frames at half the width."
+def _half(v, axis=2):
+    "Frames at half the width, or at half the height (axis 1)."
     from PIL import Image
 
-    size = v.shape[2] // 2, v.shape[1]
+    halves = [n // 2 if i == axis else n for i, n in enumerate(v.shape)]
+    size = max(1, halves[2]), max(1, halves[1])
     return np.stack([Image.fromarray(f).resize(size, Image.Resampling.BOX) for f in v])
 
 
 def _half_beside(left, right):
     return _beside(_half(left), _half(right))
+
+
+def _half_on_top(left, right):
+    return _on_top(_half(left, 1), _half(right, 1))
+
+
+def _grey_anaglyph(left, right):
+    return anaglyph(left, right, kind='grey')
+
+
+def _dubois_anaglyph(left, right):
+    return anaglyph(left, right, kind='dubois')
 
 
 def _left(left, right):
@@ -333,7 +346,10 @@ layouts = {
     'side-by-side': Layout('_LR', _beside, packing=3),
     'top-bottom': Layout('_TB', _on_top, packing=4),
     'half-side-by-side': Layout('_HSBS', _half_beside, packing=3),
+    'half-top-bottom': Layout('_HTB', _half_on_top, packing=4),
     'anaglyph': Layout('_anaglyph', anaglyph),
+    'anaglyph-grey': Layout('_anaglyph_grey', _grey_anaglyph),
+    'anaglyph-dubois': Layout('_anaglyph_dubois', _dubois_anaglyph),
     'left': Layout('_left', _left),
     'right': Layout('_right', _right),
     'wiggle': Layout('_wiggle', wiggle, rate=2),
