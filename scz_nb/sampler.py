@@ -89,6 +89,7 @@ def paper_right(
     size = trajectory.latents[0].shape[-2:]
     # a right view shifts near things to the left
     warp = Warp(left.disparity, size, -config.scale, config.exponent)
+    denoiser = denoiser.warped(warp)
     plan, n = scale_refine(config.refine, len(s)), restart_length(config)
     right = noisy_restart(denoiser, warp, trajectory, config, on_step)
     for i in range(n, len(s)):

@@ -15,6 +15,7 @@ from scz_nb.training.data import (
     clip_numbers,
     draw_given,
     ping_pong,
+    seen_from_left,
 )
 
 
@@ -111,6 +112,34 @@ def test_ping_pong_clips_are_given_both_ends():
     for i in back:
         assert b.given[i].tolist() == [True, False, True]
         assert torch.equal(b.video[i, 0], b.video[i, 2])
+
+
+def test_a_fifth_is_given_by_pixels():
+    assert 0.1 < some_batch(200).by_pixel.float().mean() < 0.3
+
+
+def test_an_eye_to_the_left_loses_what_is_right_of_a_near_thing():
+    "Of the far plane, as many columns as the thing shifts more than it; and the right edge."
+    disparity = torch.full((1, 4, 40), 0.1)
+    disparity[..., 10:20] = 0.9
+    visible = seen_from_left(disparity, 0.1)[0, 0]
+    assert visible[:20].all()
+    assert visible[20:24].sum() <= 1 and visible[24:38].all()  # 4 × 0.8 columns, rounded
+    assert torch.equal(seen_from_left(0 * disparity, 0.1), torch.ones(1, 4, 40, dtype=torch.bool))
+
+
+def test_holes_are_filled_from_the_far_side():
+    b = some_batch(8)
+    filled = b.filled()
+    assert torch.equal(filled[b.visible], b.video[b.visible])
+    assert not torch.equal(filled, b.video)
+
+
+def test_motion_starts_at_the_first_frame():
+    clip = some_clips(motion=True).render(0)
+    assert (clip.shift[0] == 0).all() and clip.shift.shape == (3, 16, 32, 2)
+    assert torch.equal(ping_pong(clip).shift[2], clip.shift[0])
+    assert some_clips().render(0).shift is None
 
 
 def test_easy_clips_have_one_thing_that_moves():

@@ -135,6 +135,40 @@ def test_condition_places_the_pictures():
     assert (model.condition(2) == 0).all()
 
 
+def test_a_caption_brings_a_guess():
+    model = TinyModel(small)
+    model.picture.fit(torch.rand(2, 2, 16, 32, 3))
+    first = torch.rand(3, 16, 32, 3)
+    captions = ['a ball rolls left', '', 'a ball rolls left']
+    cond = model.condition(3, first, None, captions, torch.tensor([1, 2, 3]))
+    plain = model.condition(3, first)
+    assert torch.equal(cond[:, :, 0], plain[:, :, 0])  # the first frame is what it is
+    assert torch.equal(cond[1], plain[1])
+    assert set(cond[0, -1, 1:].unique().tolist()) <= {0.0, 0.5}
+    assert not torch.equal(cond[0, :, 1:], cond[2, :, 1:])
+
+
+def test_a_last_frame_stays_beside_a_guess():
+    model = TinyModel(small)
+    model.picture.fit(torch.rand(2, 2, 16, 32, 3))
+    first, last = torch.rand(2, 1, 16, 32, 3)
+    cond = model.condition(1, first, last, ['a ball rolls left'])
+    plain = model.condition(1, first, last)
+    assert torch.equal(cond[:, :, [0, 2]], plain[:, :, [0, 2]])
+    assert (cond[:, -1, 1] <= 0.5).all()
+
+
+def test_known_pixels_are_marked():
+    model = TinyModel(small)
+    model.picture.fit(torch.rand(2, 2, 16, 32, 3))
+    video = torch.rand(1, 3, 16, 32, 3)
+    visible = torch.ones(1, 3, 16, 32, dtype=torch.bool)
+    visible[..., 20:] = False
+    cond = model.known_pixels(video, visible)
+    torch.testing.assert_close(cond[:, :-1], model.picture.encode(video))
+    assert (cond[:, -1, :, :, :10] == 1).all() and (cond[:, -1, :, :, 10:] == 0).all()
+
+
 # what the shipped model makes
 def test_autoencoder_keeps_the_picture():
     model = shipped_model()

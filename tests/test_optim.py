@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers.training import fitted, rand, some_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scz_nb.training.optim import half_precision, learning_rate, optimisers
+from scz_nb.training import optim
+from scz_nb.training.optim import Twin, keep_memory, learning_rate, optimisers, with_network
 from scz_nb.training.train import video_loss
 
 
@@ -19,27 +19,44 @@ def able(request, monkeypatch):
     return request.param
 
 
-def test_half_precision_rounds_products_but_not_attention(able):
-    x = torch.full((1, 1, 2, 2), 1 + 2**-12)  # 1 in bfloat16
-    with half_precision('cpu'):
-        product = x[0, 0] @ torch.eye(2)
-        assert torch.equal(F.scaled_dot_product_attention(x, x, x), x)
-    assert product.dtype == (torch.bfloat16 if able else torch.float32)
-    assert (x[0, 0] @ torch.eye(2)).dtype == torch.float32
-
-
-def test_the_loss_of_a_step_is_nearly_the_same_in_half_precision(able):
-    "And without units for bfloat16 it is the same."
+def test_a_twin_is_the_network_with_fewer_digits():
     model = fitted()
     batch = some_batch(2)
     with torch.no_grad():
         model.unet.out[-1].weight.normal_(0, 0.1, generator=rand())  # not zeros, as it begins
+    twin = Twin(model.unet)
+    half = with_network(model, 'unet', twin.half)
     exact = video_loss(model, batch, rand()).item()
-    half = video_loss(model, batch, rand(), lambda: half_precision('cpu')).item()
-    if able:
-        assert 0 < abs(half - exact) < 0.01 * exact
-    else:
-        assert half == exact
+    rounded = video_loss(half, batch, rand()).item()
+    assert 0 < abs(rounded - exact) < 0.01 * exact
+    assert model.unet is twin.network and half.text is model.text
+
+
+def test_a_twin_follows_and_gives_its_gradients_back():
+    network = torch.nn.Linear(3, 2)
+    twin = Twin(network)
+    for p in network.parameters():
+        p.grad = torch.zeros_like(p)
+    where = network.weight.grad.data_ptr()
+    with torch.no_grad():
+        network.weight.fill_(1 + 2**-12)  # 1 in bfloat16
+    twin.refresh()
+    assert (twin.half.weight == 1).all()
+    twin.half(torch.ones(1, 3).bfloat16()).sum().backward()
+    twin.collect()
+    assert (network.weight.grad == 1).all() and network.weight.grad.dtype == torch.float32
+    assert network.weight.grad.data_ptr() == where  # the optimisers hold on to this memory
+    assert (network.weight == 1 + 2**-12).all()
+
+
+def test_memory_is_kept_or_nothing_happens(monkeypatch):
+    keep_memory()
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(optim.ctypes, 'CDLL', missing)
+    keep_memory()
 
 
 def test_muon_rounds_only_where_that_is_fast(able):

@@ -12,20 +12,24 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import small
-from helpers.training import env, fitted, quick, rand, recipe, some_batch
+from helpers.training import env, fitted, quick, rand, recipe, some_batch, some_clips
 
 from scz_nb.core import InputError, SczError
 from scz_nb.diffusion.schedule import alphas_cumprod
-from scz_nb.models.embedded import SIZES, TinyModel, merge, save_weights
+from scz_nb.models.embedded import SIZES, TinyModel, given_frames, merge, save_weights
+from scz_nb.models.motion import Motion
 from scz_nb.training import train as training
-from scz_nb.training.data import Recipe
+from scz_nb.training.data import Recipe, draw_batch
 from scz_nb.training.train import (
+    PARTS,
     Run,
     half_size,
+    motion_loss,
     noisy,
     resolve_recipe,
     scale_recipe,
     timestep_density,
+    told,
     train,
     video_loss,
 )
@@ -74,6 +78,51 @@ def test_half_size_suits_the_networks(size):
     assert np.isfinite(video_loss(fitted(h), some_batch(2, h), rand()).item())
 
 
+def hidden(model, batch):
+    "(B, C, T, h, w) bool: latents of which the eye to the left sees less than half."
+    share = torch.nn.functional.avg_pool2d(batch.visible.float(), model.config.patch)
+    return (share < 0.5)[:, None].expand(-1, model.config.channels, -1, -1, -1)
+
+
+def test_what_is_told():
+    "Single pixels, or else the guess where a first frame and a caption are given."
+    model = fitted()
+    batch = some_batch(12)
+    z = model.picture.encode(batch.video)
+    cond = told(model, batch, z)
+    guess = model.guess(batch.video[:, 0], batch.captions, batch.stride)
+    plain = given_frames(z, batch.given)
+    kinds = set()
+    for i, (row, caption) in enumerate(zip(cond, batch.captions)):
+        if batch.by_pixel[i]:
+            kinds.add('pixels')
+            assert torch.equal(row[-1] == 0, hidden(model, batch)[i, 0])
+        elif caption and batch.given[i].tolist() == [True, False, False]:
+            kinds.add('guess')
+            assert torch.equal(row[:, 1:], guess[i, :, 1:])
+            assert torch.equal(row[:, 0], plain[i, :, 0])
+        elif not batch.given[i, 0]:
+            kinds.add('frames')
+            assert torch.equal(row, plain[i])
+    assert kinds == {'pixels', 'guess', 'frames'}
+
+
+def test_motion_that_is_right_costs_nothing():
+    model = fitted()
+    batch = draw_batch(some_clips(motion=True), 0, Recipe(batch=4), rand())
+
+    class Knows(torch.nn.Module):
+        def forward(self, first, captions, stride):
+            near = batch.disparity[:, 0, ..., 0]
+            return Motion(batch.shift[:, 1:] + off, near)
+
+    model.motion = Knows()
+    off = 0.0
+    assert motion_loss(model, batch, rand()) == 0
+    off = 1.0
+    assert motion_loss(model, batch, rand()).item() == pytest.approx(1.0)  # ½ pixel each way
+
+
 def test_what_moves_counts_five_times():
     "Where zeros are predicted, the loss of a clip is the weighted mean of its squared velocity."
     model = fitted()
@@ -83,6 +132,7 @@ def test_what_moves_counts_five_times():
             p.zero_()
     z = model.picture.encode(batch.video)
     moves = ((z - z[:, :, :1]) ** 2).mean(1, keepdim=True).expand_as(z) > 0.1
+    moves = torch.where(batch.by_pixel.view(-1, 1, 1, 1, 1), hidden(model, batch), moves)
     v2 = noisy(z, False, rand()).velocity ** 2
     assert 0.01 < moves.float().mean() < 0.8
     total = 5 * v2[moves].sum() + v2[~moves].sum()
@@ -129,7 +179,7 @@ def test_training_learns(tmp_path):
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
-@pytest.mark.parametrize('part', ['video', 'depth'])
+@pytest.mark.parametrize('part', PARTS)
 def test_a_run_that_was_cut_off_ends_the_same(tmp_path, monkeypatch, part):
     whole, losses = quick(part, tmp_path / 'whole', 6)
     step = Run.step
@@ -242,11 +292,11 @@ def test_workers_end_with_the_first_process(tmp_path):
 
 def test_parts_share_the_autoencoder(tmp_path):
     video, depth = (quick(part, tmp_path, 1)[0] for part in ('video', 'depth'))
-    merged = merge(video, depth)
+    merged = merge(video, depth=depth)
     assert torch.equal(merged.depth.out[2].weight, depth.depth.out[2].weight)
     depth.picture.mean += 1
     with pytest.raises(InputError, match='autoencoder'):
-        merge(video, depth)
+        merge(video, depth=depth)
 
 
 # errors

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from scz_nb.core import InputError
-from scz_nb.world.render import EDGES, Lens, paint_view, render, sample_clips, true_flow
+from scz_nb.world.render import (
+    EDGES,
+    Lens,
+    paint_view,
+    render,
+    sample_clips,
+    thing_mask,
+    true_flow,
+)
 from scz_nb.world.scenes import (
     KINDS,
     PLACES,
@@ -275,6 +283,43 @@ def test_a_thing_moves_as_far_as_its_verb_says(direction):
     on_box = (clip.disparity[0] - 0.6).abs() < 1e-4
     expected = direction * VERBS['slides'].sideways * cfg.width / 2
     assert flow[0][on_box].median(0).values.tolist() == pytest.approx([expected, 0], abs=1e-3)
+
+
+def moving_box(frames=5):
+    "A box that slides to the right, its world, and its clip."
+    box = Thing('box', 'red', 0.6, x=0.0, y=0.6, verb='slides', direction=1)
+    scene = Scene('desert', 'day', things=(box,), camera='closer')
+    cfg = WorldConfig(frames=frames, complexity='simple')
+    return scene, cfg, render(scene, cfg, right=False)
+
+
+def test_motion_from_the_first_frame_ends_where_the_steps_lead():
+    scene, cfg, clip = moving_box()
+    steps = true_flow(scene, clip, cfg)
+    since_first = true_flow(scene, clip, cfg, since='first')
+    torch.testing.assert_close(since_first[0], steps[0])
+    y, x = 24, 34  # on the box; each step is read where the last one has led
+    there = torch.tensor([float(x), float(y)])
+    for t in range(4):
+        col, row = there.round().long().tolist()
+        there = there + steps[t, row, col]
+    torch.testing.assert_close(since_first[3, y, x], there - torch.tensor([x, y]), atol=0.2, rtol=0)
+
+
+def test_another_start_of_motion_is_refused():
+    scene, cfg, clip = moving_box(2)
+    with pytest.raises(InputError, match='since'):
+        true_flow(scene, clip, cfg, since='last')
+
+
+def test_a_thing_is_where_its_disparity_says():
+    scene, cfg, clip = moving_box()
+    mask = thing_mask(scene, clip, 0, cfg)
+    red = (clip.left[..., 0] - clip.left[..., 2]) > 0.25
+    assert mask.shape == clip.disparity.shape
+    assert (mask & red).sum() > 0.9 * mask.sum()
+    centres = [m.nonzero()[:, 1].float().mean() for m in mask]
+    assert all(b > a for a, b in zip(centres, centres[1:]))
 
 
 @pytest.mark.parametrize('time', TIMES)

@@ -10,6 +10,7 @@ __all__ = ['Backbone', 'retry_on_oom', 'Trajectory', 'LeftView', 'Denoiser']
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-003
 import gc
 from collections import Counter
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ from ..config import StereoConfig
 from ..core import InputError, NoiseSource
 from .attention import QueryCache, in_window
 from .schedule import Prediction, Schedule
+from ..geometry.warp import Warp
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-006
 @runtime_checkable
@@ -47,6 +49,10 @@ class Backbone(Protocol):
 
     def condition(self, prompt: str, first, last, stride):
         "Prompt, first and last frame and stride (each or None), encoded once for all calls."
+
+    def warp_condition(self, cond, warp: Warp):
+        "What the right view is told of the frames: as it is, where the model has no places in it."
+        return cond
 
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
         """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
@@ -124,6 +130,11 @@ class Denoiser:
         "Prompt and given frames, encoded when they are first needed."
         return self.backbone.condition(*self.told, self.config.frame_stride)
 
+    @cached_property
+    def right_condition(self):
+        "The right view's; it is the same unless the denoiser is `warped`."
+        return self.condition
+
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-018
 @patch
 def draw(self: Denoiser, name: str) -> Tensor:
@@ -133,16 +144,14 @@ def draw(self: Denoiser, name: str) -> Tensor:
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-019
 @patch
-def predict(self: Denoiser, z: Tensor, i: int, hooks) -> Prediction:
+def predict(self: Denoiser, z: Tensor, i: int, condition, hooks) -> Prediction:
     "One guided network call at step i while `hooks(i)` is open."
     c, s = self.config, self.schedule
     guidance = c.guidance if in_window(c.guidance_window, i, c.steps) else 1.0
 
     def call():
         with hooks(i):
-            return self.backbone.denoise(
-                z, s.timesteps[i], self.condition, guidance, c.guidance_rescale
-            )
+            return self.backbone.denoise(z, s.timesteps[i], condition, guidance, c.guidance_rescale)
 
     return s.interpret(z, retry_on_oom(self.backbone, call), i)
 
@@ -152,7 +161,7 @@ def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
     "The network's guess for the left view's latent of step i; its queries are recorded."
     self.calls['left'] += 1
     self.lefts[i] = z
-    return self.predict(z, i, self.queries.record)
+    return self.predict(z, i, self.condition, self.queries.record)
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-021
 @patch
@@ -161,7 +170,7 @@ def right(self: Denoiser, z: Tensor, i: int) -> Prediction:
     if self.queries.on(i) and i not in self.queries:
         self.left(self.lefts[i], i)
     self.calls['right'] += 1
-    return self.predict(z, i, self.queries.replay)
+    return self.predict(z, i, self.right_condition, self.queries.replay)
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-029
 @patch
@@ -175,4 +184,12 @@ def retold(
     last = None if last is None else video[-1]
     new = Denoiser(self.backbone, self.config, self.noise, prompt, first, last, cross_view=False)
     new.calls = self.calls  # one account for the run
+    return new
+
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-030b
+@patch
+def warped(self: Denoiser, warp: Warp) -> Denoiser:
+    "The same denoiser, whose right view is told the frames warped."
+    new = copy(self)
+    new.right_condition = self.backbone.warp_condition(self.condition, warp)
     return new

@@ -11,7 +11,7 @@ __all__ = ['Condition', 'TinyBackbone', 'paper_settings', 'count_flops', 'dynami
 # %% ../../nbs/parts/backbones.ipynb #backbones-004
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from scz_nb.core import (
 from ..diffusion.denoiser import Backbone, retry_on_oom
 from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
+from ..geometry.warp import Warp
 from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
 from .offload import apply_offload, choose_level, next_level, offload_levels
@@ -101,8 +102,20 @@ def condition(
             stacklevel=2,
         )
     given = [None if p is None else self._video(p)[None] for p in (first, last)]
-    frames = self.model.condition(1, *given)
+    frames = self.model.condition(1, *given, [prompt], stride)
     return Condition(self.model.text([prompt]), self.model.text(['']), frames, stride)
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-011a
+@patch
+def warp_condition(
+    self: TinyBackbone,
+    cond: Condition,  # of the left view
+    warp: Warp,
+) -> Condition:
+    "The right view's: what is told of the frames, warped; in holes the left view's, as unknown."
+    unknown = torch.cat([cond.frames[:, :-1], torch.zeros_like(cond.frames[:, -1:])], 1)
+    frames = torch.where(warp.valid, warp(cond.frames), unknown)
+    return replace(cond, frames=frames)
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-013
 @patch

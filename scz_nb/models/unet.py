@@ -20,6 +20,16 @@ from torch import Tensor, nn
 
 from ..core import InputError
 
+# %% ../../nbs/parts/unet.ipynb #unet-006b
+def _is_slow(q: Tensor, k: Tensor) -> bool:
+    "Whether plain products are the faster attention, and fit."
+    return q.dtype == torch.bfloat16 and q.device.type == 'cpu' and q.shape[2] * k.shape[2] < 2**20
+
+
+def _plainly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    "The formula as it is written."
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
+
 # %% ../../nbs/parts/unet.ipynb #unet-008
 class Attention(nn.Module):
     "Multi-head attention among tokens, or from them to the tokens of text and picture."
@@ -48,7 +58,8 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        out = _plainly(q, k, v) if _is_slow(q, k) else F.scaled_dot_product_attention(q, k, v)
+        return out.transpose(1, 2).flatten(2)
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, image_context: Tensor | None = None

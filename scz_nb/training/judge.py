@@ -8,7 +8,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/judge.html.md"""
 __all__ = ['HEADS', 'SUBJECTS', 'SUBJECT_HEADS', 'WORLD', 'CORRUPTIONS', 'CAMERA_AFTER', 'AUGMENTATIONS', 'WEIGHTS', 'TIME_WORDS',
            'labels', 'true_clips', 'corrupt', 'Judge', 'alter_labels', 'augment', 'save_judge', 'shipped_judge',
            'load_judge', 'judge_loss', 'train_judge', 'Rate', 'features', 'predict', 'accuracy', 'prompt_adherence',
-           'subject_mask', 'flow_direction', 'first_frame_psnr', 'motion_error']
+           'subject_mask', 'flow_direction', 'first_frame_psnr', 'motion_error', 'thing_psnr', 'thing_likeness']
 
 # %% ../../nbs/parts/judge.ipynb #judge-004
 import json
@@ -637,3 +637,34 @@ def motion_error(
         return float(error.mean())
     where = np.broadcast_to(to_numpy(where).astype(bool), error.shape)
     return float(error[where].mean()) if where.any() else math.nan
+
+# %% ../../nbs/parts/judge.ipynb #judge-094a
+def thing_psnr(
+    video: Tensor,  # (T, H, W, 3) in [0, 1]
+    true: Tensor,  # the true clip, the same shape
+    mask: Tensor,  # (T, H, W) bool: where the thing truly is
+) -> Tensor:  # (T,) dB of each frame; nan where it is hidden
+    "Peak signal-to-noise ratio of a thing, followed along its true path."
+    error = (video - true).square().mean(-1)
+    mean = (error * mask).sum((1, 2)) / mask.sum((1, 2))
+    return -10 * mean.clamp(min=1e-6).log10()
+
+# %% ../../nbs/parts/judge.ipynb #judge-094b
+def _thing_features(judge: Judge, video: Tensor, mask: Tensor) -> Tensor:  # (T, C)
+    "The mean of what the judge's first layers see in a thing, each frame as if it stood still."
+    frames = video[:, None].expand(-1, judge.config['frames'], -1, -1, -1)
+    seen = judge.stem(judge.prepare(frames))
+    share = F.adaptive_avg_pool2d(mask.to(seen)[:, None], seen.shape[2:])
+    return (seen * share).sum((2, 3)) / share.sum((2, 3))
+
+
+@torch.no_grad()
+def thing_likeness(
+    judge: Judge,
+    video: Tensor,  # (T, H, W, 3) in [0, 1]
+    true: Tensor,  # the true clip, the same shape
+    mask: Tensor,  # (T, H, W) bool: where the thing truly is
+) -> Tensor:  # (T,) up to 1; nan where it is hidden
+    "Cosine of the features of a thing and of what stands in its place."
+    a, b = (_thing_features(judge, v, mask) for v in (video, true))
+    return F.cosine_similarity(a, b)

@@ -10,6 +10,7 @@ __all__ = ['velocity_errors', 'caption_swap_gap', 'depth_ranks', 'generate_clips
 
 # %% ../../nbs/parts/report.ipynb #report-004
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +39,10 @@ from scz_nb.training.judge import (
     load_judge,
     motion_error,
     prompt_adherence,
+    thing_likeness,
+    thing_psnr,
 )
-from ..world.render import render, true_flow
+from ..world.render import render, thing_mask, true_flow
 from ..world.scenes import swap_sides
 
 # %% ../../nbs/parts/report.ipynb #report-008
@@ -57,7 +60,7 @@ def velocity_errors(
         generator = torch.Generator().manual_seed(i)
         z = model.picture.encode(clip.left[None].to(dev))
         text = model.text([clip.caption])
-        cond = model.condition(1, clip.left[:1].to(dev))
+        cond = model.condition(1, clip.left[:1].to(dev), captions=[clip.caption])
         for j, t in enumerate(timesteps):
             alpha = alphas[t].item()
             noise = torch.randn(z.shape, generator=generator).to(dev)
@@ -126,6 +129,19 @@ def _motion_errors(videos: Tensor, scenes: list, clips: list, config: TinyConfig
         errors.append(motion_error(video, flow, where=flow.norm(dim=-1) > 0.5))
     return errors
 
+# %% ../../nbs/parts/report.ipynb #report-025a
+def _subject_scores(judge: Judge, videos: Tensor, scenes, clips, config, frame: int) -> tuple:
+    "PSNR (dB) and likeness of the subjects that move, in one frame."
+    found = []
+    for video, scene, clip in zip(videos, scenes, clips):
+        mask = thing_mask(scene, clip, scene.subject, config.world)
+        small = mask.sum((1, 2)).min() < 12  # pixels; and some are hidden
+        if small or scene.things[scene.subject].verb == 'stands':
+            continue
+        args = (video[[frame]], clip.left[[frame]], mask[[frame]])
+        found.append((thing_psnr(*args).item(), thing_likeness(judge, *args).item()))
+    return tuple(zip(*found)) if found else ([math.nan], [math.nan])
+
 # %% ../../nbs/parts/report.ipynb #report-026
 def clip_scores(
     judge: Judge,
@@ -137,15 +153,21 @@ def clip_scores(
 ) -> dict:  # name → figure, or (figure, low, high)
     """Figures of videos, with 95 % intervals over scenes.
 
-    First frame (dB), motion error where something moves (pixels a frame), shares that show the
+    First frame (dB), motion error where something moves (pixels a frame), the subject that moves
+    in frame 2 and in the last one (dB, and likeness in the last one), shares that show the
     caption's time, colour and direction, Fréchet distance."""
     pictures = torch.stack([c.left[0] for c in clips])
     first = first_frame_psnr(videos, pictures).clamp(max=99)
     motion = _motion_errors(videos, scenes, clips, config)
+    early, _ = _subject_scores(judge, videos, scenes, clips, config, 2)
+    late, likeness = _subject_scores(judge, videos, scenes, clips, config, config.frames - 1)
     adherence = prompt_adherence(judge, videos, scenes)
     return {
         'first frame': _interval(first, 'median'),
         'motion error': _interval(motion),
+        'subject, frame 2': _interval(early),
+        'subject, last frame': _interval(late),
+        'likeness': _interval(likeness),
         **{name: rate[:3] for name, rate in adherence.items()},
         'frechet': frechet(features(judge, videos), others),
     }

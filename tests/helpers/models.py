@@ -15,6 +15,7 @@ small = TinyConfig(
     attention_resolutions=(2,),
     depth_attention_resolutions=(2,),
     text_dim=16,
+    motion_size=(16, 32),
 )
 
 

@@ -28,8 +28,8 @@ def quick(part, folder, steps, processes=1, **settings):
     return fit(Run(part, folder, max_steps=steps, **settings), processes, progress=False)
 
 
-def some_clips(config=small, easy=False):
-    return Clips(config, NoiseSource(0), 'video 0', easy=easy)
+def some_clips(config=small, easy=False, motion=False):
+    return Clips(config, NoiseSource(0), 'video 0', easy=easy, motion=motion)
 
 
 def some_batch(n, config=small, easy=False):
