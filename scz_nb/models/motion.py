@@ -174,6 +174,11 @@ class Layers(NamedTuple):
     numbers: Tensor  # (B, K, T - 1, 5): u, w, v, g, h of the equation
     disparity: Tensor  # (B, H, W)
 
+    def hard(self) -> 'Layers':
+        "Each pixel belongs to one layer, so that no thing is torn between two."
+        best = F.one_hot(self.share.argmax(1), self.share.shape[1])
+        return self._replace(share=best.movedim(-1, 1).to(self.share))
+
 # %% ../../nbs/parts/motion.ipynb #motion-033
 @patch
 def split(

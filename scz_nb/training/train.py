@@ -49,6 +49,7 @@ from scz_nb.models.embedded import (
     merge,
     save_weights,
     shipped_weights,
+    trusted,
     with_guess,
 )
 from .data import RECIPES, Batch, Clips, Recipe, draw_batch
@@ -131,8 +132,8 @@ def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator) -> Te
     out = model.predict(zt, t, model.text(batch.captions), cond, batch.stride)
     moves = (z - z[:, :, :1]).square().mean(1, keepdim=True) > 0.1
     matters = torch.where(batch.by_pixel.view(-1, 1, 1, 1, 1), cond[:, -1:] == 0, moves)
-    weight = 1 + 4 * matters
-    return (weight * (out - v).square()).mean() / weight.float().mean()
+    weight = (1 + 4 * matters) * ~trusted(cond, t)  # a guess that is trusted needs no network
+    return (weight * (out - v).square()).mean() / weight.mean(dtype=torch.float32).clamp(min=1e-6)
 
 # %% ../../nbs/parts/train.ipynb #train-016
 def depth_loss(model: TinyModel, batch: Batch, generator: torch.Generator) -> Tensor:
