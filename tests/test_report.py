@@ -17,8 +17,9 @@ from scz_nb.training.train import train
 def test_a_network_that_cannot_read_has_no_caption_swap_gap():
     model = fitted()
     with torch.no_grad():
-        for p in model.text.parameters():
-            p.zero_()
+        for words in (model.text, model.motion.words):
+            for p in words.parameters():
+                p.zero_()
     assert (caption_swap_gap(model, held_out(small, 8)) == 0).all()
 
 
