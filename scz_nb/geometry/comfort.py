@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core import InputError
-from .native import Moved, fill_holes, move_view
+from .native import Moved, move_view
 
 # %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-009
 field_of_view = (

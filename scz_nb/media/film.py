@@ -31,7 +31,6 @@ def ffmpeg_library():  # the module av
         import av
     except ImportError as e:
         raise MissingDependency(f'films are read by PyAV ({e}): pip install av.') from None
-    av.logging.set_level(av.logging.PANIC)  # what matters is raised
     return av
 
 # %% ../../nbs/parts/film.ipynb #film-010
@@ -139,6 +138,10 @@ def _first(container, stream, path):
         with contextlib.suppress(av.error.FFmpegError):
             for frame in packet.decode():
                 return frame
+    if Path(path).suffix.lower() == '.webp':
+        raise InputError(
+            f'{path} is a moving WebP, which ffmpeg cannot read; save it as GIF or MP4.'
+        )
     raise _unreadable(path, 'has not one frame that can be decoded')
 
 # %% ../../nbs/parts/film.ipynb #film-019
