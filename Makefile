@@ -3,19 +3,24 @@ PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= out
 BIN    := $(VENV)/bin
-SPEC   := settings.ini setup.py pyproject.toml constraints.txt
+# the versions that are installed
+PINS   ?= constraints.txt
+SPEC   := settings.ini setup.py pyproject.toml $(PINS)
+# the tests that are run: all, or files and options of pytest
+TESTS  ?=
 PROTOCOLS := quick full ablations curves embedded embedded_small
-PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(PINS)
 CODE   := nbs tests docs setup.py
 NB     ?= $(shell find nbs -name '*.ipynb' -not -path '*/.*' | sort)
 # notebooks whose seconds are read: they run last, one at a time
 TIMED  := nbs/parts/bench.ipynb nbs/parts/unet.ipynb nbs/tutorials/paper_table5.ipynb
 
-.PHONY: demo test lint bench docs notebooks figures readme loads clean help
+.PHONY: demo test floor lint bench docs notebooks figures readme loads clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
+	@echo "make floor   the same with the oldest versions of the packages, in .venv-floor"
 	@echo "make lint    ruff over notebooks, modules, tests and docs"
 	@echo "make bench   how fast it is, as ratios: nbs/tables/speed.md (about ten minutes, with nothing else running)"
 	@echo "make docs    the site, in _docs/"
@@ -39,7 +44,11 @@ demo: $(VENV)/.run
 	$(BIN)/scz-nb demo --out $(OUT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
+
+# what is least to be had, and Colab had in the winter of 2026
+floor:
+	$(MAKE) test VENV=.venv-floor PINS=constraints-floor.txt
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(CODE) scz_nb
