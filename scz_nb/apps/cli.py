@@ -67,7 +67,7 @@ def file_options(
         dict(action='append', metavar='NAME'),
     ] = None,
     loops: int = 1,  # how often the clip is repeated in the file
-    **options,
+    **kwargs,
 ):
     "Options of the commands that are given a picture or a video."
 
@@ -200,12 +200,12 @@ def run_command(
     picture: str = None,  # the first frame, cut to the model's shape; else the prompt alone
     last: str = None,  # the last frame: the video is what lies between the two pictures
     loop: bool = False,  # end where it began, to be played round and round
-    **options,
+    **kwargs,
 ):
     "make a stereo video from a picture"
     from scz_nb.media.io import read_image
 
-    if picture is None and not options['prompt']:
+    if picture is None and not kwargs['prompt']:
         raise InputError(
             "give a picture, a prompt or both: scz-nb run photo.jpg --prompt 'a boat drifts left'"
         )
@@ -214,7 +214,7 @@ def run_command(
             'a loop ends with the picture it began with; give --last or --loop, not both.'
         )
     first, end = (None if p is None else read_image(p) for p in (picture, last))
-    make_files(picture or 'video', options, image=first, image2=end, loop=loop)
+    make_files(picture or 'video', kwargs, image=first, image2=end, loop=loop)
 
 # %% ../../nbs/parts/cli.ipynb #cli-026a
 still_suffixes = '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp'
@@ -346,13 +346,13 @@ def _save_disparity(video, path: Path) -> Path:
 
 # %% ../../nbs/parts/cli.ipynb #cli-035
 @delegates(run_options)
-def demo_command(**options):
+def demo_command(**kwargs):
     "make a stereo video from a scene of TinyWorld"
     from scz_nb.media.io import rehearse
     from scz_nb.world.render import scene_picture
 
-    folder, arguments = check_writable(options['out']), run_arguments(options)
-    wanted = (options['right'],) if options['right'] else tuple(demo_forms)
+    folder, arguments = check_writable(kwargs['out']), run_arguments(kwargs)
+    wanted = (kwargs['right'],) if kwargs['right'] else tuple(demo_forms)
     StereoConfig(right=wanted[0])  # an error where there is no such form
     rehearse(folder / 'demo.mp4')
     image, prompt = scene_picture(demo_seed)
