@@ -6,9 +6,9 @@ Docs: https://scz-nb.github.io/scz_nb/parts/core.html.md"""
 
 # %% auto #0
 __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookError', 'shortened', 'listed', 'unknown_name',
-           'check_choice', 'first_line', 'os_reason', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8', 'fingerprint',
-           'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo', 'ignore',
-           'pick_device', 'check_writable', 'atomic_write', 'reserved', 'as_worker']
+           'check_choice', 'first_line', 'os_reason', 'blames_file', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8',
+           'fingerprint', 'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo',
+           'ignore', 'pick_device', 'check_writable', 'atomic_write', 'reserved', 'as_worker']
 
 # %% ../nbs/parts/core.ipynb #core-003
 import contextlib
@@ -119,8 +119,16 @@ def os_reason(error: OSError) -> str:
     return f'{error.strerror or first_line(error)}; {advice}'
 
 # %% ../nbs/parts/core.ipynb #core-020
-_bugs = AssertionError, NameError, AttributeError, NotImplementedError
+_bugs = AssertionError, NameError, AttributeError
+_memory = MemoryError, torch.OutOfMemoryError
 _of_files = 'DecompressionBombError', 'JSONDecodeError', 'UnicodeDecodeError', 'UnicodeEncodeError'
+
+
+def blames_file(
+    error: Exception,  # from a library that reads a file
+) -> bool:
+    "Whether the file is damaged: libraries raise anything then. Else it is a bug, or the memory."
+    return not isinstance(error, (*_bugs, *_memory))
 
 
 def as_sentence(
@@ -132,7 +140,7 @@ def as_sentence(
     if isinstance(error, OSError):
         name = shortened(error.filename or what or 'a file')
         return (InputError if what else OutputError)(f'{name} cannot be used ({os_reason(error)}).')
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, _memory):
         return InputError(
             f'the memory is too small ({first_line(error)}); give something smaller, '
             'or end other programs.'

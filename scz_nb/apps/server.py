@@ -50,6 +50,8 @@ class EndingKernels(AsyncMappingKernelManager):
 
     first = Float(120, config=True)  # seconds for a new page to connect
     again = Float(10, config=True)  # seconds for a page that has lost its connection
+    cull_idle_timeout = Integer(30, config=True)  # seconds for a page that is made and not fetched
+    cull_interval = Integer(5, config=True)
 
     async def start_kernel(self, **settings):
         "Start a kernel for a page that will connect."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import InputError, MissingDependency
+from ..core import InputError, MissingDependency, blames_file, first_line
 from ..media.io import ffmpeg_exe, read_video, video_suffixes
 
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-006
@@ -71,7 +71,9 @@ def _picture(p: Path) -> np.ndarray:  # (H, W)
             elif im.mode == 'LA':
                 im = im.convert('L')
             x = np.asarray(im)
-    except (OSError, SyntaxError, ValueError):
+    except Exception as e:
+        if not blames_file(e):
+            raise
         raise InputError(
             f'{p} cannot be read as a picture; save depth as PNG, TIFF or npz.'
         ) from None
@@ -98,8 +100,6 @@ def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-014
 def read_array(path) -> np.ndarray:
     "The array in an npy file, or in an npz file that holds one."
-    from zipfile import BadZipFile
-
     try:
         x = np.load(path)
         names = getattr(x, 'files', None)
@@ -107,9 +107,11 @@ def read_array(path) -> np.ndarray:
             return x
         if len(names) == 1:
             return x[names[0]]
-    except (OSError, ValueError, EOFError, BadZipFile, KeyError) as e:
+    except Exception as e:
+        if not blames_file(e):
+            raise
         raise InputError(
-            f'{path} cannot be read ({e}); write it with np.save or np.savez.'
+            f'{path} cannot be read ({first_line(e)}); write it with np.save or np.savez.'
         ) from None
     raise InputError(f'{path} holds {", ".join(names) or "nothing"}; it must hold one array.')
 

@@ -38,7 +38,8 @@ def _read_item(
     "The figures of an item's file, or an `InputError` if they were made with other settings."
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e:
+        result = found['result']
+    except (ValueError, TypeError, LookupError, RecursionError) as e:
         raise InputError(
             f'{path} is cut or damaged ({first_line(e)}); delete it, and it is measured again.'
         ) from e
@@ -47,7 +48,7 @@ def _read_item(
             f'{path} holds figures of other settings, another version or another model; '
             'choose another folder, or delete it.'
         )
-    return found['result']
+    return result
 
 # %% ../../nbs/parts/runner.ipynb #runner-007
 def _measure_item(measure, item, path: Path, key: dict):

@@ -30,8 +30,10 @@ from scz_nb.core import (
     MissingDependency,
     OutputError,
     atomic_write,
+    blames_file,
     check_choice,
     check_unit,
+    first_line,
     sentences,
     shortened,
     to_numpy,
@@ -183,8 +185,10 @@ def _open_image(path):
         what = 'is not a picture that Pillow can read; save it as PNG or JPEG'
     except PermissionError:
         what = 'may not be read; change its permissions'
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as e:
-        what = f'is damaged ({e}); copy or download it again'
+    except Exception as e:
+        if not blames_file(e):
+            raise
+        what = f'is damaged ({first_line(e)}); copy or download it again'
     raise InputError(f'{p} {what}.')
 
 # %% ../../nbs/parts/io.ipynb #io-018
@@ -285,7 +289,9 @@ def read_video(
         return read(p)
     except (InputError, MissingDependency):
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, StopIteration, RuntimeError):
+    except Exception as e:
+        if not blames_file(e):
+            raise
         raise InputError(
             f'{p} cannot be decoded as a video; copy or download it again, or save it as MP4.'
         ) from None
@@ -594,17 +600,18 @@ def read_meta(
     "The metadata of a saved stereo video."
     p = _existing(path, 'video')
     read = _mp4_comment if p.suffix.lower() in video_suffixes else _pil_comment
+    text, found = '', None
     try:
         text = read(p)
-    except OSError:
-        text = ''
+    except Exception as e:
+        if not blames_file(e):
+            raise
     side = p.with_name(p.name + '.json')
-    if not text and side.exists():
-        text = side.read_text()
-    try:
-        return json.loads(text)
-    except ValueError:
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        found = json.loads(side.read_text() if not text and side.exists() else text)
+    if not isinstance(found, dict):
         raise InputError(
             f'{p} carries no metadata of this package; '
             'it can be read from files that were saved here.'
-        ) from None
+        )
+    return found

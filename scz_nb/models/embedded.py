@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 import scz_nb
-from ..core import InputError, MissingDependency, atomic_write
+from ..core import InputError, MissingDependency, atomic_write, first_line
 from ..diffusion.schedule import alphas_cumprod, ddpm_schedule, velocity
 from .motion import MotionNet, follow, move
 from .unet import DynamiCrafterUNet, TransformerBlock
@@ -385,10 +385,17 @@ def read_weights(path) -> tuple:  # tensors by name, in float32; header
     return tensors, header
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-036
-def _config_of(header: dict) -> TinyConfig:
-    "The configuration in a file's header."
+def _config_of(header: dict, most: int) -> TinyConfig:
+    "What a header says of a network of so many tensors; a `ValueError` where none has it."
     values = json.loads(header['config'])
-    return TinyConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    config = TinyConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    for name, v in asdict(config).items():
+        for number in v if isinstance(v, tuple) else (v,):
+            if type(number) is not int or not 0 < number <= 4096:
+                raise ValueError(f'{name} is {v}')
+    if config.num_res_blocks * len(config.channel_mult) > most:
+        raise ValueError('its network has more blocks than the file has tensors')
+    return config
 
 
 def load_weights(path, device='cpu') -> TinyModel:
@@ -400,10 +407,12 @@ def load_weights(path, device='cpu') -> TinyModel:
         )
     try:
         with torch.device('meta'):
-            model = TinyModel(_config_of(header))
+            model = TinyModel(_config_of(header, len(tensors)))
         model.load_state_dict(tensors, assign=True)
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise InputError(f'{path} does not hold weights of an embedded model ({e}).') from e
+    except Exception as e:
+        raise InputError(
+            f'{path} does not hold weights of an embedded model ({first_line(e)}).'
+        ) from e
     return model.to(device).eval().requires_grad_(False)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-037

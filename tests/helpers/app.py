@@ -82,7 +82,10 @@ def served(folder, *options):
         yield App(process, address_in(log, process))
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
 
 
 def visit(browser, app, number):
