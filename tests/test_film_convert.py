@@ -97,9 +97,9 @@ class Tired:
 def test_interrupted_and_resumed_it_is_the_same(films, made, tmp_path, error):
     with pytest.warns(UserWarning, match='48 of 80 frames are kept .*resume'):
         with pytest.raises(error):
-            convert(films / 'film.mp4', tmp_path, Tired(4, error), crf=0, progress=False)
+            convert(films / 'film.mp4', tmp_path, Tired(5, error), crf=0, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ['.film_LR.mp4.pieces']
-    rest = Tired(3)
+    rest = Tired(4)
     path = convert(films / 'film.mp4', tmp_path, rest, crf=0, resume=True, progress=False)
     assert rest.left >= 0 and not list(tmp_path.glob('.*'))
     assert (pixels(path) == pixels(made)).all()
@@ -108,7 +108,7 @@ def test_interrupted_and_resumed_it_is_the_same(films, made, tmp_path, error):
 
 def test_other_choices_do_not_go_on_with_these_pieces(films, tmp_path):
     with pytest.warns(UserWarning, match='are kept'), pytest.raises(KeyboardInterrupt):
-        convert(films / 'film.mp4', tmp_path, Tired(4), progress=False)
+        convert(films / 'film.mp4', tmp_path, Tired(5), progress=False)
     one = convert(films / 'film.mp4', tmp_path, disc, progress=False)
     two = convert(films / 'film.mp4', tmp_path, disc, strength=1, resume=True, progress=False)
     assert [one.name, two.name] == ['film-2_LR.mp4', 'film-3_LR.mp4']

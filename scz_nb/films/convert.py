@@ -215,8 +215,6 @@ class Conversion:
         "All pieces that are not there yet."
         kept = self.pieces.done()
         notes = kept[-1][1] if kept else {}
-        if notes.get('finished'):
-            return
         start = int(notes['next']) if kept else 0
         stream = DepthStream(self.source, float(self.film.aspect), state=_state(notes, 'depth'))
         maker = StereoMaker(self.look, self.painter, state=_state(notes, 'maker'))
@@ -225,16 +223,13 @@ class Conversion:
         self.bar.update(stream.done)
         frames = frames_of_film(self.film, start, self.form.keep_hdr and self.film.is_hdr)
         windows = stream.windows(frames)
-        window = next(windows, None)
-        number = len(kept)
-        while window is not None:
-            window = self._piece(number, window, windows, maker)
-            number += 1
+        for number, window in enumerate(windows, len(kept)):
+            self._piece(number, window, windows, maker)
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-020
 @patch
 def _piece(self: Conversion, number: int, window, windows, maker):
-    "Write a piece, beginning with this window; the window after it, or None."
+    "Write a piece, beginning with this window."
     film = self.film
     coding = self.form.coding(film)
     path = self.pieces.folder / f'{number:05}.mp4'
@@ -247,16 +242,13 @@ def _piece(self: Conversion, number: int, window, windows, maker):
                     self.bar.update(1)
                 count += len(window.frames)
                 end, state = window.frames[-1], window.state
-                window = next(windows, None)
-                if count >= piece_frames:
-                    break
+                window = next(windows, None) if count < piece_frames else None
     painting = self.painter.state if self.painter else {}
     notes = _flat(depth=state, maker=maker.state, painter=painting)
-    notes.update(first=first, next=end.time + 1, count=count, finished=window is None)
+    notes.update(first=first, next=end.time + 1, count=count)
     notes['end'] = float((end.time + end.lasts) * film.tick)
     with atomic_write(path.with_suffix('.npz')) as part:
         np.savez(part, **notes)
-    return window
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-021
 @patch

@@ -73,8 +73,8 @@ class Source:
 
     name: str
     maps: Callable  # (small pictures (n, h, w, 3), `Frame`s) → (n, h', w'), large = near
-    size: int = 24  # frames of a window
-    overlap: int = 8  # frames that two windows share
+    size: int = 16  # frames of a window
+    overlap: int = 4  # frames that two windows share
     alone: bool = False  # each frame has a scale and a shift of its own
     bounds: tuple | None = None  # what is farthest and nearest, where that is known
 

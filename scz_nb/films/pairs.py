@@ -10,6 +10,7 @@ __all__ = ['best_filling', 'film_fillings', 'Look', 'Plan', 'Pair', 'edge_jump',
 
 # %% ../../nbs/parts/film_pairs.ipynb #film_pairs-003
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ from ..geometry.native import Moved, fill_holes, fillings, move_view, sharp_disp
 from ..media.film import Film, Frame, frames_of_film, probe
 
 # %% ../../nbs/parts/film_pairs.ipynb #film_pairs-006
-best_filling = 'background'  # what 'auto' stands for: lesson 23 has the figures
+best_filling = 'background'  # what 'auto' stands for: lesson 25 has the figures
 film_fillings = 'auto', *fillings, 'network'
 
 
@@ -204,9 +205,13 @@ def pairs(self: StereoMaker, window: Window) -> Iterator:  # of `Pair`s
     "The frames of a window, for both eyes."
     plans = self.plans(window)
     with ThreadPoolExecutor(self.threads) as pool:
-        for i in range(0, len(plans), self.threads):
-            some = plans[i : i + self.threads]
-            yield from pool.map(make_pair, some, [self.look] * len(some))
+        begun = deque()
+        for plan in plans:
+            begun.append(pool.submit(make_pair, plan, self.look))
+            if len(begun) > self.threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 # %% ../../nbs/parts/film_pairs.ipynb #film_pairs-026
 def make_painter(

@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/lessons/native.html.md"""
 
 # %% auto #0
 __all__ = ['tear', 'fillings', 'source_loops', 'compiled_sources', 'scattered_sources', 'source_columns', 'Moved', 'move_view',
-           'sharp_disparity', 'fill_mirror', 'fill_holes']
+           'sharp_disparity', 'far_ends', 'fill_ends', 'fill_holes']
 
 # %% ../../nbs/lessons/23_native.ipynb #23_native-003
 from functools import lru_cache
@@ -154,8 +154,8 @@ def _hole_runs(visible) -> tuple:
     return r, c, np.repeat(c[first] - 1, length), np.repeat(c[last] + 1, length)
 
 # %% ../../nbs/lessons/23_native.ipynb #23_native-039
-def _far_ends(moved: Moved) -> tuple:
-    "Row and column of each hole's pixels, its farther visible end, and which way its inside lies."
+def far_ends(moved: Moved) -> tuple:
+    "Row and column of each hole's pixels, and the column of its farther visible end."
     W = moved.visible.shape[1]
     r, c, before, after = _hole_runs(moved.visible)
 
@@ -163,29 +163,23 @@ def _far_ends(moved: Moved) -> tuple:
         inside = (column >= 0) & (column < W)
         return np.where(inside, moved.shift[r, column.clip(0, W - 1)], -np.inf)
 
-    at_right = shift_at(after) >= shift_at(before)
-    end = np.where(at_right, after, before).clip(0, W - 1)
-    return r, c, end, np.where(at_right, -1, 1)
+    end = np.where(shift_at(after) >= shift_at(before), after, before)
+    return r, c, end.clip(0, W - 1)
 
 # %% ../../nbs/lessons/23_native.ipynb #23_native-040
-def fill_mirror(
+def fill_ends(
     moved: Moved,
-    layer: float = 4.0,  # difference of shift, pixels, up to which things are of one distance
     rows: int = 9,  # over how many rows the filling is averaged
 ) -> np.ndarray:  # (H, W, 3) like the view
-    "The view; what lies beyond the farther end of a hole is reflected into it."
+    "The view; a hole takes the colour of its farther end, averaged over neighbouring rows."
     import cv2
 
-    view, visible, shift = moved
+    view, visible, _ = moved
     if visible.all() or not visible.any():
         return view
-    r, c, end, step = _far_ends(moved)
-    mirror = 2 * end - c + step
-    inside = (mirror >= 0) & (mirror < view.shape[1])
-    mirror = np.where(inside, mirror, end)
-    alike = visible[r, mirror] & (np.abs(shift[r, mirror] - shift[r, end]) <= layer)
+    r, c, end = far_ends(moved)
     filling = np.zeros(view.shape, np.float32)
-    filling[r, c] = view[r, np.where(alike, mirror, end)]
+    filling[r, c] = view[r, end]
     mean = cv2.blur(filling, (1, rows))[r, c]
     share = cv2.blur((~visible).astype(np.float32), (1, rows))[r, c]
     out = view.copy()
@@ -202,7 +196,7 @@ def fill_holes(
 ) -> np.ndarray:  # (H, W, 3) like the view
     "The moved picture with its holes filled."
     if how == 'background':
-        return fill_mirror(moved)
+        return fill_ends(moved)
     import cv2
 
     method = dict(telea=cv2.INPAINT_TELEA, ns=cv2.INPAINT_NS)[
