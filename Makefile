@@ -15,12 +15,13 @@ NB     ?= $(shell find nbs -name '*.ipynb' -not -path '*/.*' | sort)
 # notebooks whose seconds are read: they run last, one at a time
 TIMED  := nbs/parts/bench.ipynb nbs/parts/unet.ipynb nbs/tutorials/paper_table5.ipynb
 
-.PHONY: demo test floor lint bench docs notebooks figures readme loads clean help
+.PHONY: demo test floor fuzz lint bench docs notebooks figures readme loads clean help
 
 help:
 	@echo "make demo    a stereo video in $(OUT)/, from a picture and a prompt, on the CPU"
 	@echo "make test    all tests and all notebooks"
 	@echo "make floor   the same with the oldest versions of the packages, in .venv-floor"
+	@echo "make fuzz    damaged files and odd settings, about ten minutes of them, each time others"
 	@echo "make lint    ruff over notebooks, modules, tests and docs"
 	@echo "make bench   how fast it is, as ratios: nbs/tables/speed.md (about ten minutes, with nothing else running)"
 	@echo "make docs    the site, in _docs/"
@@ -49,6 +50,9 @@ test: $(VENV)/.dev
 # what is least to be had, and Colab had in the winter of 2026
 floor:
 	$(MAKE) test VENV=.venv-floor PINS=constraints-floor.txt
+
+fuzz: $(VENV)/.dev
+	FUZZ=20 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(CODE) scz_nb

@@ -603,7 +603,7 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
             f'the {name} in {where} lacks {len(lost)} tensors, the first is {lost[0]!r}; '
             f'it is another network, or {remedy}.'
         )
-    return aligned(net.eval())
+    return aligned(net.eval().to(dtype=dtype))
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-089
 _parts = ('unet', 'vae', 'image_encoder', 'scheduler')

@@ -351,7 +351,7 @@ def _pipeline(kind: str | None, path: Path, dtype: torch.dtype):
         return DynamiCrafterPipeline.from_pretrained(path, dtype=dtype)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+    except (OSError, ValueError, LookupError, AttributeError, RuntimeError, SafetensorError) as e:
         raise InputError(
             f'{path} cannot be loaded as a pipeline ({first_line(e)}); '
             f'write it again with save_pretrained.'

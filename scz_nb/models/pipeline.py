@@ -172,7 +172,7 @@ def from_pretrained(
     for part, net in pipe.components.items():
         _check_whole(path, part, net)
         if isinstance(net, torch.nn.Module):
-            aligned(net)
+            aligned(net.to(dtype=kw.get('dtype')))  # diffusers 0.39 knows no dtype
     return pipe
 
 # %% ../../nbs/parts/pipeline.ipynb #pipeline-022
