@@ -384,3 +384,15 @@ def test_bad_videos_are_input_errors(tmp_path):
 @pytest.mark.parametrize('fps', [0.5, 7.5, 24, 29.97, 60])
 def test_rate_is_kept(fps, tmp_path):
     assert abs(read_video(clip(fps=fps).save(tmp_path / 'a', zoom=1))[1] - fps) < 0.01
+
+
+def test_a_turned_and_a_broad_film_are_read_upright_and_square(tmp_path):
+    from helpers.films import X264, ffmpeg, picture
+
+    ffmpeg(tmp_path, *picture(), *X264, 'plain.mp4')
+    ffmpeg(tmp_path, '-display_rotation', 90, '-i', 'plain.mp4', '-c', 'copy', 'turned.mp4')
+    ffmpeg(tmp_path, '-i', 'plain.mp4', '-vf', 'setsar=4/3', *X264, 'broad.mp4')
+    plain, fps = read_video(tmp_path / 'plain.mp4')
+    assert plain.shape == (10, 64, 96, 3) and fps == 10
+    assert (read_video(tmp_path / 'turned.mp4')[0] == np.rot90(plain, 1, (1, 2))).all()
+    assert read_video(tmp_path / 'broad.mp4')[0].shape == (10, 64, 128, 3)

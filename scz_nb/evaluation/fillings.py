@@ -18,7 +18,7 @@ from ..films.paint import Painter
 from ..films.pairs import Look, Plan, make_pair
 from ..geometry.comfort import Bars
 from ..geometry.fill import visible_ends
-from ..geometry.native import fillings, move_view, sharp_disparity
+from ..geometry.native import move_view, sharp_disparity
 from ..media.film import Frame
 from ..stats import bootstrap, with_interval
 from ..world.render import render

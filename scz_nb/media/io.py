@@ -35,10 +35,10 @@ from scz_nb.core import (
     check_unit,
     first_line,
     sentences,
-    shortened,
     to_numpy,
     to_uint8,
 )
+from .film import existing_file, frames_of_film, probe
 from .show import anaglyph, resized, wiggle
 
 # %% ../../nbs/parts/io.ipynb #io-006
@@ -124,20 +124,6 @@ def _from_pil(img):
 max_pixels = 100_000_000
 video_suffixes = '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.wmv'
 
-
-def _existing(path, what):
-    "`path` as a `Path` to a file with something in it, or an `InputError`."
-    p = Path(path).expanduser()
-    name = shortened(p, 200)
-    with sentences(name):
-        if p.is_dir():
-            raise InputError(f'{name} is a folder; give the {what} file itself.')
-        if not p.exists():
-            raise InputError(f'{name} does not exist; check the path of the {what}.')
-        if p.stat().st_size == 0:
-            raise InputError(f'{name} is empty; copy or download the {what} again.')
-    return p
-
 # %% ../../nbs/parts/io.ipynb #io-016
 @contextlib.contextmanager
 def _opened(p):
@@ -171,7 +157,7 @@ def _open_image(path):
     "The picture in a file as (H, W, 3) uint8, or an `InputError`."
     from PIL import UnidentifiedImageError
 
-    p = _existing(path, 'picture')
+    p = existing_file(path, 'picture')
     if p.suffix.lower() in video_suffixes:
         raise InputError(
             f'{p} is a video; give a picture, such as one frame of it, '
@@ -267,24 +253,30 @@ def _read_animation(p):
     return np.stack(frames), 1000 * len(ms) / sum(ms) if sum(ms) else 1.0
 
 
-def _read_ffmpeg(p):
-    "Frames and rate of what ffmpeg reads."
-    import mediapy
+def _square(picture, aspect):
+    "A picture with square pixels."
+    from PIL import Image
 
-    mediapy.set_ffmpeg(ffmpeg_exe())
-    video = mediapy.read_video(p.absolute())
-    if not len(video):
-        raise OSError('no frame in it')
-    return np.asarray(video), float(video.metadata.fps)
+    if aspect == 1:
+        return picture
+    size = max(1, round(picture.shape[1] * aspect)), picture.shape[0]
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def _read_film(p):
+    "Frames and rate of what ffmpeg's library reads: upright, with square pixels."
+    film = probe(p)
+    frames = [_square(f.picture, film.aspect) for f in frames_of_film(film)]
+    return np.stack(frames), float(film.rate)
 
 # %% ../../nbs/parts/io.ipynb #io-038
 def read_video(
     path,  # path of a video, GIF or animated WebP
 ) -> tuple:  # (T, H, W, 3) uint8 and the frames a second
     "A video file as an array, and its frame rate."
-    p = _existing(path, 'video')
+    p = existing_file(path, 'video')
     by_pillow = p.suffix.lower() in ('.gif', '.webp', '.png', '.jpg', '.jpeg')
-    read = _read_animation if by_pillow else _read_ffmpeg
+    read = _read_animation if by_pillow else _read_film
     try:
         return read(p)
     except (InputError, MissingDependency):
@@ -598,7 +590,7 @@ def read_meta(
     path,  # a file that `save_stereo` wrote
 ) -> dict:
     "The metadata of a saved stereo video."
-    p = _existing(path, 'video')
+    p = existing_file(path, 'video')
     read = _mp4_comment if p.suffix.lower() in video_suffixes else _pil_comment
     text, found = '', None
     try:
