@@ -54,6 +54,10 @@ class Backbone(Protocol):
         "What the right view is told of the frames: as it is, where the model has no places in it."
         return cond
 
+    def pair_condition(self, cond, warp: Warp):
+        "The same for both views in one call."
+        return cond
+
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
         """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
 

@@ -134,6 +134,11 @@ def _check_size(left, backbone):
             f'backbone {backbone.name!r} works on {backbone.width}×{backbone.height}.'
         )
 
+# %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-031a
+def _denoise(backbone, guidance: tuple, cond, z, t):
+    "One guided call; `guidance` is weight and rescale."
+    return backbone.denoise(z, t, cond, *guidance)
+
 # %% ../../nbs/lessons/17_baselines.ipynb #17_baselines-032
 @torch.inference_mode()
 def stereodiffusion(
@@ -158,11 +163,12 @@ def stereodiffusion(
     def window(x, n):
         cond = backbone.condition(prompt, x[0], None, config.frame_stride)
         guidance = config.guidance, config.guidance_rescale
-        denoise = lambda z, t: backbone.denoise(z, t, cond, *guidance)
-        lefts = ddim_invert(backbone.encode(x), denoise, s, begin)
+        call = partial(_denoise, backbone, guidance)
+        lefts = ddim_invert(backbone.encode(x), partial(call, cond), s, begin)
         n = torch.as_tensor(n, dtype=torch.float32, device=backbone.device)
         warp = Warp(n, lefts[-1].shape[-2:], -scale)
-        return backbone.decode(_shifted_loop(backbone, lefts, denoise, s, warp, begin, again))
+        both = partial(call, backbone.pair_condition(cond, warp))
+        return backbone.decode(_shifted_loop(backbone, lefts, both, s, warp, begin, again))
 
     return in_windows(window, backbone.frames, left, disparity)
 

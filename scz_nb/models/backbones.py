@@ -117,6 +117,13 @@ def warp_condition(
     frames = torch.where(warp.valid, warp(cond.frames), unknown)
     return replace(cond, frames=frames)
 
+# %% ../../nbs/parts/backbones.ipynb #backbones-011b
+@patch
+def pair_condition(self: TinyBackbone, cond: Condition, warp: Warp) -> Condition:
+    "The left view's and the right view's, for a call with both."
+    right = self.warp_condition(cond, warp)
+    return replace(cond, frames=torch.cat([cond.frames, right.frames]))
+
 # %% ../../nbs/parts/backbones.ipynb #backbones-013
 @patch
 def denoise(

@@ -14,6 +14,7 @@ __all__ = ['SIZES', 'TOY', 'TRUSTED', 'TinyConfig', 'PatchPCA', 'WordEncoder', '
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 import scz_nb
 from ..core import InputError, MissingDependency, atomic_write, first_line
-from ..diffusion.schedule import alphas_cumprod, ddpm_schedule, velocity
+from ..diffusion.schedule import alphas_cumprod, ddpm_schedule, guided, velocity
 from .motion import MotionNet, follow, move
 from .unet import DynamiCrafterUNet, TransformerBlock
 from ..world.render import render
@@ -482,6 +483,11 @@ def held_out(config: TinyConfig, n: int, device='cpu') -> list:
     "Their clips, with right views."
     return [render(s, config.world, device=device) for s in held_out_scenes(config, n)]
 
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-046a
+def _predict_text(model: TinyModel, x, t, cond, stride, text) -> Tensor:
+    "The prediction as a function of the text, for guidance."
+    return model.predict(x, t, text, cond, stride)
+
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-047
 @torch.no_grad()
 def generate(
@@ -492,11 +498,13 @@ def generate(
     last: Tensor | None = None,  # (n, H, W, 3), last frames
     stride: int | None = None,  # frame stride; None: the normal one
     steps: int = 30,
+    guidance: float = 1.0,  # in the noisier half of the steps; 1: none
 ) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
     "Clips of the plain video model, no stereo."
     s = ddpm_schedule(steps)
     cond = model.condition(len(prompts), first, last, prompts, stride)
     text = model.text(prompts)
+    empty = model.text([''] * len(prompts))
     shape = cond[:, :-1].shape
 
     def draw():
@@ -504,7 +512,9 @@ def generate(
 
     x = draw()
     for i, t in enumerate(s.timesteps):
-        out = model.predict(x, t, text, cond, stride)
+        ask = partial(_predict_text, model, x, t, cond, stride)
+        weight = guidance if 2 * i < steps else 1.0
+        out = guided(ask, text, empty, weight)
         x = s.step(s.interpret(x, out, i), i, draw())
     return model.picture.decode(x)
 
