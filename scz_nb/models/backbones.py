@@ -28,11 +28,13 @@ from scz_nb.core import (
     first_line,
     listed,
     pick_device,
+    to_numpy,
     to_uint8,
 )
 from ..diffusion.denoiser import Backbone, retry_on_oom
 from ..diffusion.refine import cut_refine
 from ..diffusion.schedule import Schedule, ddpm_schedule, guided
+from ..geometry.fill import visible_ends
 from ..geometry.warp import Warp
 from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
@@ -106,16 +108,26 @@ def condition(
     return Condition(self.model.text([prompt]), self.model.text(['']), frames, stride)
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-011a
+def _filled_from_far(frames: Tensor, warp: Warp) -> Tensor:  # (1, C, T, h, w)
+    "Warped latents, holes filled with the nearest visible latent on the far side."
+    before, after = visible_ends(to_numpy(warp.valid))
+    far, near = (after, before) if warp.scale < 0 else (before, after)
+    inside = (far >= 0) & (far < frames.shape[-1])
+    column = np.where(inside, far, near).clip(0, frames.shape[-1] - 1)
+    index = torch.as_tensor(column, device=frames.device).expand_as(frames)
+    return warp(frames).gather(-1, index)
+
+
 @patch
 def warp_condition(
     self: TinyBackbone,
     cond: Condition,  # of the left view
     warp: Warp,
 ) -> Condition:
-    "The right view's: what is told of the frames, warped; in holes the left view's, as unknown."
-    unknown = torch.cat([cond.frames[:, :-1], torch.zeros_like(cond.frames[:, -1:])], 1)
-    frames = torch.where(warp.valid, warp(cond.frames), unknown)
-    return replace(cond, frames=frames)
+    "The right view's: what is told of the frames, warped; in holes the far side, as unknown."
+    filled = _filled_from_far(cond.frames, warp)
+    known = filled[:, -1:] * warp.valid
+    return replace(cond, frames=torch.cat([filled[:, :-1], known], 1))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-011b
 @patch
