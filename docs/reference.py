@@ -19,6 +19,7 @@ LAYERS = (  # from the ground up, as imports go
     'depth',
     'training',
     'sampler',
+    'films',
     'evaluation',
     'apps',
 )
