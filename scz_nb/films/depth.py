@@ -20,7 +20,13 @@ from fastcore.basics import patch
 
 from ..core import InputError, check_choice, to_numpy
 from ..depth.estimators import DepthEstimator, default_depth, depth_source, load_depth
-from ..depth.files import grey_levels, picture_suffixes, read_array, read_depth
+from scz_nb.depth.files import (
+    grey_levels,
+    picture_files,
+    picture_suffixes,
+    read_array,
+    read_depth,
+)
 from ..depth.maps import Depth, align_frames, depth_kinds, fit_line, to_inverse
 from ..depth.propagate import continuity
 from ..geometry.flow import motion
@@ -266,9 +272,7 @@ def _stored_maps(p: Path) -> tuple:
         if x.ndim != 3:
             raise InputError(f'{p} has shape {x.shape}; it must be (frames, height, width).')
         return (lambda i: x[i]), len(x)
-    files = [p]
-    if p.is_dir():
-        files = sorted(f for f in p.iterdir() if f.suffix.lower() in picture_suffixes)
+    files = picture_files(p)
     if not files:
         kinds = ', '.join(picture_suffixes)
         raise InputError(f'{p} holds no pictures ({kinds}).')
