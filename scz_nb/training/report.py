@@ -130,17 +130,18 @@ def _motion_errors(videos: Tensor, scenes: list, clips: list, config: TinyConfig
     return errors
 
 # %% ../../nbs/parts/report.ipynb #report-025a
-def _subject_scores(judge: Judge, videos: Tensor, scenes, clips, config, frame: int) -> tuple:
-    "PSNR (dB) and likeness of the subjects that move, in one frame."
+def _subject_scores(judge: Judge, videos: Tensor, scenes, clips, config) -> tuple:
+    "Of the subjects that move: dB in frame 2 and in the last one, and likeness in the last one."
     found = []
     for video, scene, clip in zip(videos, scenes, clips):
         mask = thing_mask(scene, clip, scene.subject, config.world)
         small = mask.sum((1, 2)).min() < 12  # pixels; and some are hidden
         if small or scene.things[scene.subject].verb == 'stands':
             continue
-        args = (video[[frame]], clip.left[[frame]], mask[[frame]])
-        found.append((thing_psnr(*args).item(), thing_likeness(judge, *args).item()))
-    return tuple(zip(*found)) if found else ([math.nan], [math.nan])
+        psnr = thing_psnr(video, clip.left, mask)
+        likeness = thing_likeness(judge, video[-1:], clip.left[-1:], mask[-1:])
+        found.append((psnr[2].item(), psnr[-1].item(), likeness.item()))
+    return tuple(zip(*found)) if found else ([math.nan],) * 3
 
 # %% ../../nbs/parts/report.ipynb #report-026
 def clip_scores(
@@ -159,8 +160,7 @@ def clip_scores(
     pictures = torch.stack([c.left[0] for c in clips])
     first = first_frame_psnr(videos, pictures).clamp(max=99)
     motion = _motion_errors(videos, scenes, clips, config)
-    early, _ = _subject_scores(judge, videos, scenes, clips, config, 2)
-    late, likeness = _subject_scores(judge, videos, scenes, clips, config, config.frames - 1)
+    early, late, likeness = _subject_scores(judge, videos, scenes, clips, config)
     adherence = prompt_adherence(judge, videos, scenes)
     return {
         'first frame': _interval(first, 'median'),
