@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from helpers.app import made, served
 from helpers.drawing import halves, magenta, near
+from helpers.films import X264, ffmpeg, picture, sound
 from PIL import Image
+
+from scz_nb.media.film import probe
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,8 @@ pytestmark = pytest.mark.slow
 def app(tmp_path_factory):
     "A server of three pages at most."
     pytest.importorskip('voila')
-    with served(tmp_path_factory.mktemp('app'), '--pages', '3') as app:
+    folder = tmp_path_factory.mktemp('app')
+    with served(folder, '--pages', '3', '--out', str(folder / 'out')) as app:
         yield app
 
 
@@ -353,6 +357,91 @@ def test_a_scene_has_its_picture(page):
         field.press('Enter')
 
     page.changed(enter)
+
+
+# a film of one's own
+@pytest.fixture(scope='module')
+def film(pages, tmp_path_factory):
+    "A page on which a film was chosen that is too large for one message of an ordinary server."
+    path = tmp_path_factory.mktemp('films') / 'mine.mp4'
+    noise = picture('480x272', 25, 2, ',noise=alls=100:allf=t')
+    ffmpeg(path.parent, *noise, '-f', 'lavfi', '-i', 'sine=d=2', *X264, '-qp', 1, path)
+    assert path.stat().st_size > 10 << 20
+    page = pages[0]
+    page.go('Film')
+    with page.tab.expect_file_chooser() as chooser:
+        page.visible('button.widget-upload').click()
+    chooser.value.set_files(path)
+    page.until(lambda: 'mine.mp4: 480 × 272 pixels, 2.0 s' in page.words(), 60)
+    page.button('Look').click()
+    page.until(lambda: '9 frames of a second' in page.words(), 120)
+    return page, path
+
+
+@pytest.fixture
+def look(film):
+    film[0].go('Film')
+    return film[0]
+
+
+def test_a_second_of_a_film_is_shown(look):
+    look.choose('look at', 'left')
+    look.choose('size', 'as it is')
+    look.until(lambda: look.picture().shape == (272, 480, 3))
+    left = look.picture()
+    right = look.changed(lambda: look.choose('look at', 'right'))
+    assert not near(left, right, 3)
+
+
+def test_strength_moves_the_right_view(look):
+    look.changed(lambda: look.keys('strength, %', 'Home'))
+    still = look.picture()
+    left = look.changed(lambda: look.keys('strength, %', 'End'))
+    assert not near(still, left, 3)
+
+
+@pytest.mark.parametrize('label, option', [('on the screen', 'what is nearest'), ('holes', 'ns')])
+def test_what_the_look_is_made_of(look, label, option):
+    look.changed(lambda: look.choose(label, option))
+
+
+def test_both_eyes_can_move(look):
+    look.visible('input[type=checkbox]').first.focus()
+    look.changed(lambda: look.tab.keyboard.press('Space'))
+
+
+def test_a_key_shows_the_next_frame_of_the_second(look):
+    look.changed(lambda: look.keys('frame', 'ArrowRight'))
+
+
+def test_a_film_is_converted_and_saved(film, app, tmp_path):
+    page, path = film
+    page.go('Film')
+    page.choose('layout', 'half-side-by-side')
+    page.choose('names', 'quest')
+    time.sleep(1)
+    page.button('Convert').click()
+    page.until(lambda: 'of 50 frames, ' in page.words() and ' left' in page.words(), 120)
+    page.until(lambda: 'mine_3dh.mp4 made in' in page.words(), 300)
+    with page.tab.expect_download() as saved:
+        page.visible('a[download]').click()
+    saved.value.save_as(tmp_path / 'saved.mp4')
+    made = probe(tmp_path / 'saved.mp4')
+    assert (made.width, made.height, made.frames) == (480, 272, 50)
+    assert sound(tmp_path / 'saved.mp4') == sound(path)
+    status, _ = app.ask('/films/mine_3dh.mp4')
+    assert status in (302, 403)  # who has no token gets no film
+
+
+def test_a_film_is_cancelled(film):
+    page, _ = film
+    page.go('Film')
+    page.choose('layout', 'left')
+    time.sleep(1)
+    page.button('Convert').click()
+    page.until(lambda: ' frames' in page.words() and 'made in' not in page.words(), 120)
+    page.button('Cancel').click()
+    page.until(lambda: 'Cancelled' in page.words(), 60)
 
 
 # a run, by keyboard

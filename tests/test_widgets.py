@@ -15,6 +15,7 @@ from stateless import has_state, without_state
 
 from scz_nb.apps.app import fill, studio
 from scz_nb.apps.drawings import draw_warp, drawing
+from scz_nb.apps.film_panel import FilmPanel
 from scz_nb.apps.panels import (
     Panel,
     control,
@@ -44,12 +45,13 @@ def panels(backbone, recorded):
         repeats=repeat_inspector(recording, video, backbone.decode),
         viewer=stereo_viewer(video),
         run=RunPanel(backbone),
+        film=FilmPanel(),
         all=studio(),
     )
 
 
 names = pytest.mark.parametrize(
-    'name', ['warp', 'depth', 'latents', 'repeats', 'viewer', 'run', 'all']
+    'name', ['warp', 'depth', 'latents', 'repeats', 'viewer', 'run', 'film', 'all']
 )
 passive = ipywidgets.Box, ipywidgets.Image, ipywidgets.HTML, ipywidgets.IntProgress, ipywidgets.Tab
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
+from .film_panel import FilmPanel
 from scz_nb.apps.panels import (
     depth_explorer,
     dismiss,
@@ -69,8 +70,11 @@ def fill(
         dismiss(w)
 
 # %% ../../nbs/parts/app.ipynb #app-009
-def studio() -> widgets.Tab:
-    "The run panel and the explorers of what it has made."
+def studio(
+    out='out',  # folder of films
+    served: str = '',  # address of that folder, where a server has it
+) -> widgets.Tab:
+    "The run panel, the film panel, and the explorers of what a run has made."
     boxes = {name: widgets.VBox([w]) for name, w in _first_pages().items()}
 
     def done(video, recording):
@@ -82,8 +86,8 @@ def studio() -> widgets.Tab:
         fill(boxes['Repeats'], repeat_inspector, recording, video, backbone.decode)
 
     panel = RunPanel(done=done)
-    page = widgets.Tab([panel, *boxes.values()])
-    for i, name in enumerate(('Run', *boxes)):
+    page = widgets.Tab([panel, FilmPanel(out, served), *boxes.values()])
+    for i, name in enumerate(('Run', 'Film', *boxes)):
         page.set_title(i, name)
     return page
 
@@ -95,15 +99,17 @@ def _cell(kind: str, number: int, source: str) -> dict:
 
 # %% ../../nbs/parts/app.ipynb #app-014
 _title = """# StereoCrafter-Zero
-A picture and a prompt become a stereo video. Everything runs on this machine."""
+A picture and a prompt, or a film, become a stereo video. Everything runs on this machine."""
 
 # %% ../../nbs/parts/app.ipynb #app-015
-def app_notebook() -> dict:  # as JSON
+def app_notebook(
+    out: Path,  # folder of films
+) -> dict:  # as JSON
     "The notebook of `scz-nb app`."
     cells = [
         _cell('markdown', 0, _title),
         _cell('code', 1, 'from scz_nb.apps.app import studio'),
-        _cell('code', 2, 'studio()'),
+        _cell('code', 2, f'studio({str(out)!r}, "films/")'),
     ]
     kernel = dict(name='python3', display_name='python3', language='python')
     metadata = dict(kernelspec=kernel)
@@ -124,15 +130,18 @@ _extensions = (
 )
 
 # %% ../../nbs/parts/app.ipynb #app-020
-def app_files(folder: Path) -> list:  # voila's arguments
+def app_files(
+    folder: Path,  # a new one
+    out: Path,  # folder of films
+) -> list:  # voila's arguments
     "Write the notebook of the page and its template into a folder."
     notebook, template = folder / 'scz_nb.ipynb', folder / 'voila/templates/scz_nb'
     template.mkdir(parents=True)
     (template / 'index.html.j2').write_text(_template)
     (template / 'conf.json').write_text(json.dumps(dict(base_template='lab')))
-    notebook.write_text(json.dumps(app_notebook()))
+    notebook.write_text(json.dumps(app_notebook(out)))
     allowed = [f'--VoilaConfiguration.extension_allowlist={e}' for e in _extensions]
-    return [str(notebook), '--template=scz_nb', *allowed]
+    return [str(notebook), '--template=scz_nb', f'--PageServer.films={out}', *allowed]
 
 # %% ../../nbs/parts/app.ipynb #app-023
 def check_port(port: int):
@@ -163,6 +172,7 @@ def serve_app(
     port: int = 8866,  # on 127.0.0.1
     browser: bool = True,  # open one
     pages: int = 8,  # at once, each with half a gigabyte
+    out='out',  # folder of films
 ):
     "Serve `studio` for this machine alone and whoever has the token, until it is interrupted."
     check_port(port)
@@ -172,7 +182,7 @@ def serve_app(
     for name in 'general', 'access':
         logging.getLogger(f'tornado.{name}').setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        files = app_files(Path(folder))
+        files = app_files(Path(folder), Path(out).absolute())
         known = os.environ.get('JUPYTER_PATH')
         os.environ['JUPYTER_PATH'] = os.pathsep.join(filter(None, (folder, known)))
         token = secrets.token_hex(24)

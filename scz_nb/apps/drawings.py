@@ -6,7 +6,8 @@ Docs: https://scz-nb.github.io/scz_nb/parts/drawings.html.md"""
 
 # %% auto #0
 __all__ = ['MAGENTA', 'ORANGE', 'VIEWS', 'viewer_kinds', 'Drawing', 'side_by_side', 'drawing', 'WarpedView', 'warped_view',
-           'draw_warp', 'draw_depth', 'draw_latents', 'latent_holes', 'outlined', 'draw_repeat', 'draw_stereo']
+           'draw_warp', 'draw_depth', 'draw_latents', 'latent_holes', 'outlined', 'draw_repeat', 'draw_pair',
+           'draw_stereo']
 
 # %% ../../nbs/parts/drawings.ipynb #drawings-003
 import base64
@@ -358,6 +359,20 @@ def _wiggle(left, right, words: str) -> Drawing:
     Image.fromarray(left).save(buf, 'webp', append_images=[Image.fromarray(right)], **how)
     return Drawing(buf.getvalue(), words, 'webp')
 
+# %% ../../nbs/parts/drawings.ipynb #drawings-063a
+def draw_pair(
+    left,  # (H, W, 3) uint8
+    right,  # (H, W, 3) uint8
+    kind: str,  # one of `viewer_kinds`
+    words: str,
+    near=None,  # (h, w) disparity in [0, 1], for kind 'disparity'
+) -> Drawing:
+    "Two views as one picture, at their size."
+    if kind == 'wiggle':
+        return _wiggle(left, right, words)
+    tiles = _stereo_tiles(kind, left, right, near)
+    return drawing([resized(tile, len(left)) for tile in tiles], words)
+
 # %% ../../nbs/parts/drawings.ipynb #drawings-064
 def draw_stereo(
     video,  # a StereoVideo
@@ -375,8 +390,5 @@ def draw_stereo(
         left, right = right, left
     swapped = ', eyes swapped' if swap else ''
     words = f'Frame {frame} (of 0 to {len(video.left) - 1}), {kind}{swapped}.'
-    if kind == 'wiggle':
-        return _wiggle(left, right, words)
     near = None if video.disparity is None else video.disparity[frame]
-    tiles = _stereo_tiles(kind, left, right, near)
-    return drawing([resized(tile, height) for tile in tiles], words)
+    return draw_pair(left, right, kind, words, near)

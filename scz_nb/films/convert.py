@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/film_convert.html.md"""
 
 # %% auto #0
 __all__ = ['player_marks', 'film_layouts', 'film_suffixes', 'piece_frames', 'Form', 'Pieces', 'Conversion', 'fields_of',
-           'convert']
+           'convert', 'expected_frames']
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-003
 import contextlib
@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -25,9 +26,11 @@ from scz_nb.core import (
     InputError,
     MissingDependency,
     OutputError,
+    StepInfo,
     atomic_write,
     check_choice,
     check_writable,
+    ignore,
     listed,
     sentences,
 )
@@ -210,6 +213,14 @@ class Conversion:
     painter: Painter | None
     pieces: Pieces
     bar: object  # a progress bar with `update`
+    on_step: Callable = ignore  # called with a `StepInfo` after each frame
+    made: int = 0  # frames that are there
+
+    def count(self, frames: int):
+        "So many frames more."
+        self.made += frames
+        self.bar.update(frames)
+        self.on_step(StepInfo('convert', self.made, expected_frames(self.film)))
 
     def write(self):
         "All pieces that are not there yet."
@@ -220,7 +231,7 @@ class Conversion:
         maker = StereoMaker(self.look, self.painter, state=_state(notes, 'maker'))
         if self.painter:
             self.painter.state = _state(notes, 'painter')
-        self.bar.update(stream.done)
+        self.count(stream.done)
         frames = frames_of_film(self.film, start, self.form.keep_hdr and self.film.is_hdr)
         windows = stream.windows(frames)
         for number, window in enumerate(windows, len(kept)):
@@ -239,7 +250,7 @@ def _piece(self: Conversion, number: int, window, windows, maker):
             while window is not None:
                 for pair in maker.pairs(window):
                     out.write(self.form.compose(pair), pair.time, pair.lasts)
-                    self.bar.update(1)
+                    self.count(1)
                 count += len(window.frames)
                 end, state = window.frames[-1], window.state
                 window = next(windows, None) if count < piece_frames else None
@@ -323,6 +334,7 @@ def convert(
     device: str | None = None,  # where networks compute
     resume: bool = False,  # go on with the pieces of a conversion that was interrupted
     progress: bool = True,  # show a bar
+    on_step=ignore,  # called with a `StepInfo` after each frame; what it raises ends the work
     **choices,  # fields of `Look` and of `Form`
 ) -> Path:  # of the new file
     "A stereo film from a film, of its own size, with its sound and all that lies beside it."
@@ -341,7 +353,7 @@ def convert(
     pieces = Pieces(goal)
     pieces.begin(asked, resume)
     with _progress(film, progress) as bar:
-        work = Conversion(film, look, form, source, painter, pieces, bar)
+        work = Conversion(film, look, form, source, painter, pieces, bar, on_step)
         with _kept(pieces, film):
             work.write()
             frames = work.finish(goal)
@@ -353,11 +365,16 @@ def convert(
     return goal
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-028
+def expected_frames(film: Film) -> int:  # 0: nobody knows
+    "How many frames a film says it has, or would have by its duration."
+    return film.frames or round(film.duration * film.rate)
+
+
 def _progress(film: Film, show: bool):
     "A bar with frames a second and the time that is left."
     from tqdm.auto import tqdm
 
-    total = film.frames or round(film.duration * film.rate) or None
+    total = expected_frames(film) or None
     return tqdm(total=total, unit=' frames', desc='convert', disable=not show)
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-029
