@@ -5,6 +5,7 @@ import errno
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.films import TONE, X264, ffmpeg
+from helpers.films import picture as pattern
 from PIL import Image, ImageCms
 
 from scz_nb.apps import cli
@@ -35,7 +38,9 @@ from scz_nb.core import (
     sentences,
 )
 from scz_nb.evaluation.runner import run_items
-from scz_nb.media.io import read_image, read_meta, read_video, rehearse
+from scz_nb.films.convert import convert
+from scz_nb.films.still import convert_still
+from scz_nb.media.io import kept, read_image, read_meta, read_video, rehearse
 from scz_nb.media.video import StereoVideo
 from scz_nb.models.backbones import TinyBackbone
 from scz_nb.sampler import run
@@ -142,6 +147,68 @@ def test_eight_threads_into_one_file_leave_a_whole_one(tmp_path):
     assert names(tmp_path) == ['a_LR.mp4', 'a_LR.mp4.json']
 
 
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+    "A film of eighty frames and some sound."
+    folder = tmp_path_factory.mktemp('film')
+    ffmpeg(folder, *pattern(seconds=8), *TONE, *X264, 'film.mp4')
+    return folder / 'film.mp4'
+
+
+def slope(small):
+    "A depth: low is near."
+    h = np.linspace(0, 1, small.shape[1], dtype=np.float32)[:, None]
+    return np.broadcast_to(h, small.shape[:3])
+
+
+films_made = [f'film{n}_LR.mp4' for n in ('', *range(-8, -1))]
+
+
+def are_whole(folder):
+    "Eight stereo films and what they say of themselves, and nothing else."
+    assert names(folder) == sorted(n + end for n in films_made for end in ('', '.json'))
+    return all(len(read_video(folder / n)[0]) == 80 for n in films_made)
+
+
+def test_eight_conversions_at_once_make_eight_films(film, tmp_path):
+    barrier = threading.Barrier(8)
+
+    def go(i):
+        barrier.wait()
+        return convert(film, tmp_path, slope, progress=False, resume=i % 2 > 0)
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = set(pool.map(go, range(8)))
+    assert len(paths) == 8 and are_whole(tmp_path)
+
+
+def test_eight_converting_processes_make_eight_films(film, tmp_path):
+    together = multiprocessing.get_context('fork')
+    given = dict(args=(film, tmp_path, slope), kwargs=dict(progress=False))
+    processes = [together.Process(target=convert, **given) for _ in range(8)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join(120)
+    assert [p.exitcode for p in processes] == 8 * [0] and are_whole(tmp_path)
+
+
+def test_pieces_that_another_conversion_has_are_left_alone(film, tmp_path):
+    # the inner one finds pieces of its own choices, which the outer one is at
+    others = []
+    first = True
+
+    def depth(small):
+        nonlocal first
+        if first:
+            first = False
+            others.append(convert(film, tmp_path, depth, progress=False, resume=True).name)
+        return slope(small)
+
+    assert convert(film, tmp_path, depth, progress=False).name == 'film_LR.mp4'
+    assert others == ['film-2_LR.mp4'] and not list(tmp_path.glob('.*'))
+
+
 def test_names_are_given_back(tmp_path):
     with contextlib.suppress(KeyError), reserved(lambda i: [tmp_path / f'new/{i}']):
         assert names(tmp_path / 'new') == ['1']
@@ -179,16 +246,26 @@ def test_an_end_that_can_be_caught_leaves_nothing(number, tmp_path):
 # finished work is not lost
 @pytest.fixture
 def tmpfs(tmp_path):
-    "A disk of 40 kB, where one can be had."
+    "A disk of a megabyte, where one can be had."
     disk = tmp_path / 'disk'
     disk.mkdir()
-    cmd = ['mount', '-t', 'tmpfs', '-o', 'size=40k', 'tmpfs', str(disk)]
-    with contextlib.suppress(OSError):
-        if not subprocess.run(cmd, capture_output=True).returncode:
-            yield disk
-            subprocess.run(['umount', str(disk)])
-            return
-    pytest.skip('no disk can be mounted here')
+    cmd = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(disk)]
+    if not shutil.which('mount'):
+        pytest.skip('there is no mount')
+    tried = subprocess.run(cmd, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f'no disk can be mounted here: {tried.stderr.strip()}')
+    try:
+        yield disk
+    finally:
+        subprocess.run(['umount', '--lazy', str(disk)], check=True)
+
+
+def fill(disk):
+    "Leave no room on it."
+    with contextlib.suppress(OSError), (disk / 'ballast').open('wb', 0) as f:
+        while True:
+            f.write(bytes(4096))
 
 
 def kept_in(err):
@@ -200,7 +277,8 @@ def kept_in(err):
 
 def test_a_disk_that_fills_up(tmpfs, tmp_path, monkeypatch, made, capsys):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-    status, out, err = cli_says('run', '--prompt', 'x', '--out', tmpfs, '--loops', 9, capsys=capsys)
+    argv = ['run', '--prompt', 'x', '--out', tmpfs, '--loops', 99]
+    status, out, err = cli_says(*argv, capsys=capsys)
     assert status == 2 and is_sentence(err) and 'No space left' in err and not names(tmpfs)
     again = StereoVideo.load(kept_in(err))
     assert np.array_equal(again.left, saved.left) and np.array_equal(again.right, saved.right)
@@ -208,10 +286,64 @@ def test_a_disk_that_fills_up(tmpfs, tmp_path, monkeypatch, made, capsys):
 
 
 def test_a_disk_that_is_full_is_found_first(tmpfs, made, capsys):
-    with contextlib.suppress(OSError):
-        (tmpfs / 'ballast').write_bytes(bytes(10**6))
+    fill(tmpfs)
     status, _, err = cli_says('run', '--prompt', 'x', '--out', tmpfs, capsys=capsys)
     assert status == 2 and is_sentence(err) and 'No space left' in err and not made
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_while_the_model_runs(tmpfs, tmp_path):
+    argv = ['run', '--prompt', 'a red ball rolls left', '--out', tmpfs, '--steps', '2']
+    code = 'import sys\nfrom scz_nb.apps.__main__ import main\nsys.exit(main())'
+    p = start(*argv, '--right', 'inpaint', code=code, TMPDIR=str(tmp_path))
+    assert p.stderr.read(5) == b'\rmono'  # the first bar
+    fill(tmpfs)
+    status, out, err = ended(p)
+    said = err.splitlines()[-1]
+    assert status == 2 and not out and 'No space left' in said and 'Traceback' not in err
+    assert StereoVideo.load(kept_in(said)).meta['seed'] == 0 and names(tmpfs) == ['ballast']
+
+
+def test_a_disk_that_fills_up_while_a_film_is_converted(tmpfs, film):
+    calls = []
+
+    def depth(small):
+        calls.append(len(small))
+        if len(calls) == 5:
+            fill(tmpfs)
+        return slope(small)
+
+    with pytest.warns(UserWarning, match='48 of 80 frames are kept .*resume'):
+        with pytest.raises(OutputError, match='No space left'):
+            convert(film, tmpfs, depth, progress=False)
+    assert names(tmpfs) == ['.film_LR.mp4.pieces', 'ballast']
+    (tmpfs / 'ballast').unlink()
+    assert len(read_video(convert(film, tmpfs, depth, progress=False, resume=True))[0]) == 80
+    assert names(tmpfs) == ['film_LR.mp4', 'film_LR.mp4.json']
+
+
+def test_a_full_disk_takes_no_film_and_keeps_no_piece(tmpfs, film):
+    fill(tmpfs)
+    with pytest.raises(OutputError, match='No space left'):
+        convert(film, tmpfs, slope, progress=False)
+    assert names(tmpfs) == ['ballast']
+
+
+def test_a_damaged_piece_is_made_again(film, tmp_path):
+    calls = []
+
+    def depth(small):
+        calls.append(len(small))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return slope(small)
+
+    with pytest.warns(UserWarning, match='are kept'), pytest.raises(KeyboardInterrupt):
+        convert(film, tmp_path, depth, progress=False)
+    (notes,) = tmp_path.glob('.*/*.npz')
+    notes.write_bytes(notes.read_bytes()[:100])
+    path = convert(film, tmp_path, depth, progress=False, resume=True)
+    assert len(read_video(path)[0]) == 80 and path.name == 'film_LR.mp4'
 
 
 def test_a_file_that_grows_too_large(tmp_path):
@@ -265,7 +397,7 @@ def test_one_layout_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, cap
 def test_the_home_folder_keeps_what_no_temporary_one_does(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', '/proc')
     monkeypatch.setenv('HOME', str(tmp_path))
-    with pytest.raises(OutputError, match='is kept in'), cli.kept(saved):
+    with pytest.raises(OutputError, match='is kept in'), kept(saved):
         raise OutputError('full')
     assert list(tmp_path.glob('*/video.npz'))
 
@@ -392,6 +524,13 @@ def test_the_module_is_the_command(module):
     assert p.returncode == 2 and 'unknown' in p.stderr
 
 
+@pytest.mark.parametrize('option', ['strength', 'plane', 'fill', 'layout', 'names', 'container'])
+def test_a_long_choice_is_not_said_at_length(option, film, tmp_path):
+    with pytest.raises(InputError) as e:
+        convert(film, tmp_path, slope, **{option: '9' * 5000}, progress=False)
+    assert len(str(e.value)) < 400
+
+
 def test_a_long_list_ends(backbone):
     with pytest.warns(UserWarning) as said:
         backbone.condition(' '.join(f'w{i}' for i in range(5000)), None)
@@ -431,16 +570,22 @@ def huge(tmp_path):
     return tmp_path / 'huge.npy'
 
 
-def test_a_bomb_is_refused_wherever_it_is_given(bomb, no_network):
+def test_a_bomb_is_refused_wherever_it_is_given(bomb, no_network, film, tmp_path):
     for given in dict(image=bomb), dict(video=bomb), dict(image=picture, depth=str(bomb)):
-        with pytest.raises(InputError, match='bomb|pixels'):
+        with pytest.raises(InputError, match='pixels'):
             run(**given, progress=False)
+    with pytest.raises(InputError, match='pixels'):
+        convert(film, tmp_path, bomb, progress=False)
+    with pytest.raises(InputError, match='pixels'):
+        convert_still(bomb, tmp_path)
 
 
-def test_an_array_that_is_larger_than_it_can_be(tmp_path, no_network, made, capsys):
+def test_an_array_that_is_larger_than_it_can_be(tmp_path, no_network, film, made, capsys):
     path = huge(tmp_path)
     with pytest.raises(InputError, match='memory'):
         run(picture, depth=str(path), progress=False)
+    with pytest.raises(InputError, match='huge.npy cannot be read'):
+        convert(film, tmp_path, path, progress=False)
     status, _, err = cli_says('run', '--prompt', 'x', '--depth', path, capsys=capsys)
     assert status == 2 and is_sentence(err) and 'memory' in err and not made
 

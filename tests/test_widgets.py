@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import tempfile
 import weakref
 from datetime import datetime, timezone
 
@@ -28,7 +29,8 @@ from scz_nb.apps.panels import (
 )
 from scz_nb.apps.recording import Recording
 from scz_nb.apps.run_panel import RunPanel, picture_of, uploaded
-from scz_nb.core import InputError
+from scz_nb.core import InputError, OutputError
+from scz_nb.media.video import StereoVideo
 from scz_nb.sampler import run
 
 flat = np.full((20, 40, 3), 90, np.uint8)
@@ -277,6 +279,21 @@ def test_one_run_at_a_time(panel, backbone):
     assert 'Another run is on' in said[0] and not other.make.disabled
 
 
+def test_a_disk_too_full_for_links_costs_no_video(panel, tmp_path, monkeypatch):
+    def full(*given, **settings):
+        raise OutputError('stereo.mp4 could not be written (No space left on device)')
+
+    monkeypatch.setattr(StereoVideo, 'save', full)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    videos = []
+    panel.done = lambda video, recording: videos.append(video)
+    assert 'Made in' in press(panel)
+    said = panel.result.children[1].value
+    assert 'No space left' in said and 'is kept in' in said
+    (path,) = tmp_path.glob('*/stereo.npz')
+    assert np.array_equal(StereoVideo.load(path).right, videos[0].right)
+
+
 # uploads, as ipywidgets 7 and 8 give them
 def png():
     "A picture's file."
@@ -312,6 +329,32 @@ def test_nothing_chosen(value):
 
 def test_a_file_becomes_a_picture():
     assert np.array_equal(picture_of('../../a.png', png()), flat)
+
+
+names_of_uploads = {
+    '': 'the file',
+    '..': '..',
+    '.': 'the file',
+    '/': 'the file',
+    'a/b\\c.png': 'c.png',
+    'x' * 300: 'x' * 79 + '…',
+    '\0': '\0',
+    '<b>.png': '<b>.png',
+}
+
+
+@pytest.mark.parametrize('name', names_of_uploads)
+def test_any_name_can_be_that_of_an_upload(name):
+    shown, data = uploaded(({'name': name, 'content': png()},))
+    assert shown == names_of_uploads[name] and np.array_equal(picture_of(shown, data), flat)
+    with pytest.raises(InputError) as e:
+        picture_of(shown, b'no')
+    assert str(e.value).startswith(f'{shown} is not a picture') and '\n' not in str(e.value)
+
+
+def test_a_film_is_no_picture_of_an_upload():
+    with pytest.raises(InputError, match=r'^a\.MP4 is a video'):
+        picture_of('a.MP4', b'no')
 
 
 @pytest.mark.parametrize('data', [b'', b'no picture', png()[:60]])

@@ -6,10 +6,10 @@ Docs: https://scz-nb.github.io/scz_nb/parts/cli.html.md"""
 
 # %% auto #0
 __all__ = ['demo_seed', 'demo_forms', 'demo_layouts', 'gallery', 'COMMANDS', 'OLD_NAMES', 'OLD_NAMES_OF', 'SAVING', 'run_options',
-           'file_options', 'depth_option', 'run_arguments', 'short_stem', 'new_path', 'kept', 'save_all', 'make_files',
-           'run_command', 'convert_all', 'convert_command', 'real_cost', 'demo_command', 'train_command',
-           'eval_command', 'models_command', 'fetch_command', 'bench_command', 'app_command', 'gallery_source',
-           'gallery_command', 'parse', 'usage', 'Patient', 'main']
+           'file_options', 'depth_option', 'run_arguments', 'new_path', 'save_all', 'make_files', 'run_command',
+           'convert_all', 'convert_command', 'real_cost', 'demo_command', 'train_command', 'eval_command',
+           'models_command', 'fetch_command', 'bench_command', 'app_command', 'gallery_source', 'gallery_command',
+           'parse', 'usage', 'Patient', 'main']
 
 # %% ../../nbs/parts/cli.ipynb #cli-004
 import contextlib
@@ -30,12 +30,10 @@ from .. import __version__
 from ..config import StereoConfig
 from scz_nb.core import (
     InputError,
-    OutputError,
     SczError,
     atomic_write,
     check_choice,
     check_writable,
-    first_line,
     reserved,
     sentences,
 )
@@ -106,14 +104,6 @@ def _offloaded(level: int, arguments: dict):
     )
 
 # %% ../../nbs/parts/cli.ipynb #cli-017
-def short_stem(
-    source,  # path of what was given
-    length: int = 180,  # bytes at most; a file system takes 255, with mark and suffix
-) -> str:
-    "The stem of a file's name, cut where its marks would make it too long."
-    return os.fsencode(Path(source).stem)[:length].decode(errors='ignore') or 'video'
-
-
 @contextlib.contextmanager
 def new_path(
     folder: Path,
@@ -132,28 +122,6 @@ def new_path(
     with reserved(names) as number:
         yield path(number)
 
-# %% ../../nbs/parts/cli.ipynb #cli-020
-@contextlib.contextmanager
-def kept(
-    video,
-    name: str = 'video',  # stem of the file that it is kept in
-):
-    "A video that cannot be saved in this block is kept elsewhere, and the error says where."
-    from scz_nb.media.io import keep_stereo
-
-    try:
-        yield
-    except Exception as e:
-        why = first_line(e, 400)
-        try:
-            path = keep_stereo(video, name)
-        except OutputError as full:
-            raise OutputError(f'{why}; and {full}') from e
-        raise OutputError(
-            f'{why}. The video itself is kept in {path}: when there is room, '
-            f'StereoVideo.load({str(path)!r}).save(…) writes it.'
-        ) from e
-
 # %% ../../nbs/parts/cli.ipynb #cli-021
 def save_all(
     video,
@@ -162,6 +130,8 @@ def save_all(
     loops: int = 1,
 ):
     "Save in every layout that can be saved, and say where."
+    from scz_nb.media.io import kept
+
     errors = []
     for name in layouts:
         try:
@@ -179,7 +149,7 @@ def make_files(
     **given,  # picture or video, for `run`
 ):
     "Run, and save in every layout that was asked for."
-    from scz_nb.media.io import check_loops, layout_path, rehearse
+    from scz_nb.media.io import check_loops, layout_path, rehearse, short_stem
 
     folder, layouts = check_writable(options['out']), options['layout'] or ['side-by-side']
     loops = check_loops(options['loops'])
@@ -310,6 +280,7 @@ def real_cost(
 # %% ../../nbs/parts/cli.ipynb #cli-033
 def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
     "The demo in one form: made, saved, counted; the video."
+    from scz_nb.media.io import kept
     from scz_nb.sampler import run
 
     begin = time.monotonic()
@@ -507,7 +478,7 @@ def gallery_command(
     quiet: bool = False,  # no progress bars
 ):
     "make the pictures of the site's front page"
-    from scz_nb.media.io import rehearse
+    from scz_nb.media.io import kept, rehearse
     from scz_nb.sampler import run
 
     folder = check_writable(out)

@@ -34,8 +34,8 @@ from scz_nb.apps.panels import (
     stereo_viewer,
 )
 from .recording import Recording
-from ..core import InputError, SczError, StepInfo
-from ..media.io import read_image
+from ..core import InputError, OutputError, SczError, StepInfo, sentences, shortened
+from ..media.io import kept, read_image, video_suffixes
 from ..media.show import resized
 from ..models.backbones import load_backbone
 from ..sampler import run
@@ -52,18 +52,21 @@ def uploaded(
         name, file = list(value.items())[-1]
     else:
         name, file = value[-1]['name'], value[-1]
-    return name, bytes(file['content'])
+    shown = shortened(Path(name.replace('\\', '/')).name) or 'the file'
+    return shown, bytes(file['content'])
 
 # %% ../../nbs/parts/run_panel.ipynb #run_panel-007
 def picture_of(name: str, data: bytes) -> np.ndarray:  # (H, W, 3) uint8
     "A chosen file as a picture, or an `InputError` that names it."
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(name.replace('\\', '/')).name
+    suffix = Path(name).suffix.lower()
+    with tempfile.TemporaryDirectory() as folder, sentences():
+        # under a name of our own: browsers send names that are none, such as '' and '..'
+        path = Path(folder) / f'picture{suffix if suffix in video_suffixes else ""}'
         path.write_bytes(data)
         try:
             return read_image(path)
         except InputError as e:
-            raise InputError(str(e).replace(str(path), path.name)) from None
+            raise InputError(str(e).replace(str(path), name)) from None
 
 # %% ../../nbs/parts/run_panel.ipynb #run_panel-010
 def file_link(
@@ -327,11 +330,20 @@ def _summary(video, recording: Recording, seconds: float) -> str:
     )
 
 
+def _links(video) -> str:
+    "Links that save a video, or where it is when there is no room for them."
+    try:
+        with kept(video, 'stereo'):
+            links = [download_link(video, layout) for layout in ('side-by-side', 'anaglyph')]
+    except OutputError as e:
+        return message(str(e), error=True)
+    return f'Save: {", ".join(links)}'
+
+
 @patch
 def show_result(self: RunPanel, video):
     "A viewer and links for a video, in place of the last one's."
-    links = ', '.join(download_link(video, layout) for layout in ('side-by-side', 'anaglyph'))
     old = self.result.children
-    self.result.children = (stereo_viewer(video), widgets.HTML(f'Save: {links}'))
+    self.result.children = (stereo_viewer(video), widgets.HTML(_links(video)))
     for w in old:
         dismiss(w)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import InputError, MissingDependency, blames_file, first_line
-from ..media.io import ffmpeg_exe, read_video, video_suffixes
+from ..media.io import ffmpeg_exe, opened_picture, read_video, video_suffixes
 
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-006
 def grey_levels(x: np.ndarray, name) -> np.ndarray:  # (..., 3) to (...,)
@@ -60,17 +60,17 @@ def _exr(p: Path) -> np.ndarray:  # (H, W)
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-012
 def _picture(p: Path) -> np.ndarray:  # (H, W)
     "Grey levels of a picture, 8, 16 or 32 bits deep."
-    from PIL import Image
-
     if p.suffix.lower() == '.exr':
         return _exr(p)
     try:
-        with Image.open(p) as im:
+        with opened_picture(p) as im:
             if im.mode in ('P', 'RGBA', 'CMYK'):
                 im = im.convert('RGB')
             elif im.mode == 'LA':
                 im = im.convert('L')
             x = np.asarray(im)
+    except InputError:
+        raise
     except Exception as e:
         if not blames_file(e):
             raise
@@ -98,10 +98,13 @@ def _deep_video(p: Path) -> np.ndarray:  # (T, H, W)
     return np.stack([grey_levels(f, p) for f in frames])
 
 # %% ../../nbs/parts/depth_files.ipynb #depth_files-014
-def read_array(path) -> np.ndarray:
+def read_array(
+    path,
+    mmap: str | None = None,  # 'r': numbers are read when they are looked at; npy alone
+) -> np.ndarray:
     "The array in an npy file, or in an npz file that holds one."
     try:
-        x = np.load(path)
+        x = np.load(path, mmap)
         names = getattr(x, 'files', None)
         if names is None:
             return x

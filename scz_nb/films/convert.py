@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
+from filelock import FileLock, Timeout
 
 from .. import __version__
 from scz_nb.core import (
@@ -28,6 +29,7 @@ from scz_nb.core import (
     OutputError,
     StepInfo,
     atomic_write,
+    blames_file,
     check_choice,
     check_writable,
     ignore,
@@ -48,7 +50,7 @@ from scz_nb.media.film import (
     misfits,
     probe,
 )
-from ..media.io import layout_path, layouts
+from ..media.io import layout_path, layouts, short_stem
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-006
 player_marks = {  # by player: what stands at the end of a file's name, where it is not `layouts`'
@@ -155,19 +157,41 @@ def _text(choices: dict) -> str:
     return json.dumps(choices, indent=1, default=str) + '\n'
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-016
+def _notes(path: Path) -> dict | None:
+    "What a piece remembers; None: it is damaged, so the piece is made again."
+    try:
+        with np.load(path) as notes:
+            return {k: notes[k] for k in notes}
+    except Exception as e:
+        if not blames_file(e):
+            raise
+        return None
+
+
 class Pieces:
-    "The finished pieces of a film, in a hidden folder beside it."
+    "The finished pieces of a film, in a hidden folder beside it; one conversion has it."
 
     def __init__(self, path: Path):  # of the film that they will become
+        self.path = path
         self.folder = path.with_name(f'.{path.name}.pieces')
+        self.lock = FileLock(self.folder / 'lock', timeout=0)
 
-    def begin(self, choices: dict, resume: bool):
-        "A folder for these choices; what is there is kept if it shall go on."
-        if resume and self.fits(choices):
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with sentences():
-            self.folder.mkdir(parents=True)
+    def take(self, choices: dict, resume: bool) -> bool:
+        "Make the folder, or go on with what fits; False where another conversion has the name."
+        new = not (resume and self.fits(choices))
+        try:
+            if new:
+                self.folder.mkdir(parents=True)
+            self.lock.acquire()
+        except (FileExistsError, Timeout):
+            return False
+        if new and self.path.exists():
+            self.remove()
+            return False
+        return True
+
+    def begin(self, choices: dict):
+        "Note whose pieces will be there."
         with atomic_write(self.folder / 'choices.json') as part:
             part.write_text(_text(choices))
 
@@ -181,10 +205,10 @@ class Pieces:
         out = []
         for number in range(100_000):
             piece, notes = (self.folder / f'{number:05}{s}' for s in ('.mp4', '.npz'))
-            if not (piece.is_file() and notes.is_file()):
+            found = _notes(notes) if piece.is_file() and notes.is_file() else None
+            if found is None:
                 return out
-            with np.load(notes) as kept:
-                out.append((piece, {k: kept[k] for k in kept}))
+            out.append((piece, found))
         return out
 
     def remove(self):
@@ -308,16 +332,16 @@ def _choices(film: Film, depth, look: Look, form: Form, **more) -> dict:
     )
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-026
-def _place(form: Form, out: Path, film: Film, suffix: str, choices: dict, resume: bool) -> Path:
-    "Where the film goes: with resume where pieces of it are, else under a name that is free."
+def _place(form: Form, out: Path, film: Film, suffix: str, choices: dict, resume: bool) -> Pieces:
+    "The pieces to go on with, else a folder for new ones, beside a name that is free."
     for number in range(1, 10_000):
         more = f'-{number}' if number > 1 else ''
-        path = form.path(out, film.path.stem + more, suffix)
-        pieces = Pieces(path)
-        if resume and pieces.fits(choices):
-            return path
-        if not path.exists() and not pieces.folder.exists():
-            return path
+        pieces = Pieces(form.path(out, short_stem(film.path) + more, suffix))
+        with sentences():
+            if pieces.path.exists() and not (resume and pieces.fits(choices)):
+                continue
+            if pieces.take(choices, resume):
+                return pieces
     raise OutputError(f'{out} has no free name for {film.path.name}.')
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-027
@@ -349,12 +373,12 @@ def convert(
     painter = make_painter(look, backbone, prompt, settings)
     more = dict(prompt=prompt, steps=steps, seed=seed, backbone=getattr(backbone, 'name', backbone))
     asked = _choices(film, source.name, look, form, depth_kind=depth_kind, **more)
-    goal = _place(form, folder, film, suffix, asked, resume)
-    pieces = Pieces(goal)
-    pieces.begin(asked, resume)
+    pieces = _place(form, folder, film, suffix, asked, resume)
+    goal = pieces.path
     with _progress(film, progress) as bar:
         work = Conversion(film, look, form, source, painter, pieces, bar, on_step)
         with _kept(pieces, film):
+            pieces.begin(asked)
             work.write()
             frames = work.finish(goal)
     about = goal.with_name(goal.name + '.json')
@@ -395,3 +419,5 @@ def _kept(pieces: Pieces, film: Film):
                 stacklevel=2,
             )
         raise
+    finally:
+        pieces.lock.release()

@@ -298,7 +298,7 @@ def as_source(
         depth = best_depth()
     if depth_source(depth, ['auto']).loader == 'file':
         if Path(depth).suffix.lower() == '.npy' and kind is None:
-            return array_source(np.load(Path(depth).expanduser(), mmap_mode='r'), film, str(depth))
+            return array_source(read_array(Path(depth).expanduser(), 'r'), film, str(depth))
         return file_source(depth, film, kind or 'inverse')
     return network_source(load_depth(depth, device, kind))
 

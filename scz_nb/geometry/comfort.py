@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core import InputError
+from ..core import InputError, shortened
 from .native import Moved, move_view
 
 # %% ../../nbs/lessons/24_comfort.ipynb #24_comfort-009
@@ -43,7 +43,7 @@ def budget(
         share = 100 * math.tan(math.radians(number) / 2) / math.tan(math.radians(view) / 2)
     if not 0 <= share <= 20:
         raise InputError(
-            f'strength {strength!r} cannot be used; give percent of the width (3%), '
+            f'strength {shortened(repr(strength))} cannot be used; give percent of the width (3%), '
             'pixels (40px) or degrees (1deg), up to a fifth of the width.'
         )
     return share
@@ -67,7 +67,7 @@ def zero_plane(
     percent = bool(found and found[2])
     if not 0 <= number <= (100 if percent else 1):
         raise InputError(
-            f"plane {plane!r} cannot be used; give 'auto', a percentile (80%), "
+            f"plane {shortened(repr(plane))} cannot be used; give 'auto', a percentile (80%), "
             'or a disparity from 0 to 1.'
         )
     return float(np.percentile(d, number)) if percent else number
