@@ -315,7 +315,7 @@ class NoiseSource:
 class StepInfo:
     "One denoising step, as a callback sees it."
 
-    stage: str  # "mono", "invert", "depth", "restart", "refine" or "inpaint"
+    stage: str  # "picture", "mono", "invert", "depth", "restart", "refine" or "inpaint"
     step: int  # which of the stage's steps it is, from 1 on; each repeat of a step has its number
     total: int  # steps of the stage
     latents: torch.Tensor | None = None  # (B, C, T, H, W) after the step, if there are any

@@ -209,7 +209,7 @@ def test_demo(tmp_path, capsys):
     }
     assert status == 0 and named == {
         p.name for p in tmp_path.iterdir() if p.suffix in ('.mp4', '.png')
-    } == {f'demo{h}_{k}.mp4' for h in ('', '_inpaint') for k in ('LR', 'anaglyph')} | {
+    } == {f'demo{h}_{k}.mp4' for h in ('', '_paper') for k in ('LR', 'anaglyph')} | {
         'demo_left.png',
         'demo_disparity.png',
     }

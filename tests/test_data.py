@@ -14,8 +14,8 @@ from scz_nb.training.data import (
     TrainingClip,
     clip_numbers,
     draw_given,
+    forth_and_back,
     ping_pong,
-    seen_from_left,
 )
 
 
@@ -114,25 +114,25 @@ def test_ping_pong_clips_are_given_both_ends():
         assert torch.equal(b.video[i, 0], b.video[i, 2])
 
 
-def test_a_fifth_is_given_by_pixels():
-    assert 0.1 < some_batch(200).by_pixel.float().mean() < 0.3
+def test_two_fifths_of_the_video_networks_clips_are_told_by_pixels():
+    b = some_batch(200, pixels=True)
+    assert 0.3 < b.by_pixel.float().mean() < 0.5
+    assert len(b.filled) == len(b.known) == b.by_pixel.sum()
+    assert b.known.shape == b.filled.shape[:-1] == b.video[b.by_pixel].shape[:-1]
+    assert not some_batch(40).by_pixel.any()
 
 
-def test_an_eye_to_the_left_loses_what_is_right_of_a_near_thing():
+def test_forth_and_back_loses_what_is_right_of_a_near_thing():
     "Of the far plane, as many columns as the thing shifts more than it; and the right edge."
-    disparity = torch.full((1, 4, 40), 0.1)
-    disparity[..., 10:20] = 0.9
-    visible = seen_from_left(disparity, 0.1)[0, 0]
-    assert visible[:20].all()
-    assert visible[20:24].sum() <= 1 and visible[24:38].all()  # 4 × 0.8 columns, rounded
-    assert torch.equal(seen_from_left(0 * disparity, 0.1), torch.ones(1, 4, 40, dtype=torch.bool))
-
-
-def test_holes_are_filled_from_the_far_side():
-    b = some_batch(8)
-    filled = b.filled()
-    assert torch.equal(filled[b.visible], b.video[b.visible])
-    assert not torch.equal(filled, b.video)
+    disparity = np.full((1, 4, 40), 0.25)  # one column
+    disparity[..., 10:20] = 0.75  # three
+    video = np.random.default_rng(0).integers(0, 256, (1, 4, 40, 3), dtype=np.uint8)
+    filled, visible = forth_and_back(video, disparity, 10)
+    assert np.flatnonzero(~visible[0, 0]).tolist() == [20, 21, 39]
+    assert (filled[visible] == video[visible]).all()
+    assert (filled[:, :, 20:22] == video[:, :, 22:23]).all()  # filled from the far side
+    same, everything = forth_and_back(video, 0 * disparity, 10)
+    assert (same == video).all() and everything.all()
 
 
 def test_motion_starts_at_the_first_frame():

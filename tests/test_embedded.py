@@ -167,6 +167,8 @@ def test_known_pixels_are_marked():
     cond = model.known_pixels(video, visible)
     torch.testing.assert_close(cond[:, :-1], model.picture.encode(video))
     assert (cond[:, -1, :, :, :10] == 1).all() and (cond[:, -1, :, :, 10:] == 0).all()
+    visible[..., 1] = False  # half of a latent is not enough
+    assert (model.known_pixels(video, visible)[:, -1, :, :, 0] == 0).all()
 
 
 # what the shipped model makes

@@ -6,7 +6,13 @@ import torch
 from helpers.scenes import card
 
 from scz_nb.core import InputError
-from scz_nb.geometry.fill import copy_columns, fill_background, visible_ends, warp_right
+from scz_nb.geometry.fill import (
+    away_from_holes,
+    copy_columns,
+    fill_background,
+    visible_ends,
+    warp_right,
+)
 from scz_nb.geometry.warp import warp
 
 card_hole = np.isin(np.arange(40), [*range(16, 22), 38, 39])
@@ -113,3 +119,10 @@ def test_floats_are_bytes():
     want = fill_background(left, near, 20)
     given = torch.from_numpy(left / 255.0), torch.from_numpy(near).float()
     assert (fill_background(*given, 20.0) == want).all()
+
+
+def test_beside_a_hole():
+    row = np.array([[[True, True, False, True, True, True, False]]])
+    assert away_from_holes(row)[0, 0].tolist() == [True, False, False, False, True, False, False]
+    assert away_from_holes(np.ones((2, 3, 4), bool)).all()
+    assert not away_from_holes(np.zeros((2, 3, 4), bool)).any()

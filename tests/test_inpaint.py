@@ -7,10 +7,10 @@ from helpers.denoisers import Formula
 
 from scz_nb.config import StereoConfig
 from scz_nb.core import InputError, to_uint8
-from scz_nb.diffusion.inpaint import inpaint, visible_latents
+from scz_nb.diffusion.inpaint import expected, inpaint, visible_latents
 from scz_nb.diffusion.schedule import Prediction, ddpm_schedule
 from scz_nb.evaluation.metrics import psnr
-from scz_nb.geometry.fill import fill_background, warp_right
+from scz_nb.geometry.fill import away_from_holes, fill_background, warp_right
 from scz_nb.models.embedded import held_out
 from scz_nb.sampler import count_calls, run
 
@@ -161,9 +161,49 @@ def test_latents_are_visible_where_half_of_them_is():
 
 
 def test_unknown_ways_are_named(go):
-    with pytest.raises(InputError, match="'paper' or 'inpaint'"):
+    with pytest.raises(InputError, match="'inpaint', 'conditioned' or 'mean'"):
         go(config=dict(right='magic'))
 
 
 def test_an_inpainted_view_costs_one_pass():
     assert count_calls(StereoConfig(right='inpaint')) == 100
+    assert count_calls(StereoConfig(right='conditioned')) == 100
+
+
+def test_the_mean_costs_one_call(go):
+    assert count_calls(StereoConfig(right='mean')) == 51
+    assert go(config=dict(right='mean')).meta['calls'] == dict(left=0, right=1)
+
+
+@pytest.mark.parametrize('right', ['conditioned', 'mean'])
+def test_what_is_told_stays_and_only_that(go, pair, right):
+    made = go(config=dict(right=right)).right
+    moved, seen, _ = warp_right(pair.left, pair.disparity, 12.0)
+    sure = away_from_holes(seen)
+    filled = fill_background(pair.left, pair.disparity, 12.0)
+    assert (made[sure] == moved[sure]).all() and 0.7 < sure.mean() < 0.95
+    assert (made[~sure] != filled[~sure]).mean() > 0.5
+    assert psnr(made, pair.right) > psnr(pair.left, pair.right) + 3
+
+
+@pytest.mark.parametrize('right', ['conditioned', 'mean'])
+def test_only_a_model_that_was_trained_for_it_is_told_pixels(go, backbone, right):
+    class Plain(type(backbone)):
+        takes_pixels = False
+
+    plain = Plain(backbone.model)
+    with pytest.raises(InputError, match="cannot be told single pixels; set right='inpaint'"):
+        go(backbone=plain, config=dict(right=right))
+
+
+def test_the_mean_is_the_first_guess():
+    known = torch.ones(1, 2, 2, 3, 4)
+    visible = torch.zeros(1, 1, 2, 3, 4, dtype=torch.bool)
+    visible[..., :2] = True
+
+    def believes(z, i):
+        assert i == 0
+        return Prediction(torch.full_like(z, -5.0), torch.zeros_like(z))
+
+    made = expected(Formula(ddpm_schedule(4), known.shape, believes), known, visible)
+    assert (made[..., :2] == 1).all() and (made[..., 2:] == -5).all()

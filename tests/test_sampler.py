@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from scz_nb.config import StereoConfig
-from scz_nb.core import HookError, InputError
+from scz_nb.core import HookError, InputError, to_uint8
 from scz_nb.diffusion.attention import cross_view, self_attentions
 from scz_nb.models.backbones import TinyBackbone, load_backbone
+from scz_nb.models.embedded import held_out
 from scz_nb.sampler import RIGHT_VIEWS, count_calls, resolve_config, run
 from scz_nb.world.render import render
 from scz_nb.world.scenes import WorldConfig, sample_scene
@@ -317,3 +318,23 @@ def test_each_right_view_has_its_name_in_the_settings():
         StereoConfig(right='magic')
     assert all(repr(name) in str(e.value) for name in RIGHT_VIEWS)
     assert str(e.value).count("'") == 2 * len(RIGHT_VIEWS) + 2
+
+
+def test_words_alone_draw_a_picture_first(backbone):
+    stages = []
+    few = dict(steps=3, config=dict(right='inpaint'), progress=False, backbone=backbone)
+    v = run(prompt='a red ball rolls left', on_step=lambda i: stages.append(i.stage), **few)
+    assert stages == ['picture'] * 3 + ['mono'] * 3 + ['depth'] + ['inpaint'] * 3
+    assert v.meta['calls'] == dict(left=6, right=3)
+    assert (run(prompt='a red ball rolls left', **few).right == v.right).all()
+    assert v.meta['settings']['guidance'] == 1.0  # the picture alone is guided
+
+
+def test_a_picture_without_a_prompt_stands_still(backbone):
+    picture = to_uint8(held_out(backbone.model.config, 5)[4].left[0])
+    few = dict(steps=6, config=dict(right='mean'), progress=False, backbone=backbone)
+    still = run(picture, **few)
+    assert still.meta['prompt'] == ''
+    assert (still.left == run(picture, backbone.still, **few).left).all()
+    change = np.abs(still.left[-1].astype(int) - still.left[0]).mean()
+    assert change < 6

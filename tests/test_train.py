@@ -82,28 +82,29 @@ def test_half_size_suits_the_networks(size):
     assert c.width <= 2 * h.width <= 1.5 * c.width
     assert c.height <= 2 * h.height <= 1.5 * c.height
     assert replace(h, width=c.width, height=c.height) == c
-    assert np.isfinite(video_loss(fitted(h), some_batch(2, h), rand()).item())
+    assert np.isfinite(video_loss(fitted(h), some_batch(2, h, pixels=True), rand()).item())
 
 
 def hidden(model, batch):
-    "(B, C, T, h, w) bool: latents of which the eye to the left sees less than half."
-    share = torch.nn.functional.avg_pool2d(batch.visible.float(), model.config.patch)
-    return (share < 0.5)[:, None].expand(-1, model.config.channels, -1, -1, -1)
+    "(n, C, T, h, w) bool: latents of clips told by pixels that are not known as a whole."
+    share = torch.nn.functional.avg_pool2d(batch.known.float(), model.config.patch)
+    return (share < 1)[:, None].expand(-1, model.config.channels, -1, -1, -1)
 
 
 def test_what_is_told():
     "Single pixels, or else the guess where a first frame and a caption are given."
     model = fitted()
-    batch = some_batch(12)
+    batch = some_batch(12, pixels=True)
     z = model.picture.encode(batch.video)
     cond = told(model, batch, z)
+    unknown = iter(hidden(model, batch))
     guess = model.guess(batch.video[:, 0], batch.captions, batch.stride)
     plain = given_frames(z, batch.given)
     kinds = set()
     for i, (row, caption) in enumerate(zip(cond, batch.captions)):
         if batch.by_pixel[i]:
             kinds.add('pixels')
-            assert torch.equal(row[-1] == 0, hidden(model, batch)[i, 0])
+            assert torch.equal(row[-1] == 0, next(unknown)[0])
         elif caption and batch.given[i].tolist() == [True, False, False]:
             kinds.add('guess')
             assert torch.equal(row[:, 1:], guess[i, :, 1:])
@@ -133,20 +134,27 @@ def test_motion_that_is_right_costs_nothing():
 def test_what_moves_counts_five_times():
     "Where zeros are predicted, the loss of a clip is the weighted mean of its squared velocity."
     model = fitted()
-    batch = some_batch(4)
+    batch = some_batch(4, pixels=True)
     with torch.no_grad():
         for p in model.unet.out.parameters():
             p.zero_()
     z = model.picture.encode(batch.video)
-    moves = ((z - z[:, :, :1]) ** 2).mean(1, keepdim=True).expand_as(z) > 0.1
-    moves = torch.where(batch.by_pixel.view(-1, 1, 1, 1, 1), hidden(model, batch), moves)
-    _, t, v = noisy(z, False, rand())
-    counts = ~trusted(told(model, batch, z), t).expand_as(z)  # where the network is asked
-    v2 = v**2
-    assert 0.01 < moves.float().mean() < 0.8
-    total = 5 * v2[moves & counts].sum() + v2[~moves & counts].sum()
-    count = 5 * (moves & counts).sum() + (~moves & counts).sum()
-    torch.testing.assert_close(video_loss(model, batch, rand()), total / count)
+    weight = 1 + 4.0 * (((z - z[:, :, :1]) ** 2).mean(1, keepdim=True).expand_as(z) > 0.1)
+    weight[batch.by_pixel] = 5.0 * hidden(model, batch)  # what is known is put back
+    g = rand()
+    pure = batch.by_pixel & (torch.rand(4, generator=g) < 0.5)
+    _, t, v = noisy(z, False, g, pure)
+    weight *= ~trusted(told(model, batch, z), t)  # where the network is asked
+    assert batch.by_pixel.any() and not batch.by_pixel.all()
+    mean = (weight * v**2).sum() / weight.sum()
+    torch.testing.assert_close(video_loss(model, batch, rand()), mean)
+
+
+def test_pure_noise_where_it_is_asked_for():
+    pure = torch.tensor([True, False, False, True])
+    zt, t, v = noisy(torch.ones(4, 2, 1, 2, 2), False, rand(), pure)
+    assert (t[pure] == 999).all() and (t[~pure] < 999).any()
+    torch.testing.assert_close(v[pure], -torch.ones_like(v[pure]))  # of a clip of ones
 
 
 # where a training starts

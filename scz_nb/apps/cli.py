@@ -44,7 +44,7 @@ def run_options(
     backbone: str = None,  # video model: a name of scz-nb models, folder or NAME=FILE; else tiny
     depth: str = None,  # estimator, file, folder or video; a .npy (T, H, W) is taken as it is
     scale: float = None,  # largest shift in percent of the width; else the backbone's
-    right: str = None,  # how the right view is made: paper or inpaint; else paper
+    right: str = None,  # right view: mean, conditioned, inpaint or paper; else paper
     tol: float = None,  # end repeats when holes change by less than this share, such as 0.1
     steps: int = None,  # denoising steps; else 50
     seed: int = None,  # another seed, another video; else 0
@@ -254,8 +254,8 @@ def convert_command(
 # %% ../../nbs/parts/cli.ipynb #cli-029
 demo_seed = 58  # the scene of the demo, for `scene_picture`
 demo_forms = dict(
-    paper='the right view as in the paper',
-    inpaint='warped pixels stay and only holes are painted (--right inpaint)',
+    mean='what was hidden is painted in one call (--right mean)',
+    paper='the right view as in the paper (--right paper)',
 )
 demo_layouts = {'side-by-side': 'both views side by side', 'anaglyph': 'for red-cyan glasses'}
 
@@ -281,20 +281,21 @@ def real_cost(
 def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
     "The demo in one form: made, saved, counted; the video."
     from scz_nb.media.io import kept
+    from scz_nb.models.embedded import SIZES
     from scz_nb.sampler import run
 
     begin = time.monotonic()
     settings = dict(arguments.get('config', {}), right=form)
     video = run(*picture, **dict(arguments, config=settings))
     seconds = time.monotonic() - begin
-    name = 'demo.mp4' if form == 'paper' else f'demo_{form}.mp4'
+    name = 'demo.mp4' if form == next(iter(demo_forms)) else f'demo_{form}.mp4'
     with kept(video, Path(name).stem):
         for layout, what in demo_layouts.items():
             path = video.save(folder / name, layout=layout, loops=4)
-            print(f'{path}: {what}, {demo_forms[form]}')
+            print(f'{path}: {what}, {demo_forms.get(form, form)}')
     calls = sum(video.meta['calls'].values())
     print(f'{calls} network evaluations (one view through the network once), {seconds:.0f} s')
-    if form == 'paper' and video.meta['backbone'] == 'tiny':
+    if form == 'paper' and video.meta['backbone'] in SIZES:
         print(real_cost(video.meta, seconds))
     return video
 
@@ -314,20 +315,24 @@ def _save_disparity(video, path: Path) -> Path:
 
 # %% ../../nbs/parts/cli.ipynb #cli-035
 @delegates(run_options)
-def demo_command(**kwargs):
+def demo_command(
+    backbone: str = 'small',  # tiny is quicker, and has a quarter of the pixels
+    steps: int = 20,  # denoising steps
+    **kwargs,
+):
     "make a stereo video from a scene of TinyWorld"
     from scz_nb.media.io import rehearse
     from scz_nb.world.render import scene_picture
 
+    kwargs.update(backbone=backbone, steps=steps)
     folder, arguments = check_writable(kwargs['out']), run_arguments(kwargs)
     wanted = (kwargs['right'],) if kwargs['right'] else tuple(demo_forms)
     StereoConfig(right=wanted[0])  # an error where there is no such form
     rehearse(folder / 'demo.mp4')
     image, prompt = scene_picture(demo_seed)
     print(f'prompt: {prompt}')
-    for form in demo_forms:
-        if form in wanted:
-            video = _demo_form(form, (image, prompt), folder, arguments)
+    for form in wanted:
+        video = _demo_form(form, (image, prompt), folder, arguments)
     print(f'{video.save(folder / "demo.png", layout="left")}: the first frame')
     print(f'{_save_disparity(video, folder / "demo_disparity.png")}: its disparity, bright is near')
 

@@ -40,6 +40,9 @@ class Backbone(Protocol):
     takes_last: bool  # whether a last frame can be given beside the first
     strides: tuple  # the frame strides it was trained with; empty: it knows none
     default_depth: Any  # what depth='auto' stands for: a name, or a network of its own
+    picture_first: dict | None = None  # settings of a picture that words alone begin with, if any
+    still: str = ''  # what a picture without a prompt is told
+    takes_pixels: bool = False  # whether it can be told single pixels
     unet: Any  # the network whose self-attention `cross_view` holds on to
     device: Any
     dtype: torch.dtype
@@ -57,6 +60,10 @@ class Backbone(Protocol):
     def pair_condition(self, cond, warp: Warp):
         "The same for both views in one call."
         return cond
+
+    def pixel_condition(self, cond, video, known):
+        "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
+        raise InputError(f'{self.name} cannot be told single pixels.')
 
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
         """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
@@ -196,4 +203,16 @@ def warped(self: Denoiser, warp: Warp) -> Denoiser:
     "The same denoiser, whose right view is told the frames warped."
     new = copy(self)
     new.right_condition = self.backbone.warp_condition(self.condition, warp)
+    return new
+
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-030e
+@patch
+def told_pixels(
+    self: Denoiser,
+    video,  # uint8 (T, H, W, 3), holes filled somehow
+    known,  # (T, H, W) bool
+) -> Denoiser:
+    "The same denoiser, told which pixels of another view are known."
+    new = self.retold(video)
+    new.right_condition = self.backbone.pixel_condition(new.condition, video, known)
     return new

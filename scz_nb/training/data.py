@@ -6,18 +6,19 @@ Docs: https://scz-nb.github.io/scz_nb/parts/data.html.md"""
 
 # %% auto #0
 __all__ = ['RECIPES', 'STRIDES', 'Recipe', 'clip_numbers', 'TrainingClip', 'Clips', 'since_first', 'ping_pong', 'draw_given',
-           'seen_from_left', 'Batch', 'draw_batch']
+           'forth_and_back', 'Batch', 'draw_batch']
 
 # %% ../../nbs/parts/data.ipynb #data-004
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor
 
 from ..core import NoiseSource, to_numpy
-from ..geometry.fill import fill_far
+from ..geometry.fill import away_from_holes, fill_far, warp_right
 from ..models.embedded import TinyConfig
 from ..world.render import Clip, true_flow
 from ..world.render import render as render_scene
@@ -32,6 +33,7 @@ class Recipe:
     replay: int = 1  # in how many steps a clip is used, about
     easy_share: float = 0.2  # the run up to here: small pictures of one moving thing, much noise
     small_share: float = 0.55  # and up to here: small pictures of all scenes; then whole ones
+    pixel_share: float = 0.4  # of the video network's clips: told pixel by pixel
     rate: float = 4e-3  # highest learning rate
     ema_decay: float = 0.99  # of the running mean of the weights, a step
     save_every: float = 60.0  # seconds between checkpoints
@@ -77,6 +79,7 @@ class Clips:
     device: str = 'cpu'  # where they are rendered
     easy: bool = False  # of one thing alone, which moves left or right
     motion: bool = False  # with the true motion since the first frame
+    pixels: bool = False  # some are told pixel by pixel
     cache: dict = field(default_factory=dict, repr=False)  # number → clip
 
 # %% ../../nbs/parts/data.ipynb #data-019
@@ -152,16 +155,20 @@ def draw_given(n: int, frames: int, generator: torch.Generator) -> Tensor:  # (n
     return (kind == 0) & first | (kind == 1) & ends | (kind == 2) & half
 
 # %% ../../nbs/parts/data.ipynb #data-030b
-def seen_from_left(
-    disparity: Tensor,  # (T, H, W) in [0, 1]
-    shift: float,  # of the nearest pixels, as a share of the width
-) -> Tensor:  # (T, H, W) bool
-    "Which pixels an eye to the left sees, too."
-    w = disparity.shape[-1]
-    x = torch.arange(w, device=disparity.device) + disparity * (shift * w)
-    column = x.round().long().clamp(0, w - 1)
-    nearest = torch.zeros_like(disparity).scatter_reduce(-1, column, disparity, 'amax')
-    return (disparity >= nearest.gather(-1, column) - 0.03) & (x <= w - 0.5)
+def forth_and_back(
+    video,  # (T, H, W, 3) uint8
+    disparity,  # (T, H, W) in [0, 1]
+    scale: float,  # largest shift in percent of the width
+) -> tuple:  # filled uint8 (T, H, W, 3); visible (T, H, W) bool
+    "A clip as an eye to its left can know it: moved there and back, holes filled both times."
+    mirrored, near = video[:, :, ::-1], disparity[:, :, ::-1]
+    there = warp_right(mirrored, near, scale)
+    planes = np.concatenate([mirrored, near[..., None]], -1)
+    moved = np.concatenate([there.view, there.disparity[..., None]], -1)
+    moved = fill_far(planes, moved, there.visible, there.disparity)[:, :, ::-1]
+    seen, near = moved[..., :3].astype(np.uint8), moved[..., 3]
+    back = warp_right(seen, near, scale)
+    return fill_far(seen, *back), back.visible
 
 # %% ../../nbs/parts/data.ipynb #data-032
 @dataclass(frozen=True)
@@ -174,22 +181,30 @@ class Batch:
     stride: Tensor  # (B,)
     given: Tensor  # (B, T) bool
     easy: bool  # whether it is learnt under much noise alone
-    by_pixel: Tensor  # (B,) bool: which clips are given pixel by pixel
-    visible: Tensor  # (B, T, H, W) bool: and which pixels that are
+    by_pixel: Tensor  # (B,) bool: which clips are told pixel by pixel
+    filled: Tensor  # (n, T, H, W, 3) in [0, 1]: what those n are told
+    known: Tensor  # (n, T, H, W) bool: and where that is known
     shift: Tensor | None  # (B, T, H, W, 2) pixels since the first frame, where it is wanted
 
 # %% ../../nbs/parts/data.ipynb #data-032a
-@patch
-def filled(self: Batch) -> Tensor:  # (B, T, H, W, 3) in [0, 1]
-    "The videos, what is not visible filled from the far side."
-    near = self.disparity[..., 0]
-    args = [to_numpy(v.flatten(0, 1)) for v in (self.video, self.video, self.visible, near)]
-    return torch.as_tensor(fill_far(*args)).view_as(self.video).to(self.video)
+def _told_pixels(rows: list, scales: list) -> tuple:  # filled (n, T, H, W, 3), known (n, T, H, W)
+    "What is told of clips, each as seen by an eye some way to the left."
+    filled, known = [], []
+    for clip, scale in zip(rows, scales):
+        video, near = (to_numpy(x) for x in (clip.video, clip.disparity[..., 0]))
+        seen, visible = forth_and_back(video, near, scale)
+        filled.append(torch.as_tensor(seen))
+        known.append(torch.as_tensor(away_from_holes(visible)))
+    if not rows:
+        return torch.zeros(0), torch.zeros(0, dtype=torch.bool)
+    return torch.stack(filled).float() / 255, torch.stack(known)
 
 # %% ../../nbs/parts/data.ipynb #data-033
-def _collate(rows: list, given: Tensor, by_pixel: Tensor, visible: list, clips: Clips) -> Batch:
+def _collate(rows: list, given: Tensor, by_pixel: Tensor, scale: Tensor, clips: Clips) -> Batch:
     "Clips one upon the other."
     video, disparity, captions, stride, shift = zip(*rows)
+    pixels = [clip for clip, told in zip(rows, by_pixel) if told]
+    filled, known = _told_pixels(pixels, scale[by_pixel].tolist())
     return Batch(
         torch.stack(video).float() / 255,
         torch.stack(disparity),
@@ -198,7 +213,8 @@ def _collate(rows: list, given: Tensor, by_pixel: Tensor, visible: list, clips: 
         given.to(clips.device),
         clips.easy,
         by_pixel.to(clips.device),
-        torch.stack(visible),
+        filled.to(clips.device),
+        known.to(clips.device),
         torch.stack(shift) if clips.motion else None,
     )
 
@@ -206,7 +222,7 @@ def _collate(rows: list, given: Tensor, by_pixel: Tensor, visible: list, clips: 
 def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generator) -> Batch:
     """The clips of a step.
 
-    A tenth are ping-pong clips, a seventh have no caption, a fifth are given pixel by pixel."""
+    A tenth are ping-pong clips, a seventh have no caption, and some may be told by pixels."""
     frames = clips.config.frames
     given = draw_given(recipe.batch, frames, generator)
     back, mute, pixel, shift = torch.rand(4, recipe.batch, generator=generator)
@@ -218,7 +234,5 @@ def draw_batch(clips: Clips, step: int, recipe: Recipe, generator: torch.Generat
         if mute[j] < 0.15:
             clip = clip._replace(caption='')
         rows[j] = clip
-    visible = []
-    for clip, strength in zip(rows, shift.tolist()):
-        visible.append(seen_from_left(clip.disparity[..., 0], 0.06 + 0.1 * strength))
-    return _collate(rows, given, pixel < 0.2, visible, clips)
+    by_pixel = pixel < (recipe.pixel_share if clips.pixels else 0)
+    return _collate(rows, given, by_pixel, 6 + 10 * shift, clips)

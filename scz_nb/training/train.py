@@ -95,6 +95,7 @@ def noisy(
     z: Tensor,  # (B, C, T, h, w) clean latents, two clips of a pair after one another
     easy: bool,  # noise of the noisiest fifth alone
     generator: torch.Generator,  # on the CPU; the noise itself is drawn where the latents are
+    pure: Tensor | None = None,  # (B,) bool: which are pure noise
 ) -> Noisy:
     "Noise for clean latents at random timesteps, the same for both clips of a pair."
     pairs = -(-len(z) // 2)
@@ -104,6 +105,8 @@ def noisy(
     there = torch.Generator(z.device).manual_seed(seed)
     noise = torch.randn(pairs, *z.shape[1:], generator=there, device=z.device)
     t, noise = (x.repeat_interleave(2, 0)[: len(z)] for x in (t, noise))
+    if pure is not None:
+        t = torch.where(pure.cpu(), len(timestep_density()) - 1, t)
     alpha = alphas_cumprod(zero_snr=True)[t].float().to(z.device).view(-1, 1, 1, 1, 1)
     return Noisy(add_noise(z, noise, alpha), t.to(z.device), velocity(z, noise, alpha))
 
@@ -117,9 +120,10 @@ def told(
     "The condition of each clip."
     said = torch.tensor([bool(c) for c in batch.captions], device=z.device)
     guess = model.guess(batch.video[:, 0], batch.captions, batch.stride)
-    frames = with_guess(given_frames(z, batch.given), guess, batch.given, said)
-    pixels = model.known_pixels(batch.filled(), batch.visible)
-    return torch.where(batch.by_pixel.view(-1, 1, 1, 1, 1), pixels, frames)
+    cond = with_guess(given_frames(z, batch.given), guess, batch.given, said)
+    if batch.by_pixel.any():
+        cond[batch.by_pixel] = model.known_pixels(batch.filled, batch.known)
+    return cond
 
 # %% ../../nbs/parts/train.ipynb #train-015
 def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -127,12 +131,14 @@ def video_loss(model: TinyModel, batch: Batch, generator: torch.Generator) -> Te
 
     Latents that differ from the first frame's, or those in holes, count five times."""
     z = model.picture.encode(batch.video)
-    zt, t, v = noisy(z, batch.easy, generator)
+    pure = batch.by_pixel.cpu() & (torch.rand(len(z), generator=generator) < 0.5)
+    zt, t, v = noisy(z, batch.easy, generator, pure)
     cond = told(model, batch, z)
     out = model.predict(zt, t, model.text(batch.captions), cond, batch.stride)
     moves = (z - z[:, :, :1]).square().mean(1, keepdim=True) > 0.1
-    matters = torch.where(batch.by_pixel.view(-1, 1, 1, 1, 1), cond[:, -1:] == 0, moves)
-    weight = (1 + 4 * matters) * ~trusted(cond, t)  # a guess that is trusted needs no network
+    by_pixel = batch.by_pixel.view(-1, 1, 1, 1, 1)
+    weight = torch.where(by_pixel, 5 * (cond[:, -1:] == 0), 1 + 4 * moves)
+    weight = weight * ~trusted(cond, t)  # a guess that is trusted needs no network
     return (weight * (out - v).square()).mean() / weight.mean(dtype=torch.float32).clamp(min=1e-6)
 
 # %% ../../nbs/parts/train.ipynb #train-016
@@ -277,6 +283,7 @@ def _stages(self: Run) -> list:  # of Clips
         name=name,
         device=self.accelerator.device,
         motion=self.part == 'motion',
+        pixels=self.part == 'video',
     )
     return [make(small, easy=True), make(small), make(self.config)]
 

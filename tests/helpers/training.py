@@ -28,12 +28,12 @@ def quick(part, folder, steps, processes=1, **settings):
     return fit(Run(part, folder, max_steps=steps, **settings), processes, progress=False)
 
 
-def some_clips(config=small, easy=False, motion=False):
-    return Clips(config, NoiseSource(0), 'video 0', easy=easy, motion=motion)
+def some_clips(config=small, **kinds):
+    return Clips(config, NoiseSource(0), 'video 0', **kinds)
 
 
-def some_batch(n, config=small, easy=False):
-    return draw_batch(some_clips(config, easy), 0, Recipe(batch=n), rand())
+def some_batch(n, config=small, **kinds):
+    return draw_batch(some_clips(config, **kinds), 0, Recipe(batch=n), rand())
 
 
 def fitted(config=small):
