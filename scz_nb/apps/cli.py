@@ -459,21 +459,25 @@ def app_command(
 # %% ../../nbs/parts/cli.ipynb #cli-051
 gallery = dict(  # name → seed of the scene, what is given of it, form of the right view
     balloon=(33, 'picture', 'paper'),
-    ball=(43, 'picture', 'inpaint'),
-    snow=(58, 'picture', 'inpaint'),
-    car=(41, 'video', 'inpaint'),
+    ball=(43, 'picture', 'mean'),
+    snow=(58, 'still', 'mean'),
+    car=(41, 'video', 'mean'),
 )
 
 # %% ../../nbs/parts/cli.ipynb #cli-052
 def gallery_source(seed: int, given: str) -> dict:  # arguments of `run`
-    "The picture or the video of a scene, and its caption."
+    "Of a scene its picture and caption, its picture alone (it stands still), or its video."
+    from scz_nb.models.embedded import SIZES
     from scz_nb.world.render import render, scene_picture
     from scz_nb.world.scenes import WorldConfig, sample_scene
 
+    image, prompt = scene_picture(seed)
     if given == 'picture':
-        image, prompt = scene_picture(seed)
         return dict(image=image, prompt=prompt)
-    world = WorldConfig()
+    if given == 'still':
+        return dict(image=image)
+    size = SIZES['small']
+    world = WorldConfig(width=size.width, height=size.height)
     clip = render(sample_scene(seed, world), world, right=False)
     return dict(video=clip.left, prompt=clip.caption)
 
@@ -490,11 +494,12 @@ def gallery_command(
     rehearse(folder / 'gallery.webp')
     for name, (seed, given, right) in gallery.items():
         source = gallery_source(seed, given)
-        video = run(**source, config=dict(right=right), progress=not quiet)
+        how = dict(backbone='small', steps=30, config=dict(right=right))
+        video = run(**source, **how, progress=not quiet)
         with kept(video, name):
             for layout in ('side-by-side', 'anaglyph', 'wiggle'):
-                # 192×120: together under a megabyte
-                print(video.save(folder / f'{name}.webp', layout=layout, zoom=3))
+                # 256×160: together under a megabyte
+                print(video.save(folder / f'{name}.webp', layout=layout, zoom=2))
 
 # %% ../../nbs/parts/cli.ipynb #cli-056
 COMMANDS = {

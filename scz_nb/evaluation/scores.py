@@ -61,7 +61,7 @@ def stereo_table(
     stereo: dict,  # form of the right view → `stereo_scores` of each scene
 ) -> Table:
     "Median correlation, and in how many scenes near things lie further left; 95 % intervals."
-    names = {'paper': "paper's form", 'inpaint': 'inpainting form'}
+    names = {'paper': "paper's form", 'inpaint': 'inpainting form', 'mean': 'mean in one call'}
     rows = []
     for right, scores in stereo.items():
         correlation = [s['correlation'] for s in scores]
@@ -89,9 +89,9 @@ def _measure(
 
 # %% ../../nbs/parts/scores.ipynb #scores-017
 def _items(files: dict, stereo: int) -> dict:  # name → item
-    "Weights files, then scenes in both forms of the right view."
+    "Weights files, then scenes in each form of the right view."
     items = {f'clips_{name}': ('clips', str(path)) for name, path in files.items()}
-    for right in ('paper', 'inpaint'):
+    for right in ('paper', 'inpaint', 'mean'):
         for i in range(stereo):
             items[f'{right}_{i:04}'] = 'stereo', i, right
     return items
