@@ -51,7 +51,7 @@ class EndingKernels(AsyncMappingKernelManager):
 
     first = Float(120, config=True)  # seconds for a new page to connect
     again = Float(10, config=True)  # seconds for a page that has lost its connection
-    cull_idle_timeout = Integer(30, config=True)  # seconds for a page that is made and not fetched
+    cull_idle_timeout = Integer(60, config=True)  # seconds for a page that is made and not fetched
     cull_interval = Integer(5, config=True)
 
     async def start_kernel(self, **settings):
@@ -67,7 +67,11 @@ class EndingKernels(AsyncMappingKernelManager):
 
     async def end_unseen(self, kernel_id):
         "End a kernel that nobody is connected to."
-        if kernel_id in self and not self.kernel_model(kernel_id)['connections']:
+        if kernel_id not in self or self.kernel_model(kernel_id)['connections']:
+            return
+        if self.kernel_model(kernel_id)['execution_state'] == 'busy':
+            IOLoop.current().call_later(self.first, self.end_unseen, kernel_id)
+        else:
             await self.shutdown_kernel(kernel_id, now=True)
 
 # %% ../../nbs/parts/server.ipynb #server-015

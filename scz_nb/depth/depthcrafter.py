@@ -585,7 +585,8 @@ def _load_part(name: str, where: Path, dtype: torch.dtype, remedy: str):
     "A part of DepthCrafter from its folder, whole."
     options = {}
     if name != 'scheduler':
-        options = dict(output_loading_info=True, use_safetensors=True, dtype=dtype)
+        word = 'dtype' if name == 'image_encoder' else 'torch_dtype'  # transformers; diffusers 0.39
+        options = {'output_loading_info': True, 'use_safetensors': True, word: dtype}
         if not [*where.glob('*model.safetensors')] and [*where.glob('*.fp16.safetensors')]:
             options['variant'] = 'fp16'
     try:

@@ -134,8 +134,12 @@ def save_processor(kind, path):
         (path / 'preprocessor_config.json').write_text(_depth_pro)
         return
     module, name, settings = _processors[kind]
-    home = import_module(f'transformers.models.{module}.image_processing_pil_{module}')
-    getattr(home, f'{name}ImageProcessorPil')(**settings).save_pretrained(path)
+    home, kind = f'transformers.models.{module}.image_processing_', f'{name}ImageProcessor'
+    try:
+        made = getattr(import_module(f'{home}pil_{module}'), f'{kind}Pil')
+    except ModuleNotFoundError:  # transformers 5.0
+        made = getattr(import_module(f'{home}{module}'), kind)
+    made(**settings).save_pretrained(path)
 
 
 def save_network(kind, path):
