@@ -6,11 +6,15 @@ finds becomes a case of `found` below."""
 import io
 import json
 import os
+import tempfile
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.films import TONE, X264, ffmpeg
+from helpers.films import picture as pattern
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -21,12 +25,16 @@ from scz_nb.config import StereoConfig
 from scz_nb.core import InputError, SczError
 from scz_nb.depth.files import read_depth
 from scz_nb.evaluation.runner import run_items
+from scz_nb.films.convert import convert
+from scz_nb.media.boxes import box, mark_stereo, stereo_boxes, with_boxes
+from scz_nb.media.film import frames_of_film, probe
 from scz_nb.media.io import keep_stereo, read_image, read_meta, read_video
 from scz_nb.media.video import StereoVideo
 from scz_nb.models.embedded import TOY, TinyModel, load_weights, save_weights
 from scz_nb.world.scenes import VOCABULARY
 
 pytestmark = pytest.mark.slow
+VP9 = '-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus'.split()
 more = int(os.environ.get('FUZZ', 0))  # times as many examples, and new ones
 rng = np.random.default_rng(0)
 frames = rng.integers(0, 256, (3, 16, 24, 3), np.uint8)
@@ -149,6 +157,13 @@ arrays = [
 ]
 
 
+class Seeds(dict):
+    "Files by kind, which are not shown with an error."
+
+    def __repr__(self):
+        return 'seeds'
+
+
 @pytest.fixture(scope='module')
 def seeds(tmp_path_factory):
     "Files that a program has to write: kind → (suffix, bytes) of each."
@@ -165,8 +180,14 @@ def seeds(tmp_path_factory):
         exr = [('exr', (where / 'a.exr').read_bytes())]
     except ImportError:
         pass
-    return dict(
+    for name in ('s.mp4', 's.mkv', 's.mov', 's.webm'):
+        codec = VP9 if 'webm' in name else X264
+        ffmpeg(where, *pattern('32x24'), *TONE, *codec, '-metadata', 'title=T', name)
+    streams = [*where.glob('s.*')]
+    return Seeds(
         films=[(p.suffix[1:], p.read_bytes()) for p in films],
+        streams=[(p.suffix[1:], p.read_bytes()) for p in sorted(streams)]
+        + [p for p in pictures if p[0] in ('gif', 'webp')],
         weights=[('safetensors', (where / 'w.safetensors').read_bytes())],
         kept=[('npz', keep_stereo(video).read_bytes())],
         depth=[*arrays, *exr],
@@ -242,6 +263,58 @@ def test_films(tmp_path_factory, seeds, data, plan):
     assert found is None or found[0].ndim == 4 and found[0].shape[-1] == 3 and found[1] > 0
     meta = holds(read_meta, path)
     assert meta is None or isinstance(meta, dict)
+
+
+def frames_in(path):
+    "What a film is, and its frames, one after the other."
+    film = probe(path)
+    return film, [f.picture for f in frames_of_film(film)]
+
+
+@examples(60)
+@given(data=st.data(), plan=damage)
+def test_films_frame_by_frame(tmp_path_factory, seeds, data, plan):
+    path = spoilt(
+        tmp_path_factory.getbasetemp(), data.draw(st.sampled_from(seeds['streams'])), plan
+    )
+    found = holds(frames_in, path)
+    if found is not None:
+        film, pictures = found
+        assert {p.shape for p in pictures} <= {(film.height, film.width, 3)}
+
+
+@examples(20)
+@given(data=st.data(), plan=damage)
+def test_conversions(tmp_path_factory, seeds, data, plan):
+    path = spoilt(
+        tmp_path_factory.getbasetemp(), data.draw(st.sampled_from(seeds['streams'])), plan
+    )
+    with tempfile.TemporaryDirectory() as out:
+        made = holds(lambda p: convert(p, out, flat_depth, progress=False), path)
+        names = [p for p in Path(out).iterdir() if not p.name.startswith('.')]
+        assert len(names) == (0 if made is None else 2)
+        assert made is None or len(frames_in(made)[1])
+
+
+def flat_depth(small):
+    return np.zeros(small.shape[:3], np.float32)
+
+
+@examples(100)
+@given(data=st.data(), plan=damage)
+def test_boxes(tmp_path_factory, seeds, data, plan):
+    seed = data.draw(st.sampled_from([s for s in seeds['streams'] if s[0] in ('mp4', 'mov')]))
+    path = spoilt(tmp_path_factory.getbasetemp(), seed, plan)
+    extra = stereo_boxes('side-by-side')
+    holds(lambda p: mark_stereo(p, p.with_name('marked.mp4'), extra), path)
+
+
+@examples(100)
+@given(data=st.data(), plan=damage)
+def test_trees_of_boxes(seeds, data, plan):
+    (whole,) = (content for kind, content in seeds['streams'] if kind == 'mov')
+    moov = whole[whole.index(b'moov') - 4 :]
+    holds(lambda b: with_boxes(b, b'extra', 5), spoil(moov, plan))
 
 
 @examples(200)
@@ -501,6 +574,12 @@ found = [  # reader, suffix and number of a picture, its damage
 def test_what_was_found_in_files(tmp_path, read, suffix, number, plan):
     seed = [s for s in pictures + arrays if s[0] == suffix][number]
     assert holds(read, spoilt(tmp_path, seed, plan)) is None
+
+
+@pytest.mark.parametrize('tree', [b'', box('free'), box('moov', box('trak')), b'moov'])
+def test_a_tree_that_lacks_a_box_says_which(tree):
+    with pytest.raises(InputError, match='has no box'):
+        with_boxes(tree, b'', 0)
 
 
 @pytest.mark.parametrize('comment', ['3', '[1]', 'null', '[' * 9999])

@@ -49,16 +49,9 @@ class Foreign(Matcher):
 class EndingKernels(AsyncMappingKernelManager):
     "Kernels that end when nobody is connected to them."
 
-    first = Float(120, config=True)  # seconds for a new page to connect
     again = Float(10, config=True)  # seconds for a page that has lost its connection
     cull_idle_timeout = Integer(60, config=True)  # seconds for a page that is made and not fetched
     cull_interval = Integer(5, config=True)
-
-    async def start_kernel(self, **settings):
-        "Start a kernel for a page that will connect."
-        kernel = await super().start_kernel(**settings)
-        IOLoop.current().call_later(self.first, self.end_unseen, kernel)
-        return kernel
 
     def notify_disconnect(self, kernel_id):
         "A page has gone, or will be back soon."
@@ -67,11 +60,7 @@ class EndingKernels(AsyncMappingKernelManager):
 
     async def end_unseen(self, kernel_id):
         "End a kernel that nobody is connected to."
-        if kernel_id not in self or self.kernel_model(kernel_id)['connections']:
-            return
-        if self.kernel_model(kernel_id)['execution_state'] == 'busy':
-            IOLoop.current().call_later(self.first, self.end_unseen, kernel_id)
-        else:
+        if kernel_id in self and not self.kernel_model(kernel_id)['connections']:
             await self.shutdown_kernel(kernel_id, now=True)
 
 # %% ../../nbs/parts/server.ipynb #server-015

@@ -99,10 +99,18 @@ def _rebuilt(data, part, change) -> bytes:
     return box(part.kind, data[part.body : first], inner)
 
 # %% ../../nbs/parts/boxes.ipynb #boxes-016
+def _only(data, begin, end, kind) -> Part:
+    "The box of a kind in a stretch of bytes."
+    for part in parts_of(data, begin, end):
+        if part.kind == kind:
+            return part
+    raise InputError(f'a film has no box {kind!r} where one must be; write it again.')
+
+
 def _is_video(data, trak) -> bool:
     "Whether a track is the picture's."
-    media = next(p for p in parts_of(data, trak.body, trak.end) if p.kind == 'mdia')
-    handler = next(p for p in parts_of(data, media.body, media.end) if p.kind == 'hdlr')
+    media = _only(data, trak.body, trak.end, 'mdia')
+    handler = _only(data, media.body, media.end, 'hdlr')
     return data[handler.body + 8 : handler.body + 12] == b'vide'
 
 # %% ../../nbs/parts/boxes.ipynb #boxes-017
@@ -133,7 +141,7 @@ def with_boxes(
         video = video or part.kind == 'trak' and _is_video(moov, part)
         return _rebuilt(moov, part, lambda inner: change(inner, video))
 
-    return change(next(parts_of(moov)))
+    return change(_only(moov, 0, len(moov), 'moov'))
 
 # %% ../../nbs/parts/boxes.ipynb #boxes-019
 def _grown(data, part, extra) -> bytes:
