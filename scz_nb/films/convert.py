@@ -167,7 +167,7 @@ def _notes(path: Path) -> dict | None:
             raise
         return None
 
-
+# %% ../../nbs/parts/film_convert.ipynb #film_convert-016a
 class Pieces:
     "The finished pieces of a film, in a hidden folder beside it; one conversion has it."
 
@@ -200,20 +200,25 @@ class Pieces:
         about = self.folder / 'choices.json'
         return about.is_file() and about.read_text() == _text(choices)
 
-    def done(self) -> list:  # pairs: path of the piece, and what to remember
-        "The finished pieces in their order."
-        out = []
-        for number in range(100_000):
-            piece, notes = (self.folder / f'{number:05}{s}' for s in ('.mp4', '.npz'))
-            found = _notes(notes) if piece.is_file() and notes.is_file() else None
-            if found is None:
-                return out
-            out.append((piece, found))
-        return out
+# %% ../../nbs/parts/film_convert.ipynb #film_convert-016b
+@patch
+def done(self: Pieces) -> list:  # pairs: path of the piece, and what to remember
+    "The finished pieces in their order."
+    out = []
+    for number in range(100_000):
+        piece, notes = (self.folder / f'{number:05}{s}' for s in ('.mp4', '.npz'))
+        found = _notes(notes) if piece.is_file() and notes.is_file() else None
+        if found is None:
+            return out
+        out.append((piece, found))
+    return out
 
-    def remove(self):
-        "All of it."
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+@patch
+def remove(self: Pieces):
+    "All of it."
+    shutil.rmtree(self.folder, ignore_errors=True)
+    self.lock.release()
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-017
 def _flat(**states) -> dict:

@@ -646,7 +646,11 @@ def join(
         pictures = _video_packets(at, tick)
         if path.suffix.lower() != '.mkv':
             pictures = _to_the_end(pictures)
-        _mux(out, new, pictures, _other_packets(source, list(twins)), twins, late)
+        others = _other_packets(source, list(twins))
+        try:
+            _mux(out, new, pictures, others, twins, late)
+        except av.error.ArgumentError as e:  # such as times that go back
+            raise _unreadable(film.path, f'has sound that cannot be copied ({e.strerror})') from None
 
 # %% ../../nbs/parts/film.ipynb #film-064
 def _lateness(container) -> Fraction:
