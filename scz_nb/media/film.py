@@ -650,7 +650,9 @@ def join(
         try:
             _mux(out, new, pictures, others, twins, late)
         except av.error.ArgumentError as e:  # such as times that go back
-            raise _unreadable(film.path, f'has sound that cannot be copied ({e.strerror})') from None
+            raise _unreadable(
+                film.path, f'has sound that cannot be copied ({e.strerror})'
+            ) from None
 
 # %% ../../nbs/parts/film.ipynb #film-064
 def _lateness(container) -> Fraction:
