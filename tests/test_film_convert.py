@@ -7,13 +7,24 @@ import warnings
 import numpy as np
 import pytest
 from helpers.films import TONE, X264, ffmpeg, find, frame_times, picture, sound, tree
+from helpers.odd_films import all_rows, table
+from helpers.project import root
 from PIL import Image
 
 from scz_nb.core import InputError, SczError
 from scz_nb.films.convert import Form, convert, film_layouts
-from scz_nb.films.pairs import Look, stereo_frames
+from scz_nb.films.depth import DepthStream, Source
+from scz_nb.films.pairs import (
+    Look,
+    StereoMaker,
+    edge_jump,
+    make_painter,
+    make_pair,
+    stereo_frames,
+)
 from scz_nb.films.still import convert_still
-from scz_nb.media.film import frames_of_film, probe
+from scz_nb.geometry.native import move_view, sharp_disparity
+from scz_nb.media.film import Frame, frames_of_film, probe
 
 
 def slope(small):
@@ -237,6 +248,7 @@ def test_odd_films_come_out_whole(films, tmp_path, name):
     ffmpeg(films, *words, name)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', '.*hdr.mp4 is HDR')
         path = convert(films / name, tmp_path, **quick)
     old, new = probe(films / name), probe(path)
     assert (new.width, new.height) == (2 * width, height + height % 2)
@@ -250,9 +262,16 @@ def test_odd_films_come_out_whole(films, tmp_path, name):
     assert np.abs(shown[0, :height, :width].astype(int) - first).mean() < 15
 
 
+@pytest.mark.slow
+def test_the_table_of_odd_films_is_what_happens():
+    assert table(all_rows()) == (root / 'nbs/tables/odd_films.md').read_text()
+
+
 def test_hdr_can_be_kept(films, tmp_path):
     words, _ = ODD['hdr.mp4']
     ffmpeg(films, *words, 'hdr.mp4')
+    with pytest.warns(UserWarning, match='hdr.mp4 is HDR .PQ., and becomes .*keep-hdr'):
+        convert(films / 'hdr.mp4', tmp_path, **quick)
     path = convert(films / 'hdr.mp4', tmp_path, **quick, keep_hdr=True)
     new = probe(path)
     assert (new.transfer, new.bits, new.matrix) == ('PQ', 10, 'bt2020')
@@ -479,3 +498,61 @@ def test_memory_does_not_grow_with_length(films, tmp_path):
         peaks.append(int(out))
     more = 100 * 3 * 480 * 270 * 3 / 1e6  # pictures and pairs, if they were kept
     assert peaks[1] - peaks[0] < more / 3, peaks
+
+
+# nothing pulses where windows meet
+def sliding(n):
+    "A wall that slides by two pixels a frame behind a disc that swings."
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 255, (96, 144 + 2 * n, 3), dtype=np.uint8)
+    soft = cv2.GaussianBlur(noise, (0, 0), 1.5).astype(float)
+    wall = (3 * (soft - soft.mean()) + 128).clip(0, 255).astype(np.uint8)
+    y, x = np.indices((96, 144))
+    for t in range(n):
+        frame = wall[:, 2 * t : 2 * t + 144].copy()
+        frame[(x - 72 - 15 * np.sin(t / 9)) ** 2 + (y - 48) ** 2 < 26**2] = 40, 90, 200
+        yield frame
+
+
+class Moody:
+    "A depth that finds a new scale and a new zero for each window, as networks do."
+
+    def __init__(self):
+        self.rng = np.random.default_rng(1)
+
+    def __call__(self, small, frames):
+        red = np.abs(small.astype(int) - (40, 90, 200)).sum(-1) < 60
+        near = 0.7 * red + 0.2 * np.linspace(0, 1, small.shape[1])[:, None]
+        return self.rng.uniform(0.5, 2) * near + self.rng.uniform(-1, 1)
+
+
+def steps_of(look, n):  # inside or outside → (n - 1, 2): steps of mean colour and of sharpness
+    "How much a right view changes from frame to frame in its holes and elsewhere."
+    import cv2
+
+    frames = [Frame(x, t, 1) for t, x in enumerate(sliding(n))]
+    source = Source('moody', Moody())
+    maker = StereoMaker(look, make_painter(look, settings=dict(steps=2)))
+    found = {True: [], False: []}
+    for window in DepthStream(source).windows(frames):
+        for plan in maker.plans(window):
+            right = make_pair(plan, look).right.astype(np.float32).mean(-1)
+            near = sharp_disparity(plan.disparity, right.shape, edge_jump(6))
+            shift = (plan.plane - near) * 0.06 * right.shape[1]
+            holes = ~move_view(plan.frame.picture, shift).visible
+            sharp = np.abs(cv2.Laplacian(right, cv2.CV_32F))
+            for where, mask in ((True, holes), (False, ~holes)):
+                found[where].append((right[mask].mean(), sharp[mask].mean()))
+    return {where: np.abs(np.diff(x, axis=0)) for where, x in found.items()}
+
+
+@pytest.mark.parametrize('fill', ['background', 'ns', 'network'])
+def test_nothing_pulses_where_windows_meet(fill):
+    n = 40
+    borders = np.arange(11, n - 1, 12)  # windows of 16 frames that share 4
+    steps = steps_of(Look(strength='6%', plane=0, fill=fill, soft=0), n)
+    for where, change in steps.items():
+        there, elsewhere = change[borders], np.delete(change, borders, 0)
+        assert (there.max(0) <= 1.05 * elsewhere.max(0)).all(), where
+        assert (there.mean(0) <= 1.5 * elsewhere.mean(0)).all(), where

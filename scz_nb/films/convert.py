@@ -350,8 +350,11 @@ def _place(form: Form, out: Path, film: Film, suffix: str, choices: dict, resume
     raise OutputError(f'{out} has no free name for {film.path.name}.')
 
 # %% ../../nbs/parts/film_convert.ipynb #film_convert-027
+_mapped = '{} is HDR ({}), and becomes an ordinary film of 8 bits; --keep-hdr keeps it.'
+
+
 def convert(
-    path,  # of a film, or of a picture
+    path,  # of a film
     out='out',  # folder
     depth='auto',  # as for `as_source`
     *,
@@ -372,6 +375,8 @@ def convert(
         check_choice('setting', name, [f.name for k in (Look, Form) for f in fields(k)])
     settings = dict(seed=seed, device=device) | ({} if steps is None else dict(steps=steps))
     film = probe(path)
+    if film.is_hdr and not form.keep_hdr:
+        warnings.warn(_mapped.format(film.path, film.transfer), stacklevel=2)
     suffix = form.suffix(film)
     folder = check_writable(out)
     source = as_source(depth, film, depth_kind, device)

@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from helpers.films import TONE, X264, ffmpeg, picture, sound
 from PIL import Image
 
+from helpers.films import TONE, X264, ffmpeg, picture, sound
 from scz_nb.apps.cli import main
-from scz_nb.media.film import probe
+from scz_nb.media.film import frames_of_film, probe
 
 root = Path(__file__).parents[2]
 short = picture(rate=3)
@@ -39,7 +39,7 @@ MADE = {  # what it is: file, words for ffmpeg
     'HDR, HLG': ('hlg.mp4', [*short, *hdr.format('arib-std-b67').split(), '-c:v', 'libx264']),
     'odd sides, 97×63': (
         'odd.mp4',
-        [*short, '-vf', 'scale=97:63,format=yuv444p', '-c:v', 'libx264'],
+        [*short, '-vf', 'scale=97:63,setsar=1,format=yuv444p', '-c:v', 'libx264'],
     ),
     'one frame': ('one.mp4', ['-i', 'plain.mp4', '-frames:v', 1, '-an', *X264]),
     'three frames': ('three.mp4', ['-i', 'plain.mp4', '-frames:v', 3, '-an', *X264]),
@@ -141,32 +141,27 @@ def converted(folder, path) -> tuple:
     return status, said.getvalue().strip().replace(f'{folder}/', ''), files
 
 
-def lasting(path) -> float:
-    "Seconds of a film's picture, from its frames."
-    from scz_nb.media.film import frames_of_film
-
-    film = probe(path)
-    frames = list(frames_of_film(film))
-    return float((frames[-1].time + frames[-1].lasts - frames[0].time) * film.tick)
-
-
 def film_facts(path) -> str:
     "Size, frames, seconds and what is special of a film."
     film = probe(path)
+    count, first, end = 0, None, 0
+    for frame in frames_of_film(film):
+        first = frame.time if first is None else first
+        count, end = count + 1, frame.time + frame.lasts
+    seconds = film.duration or float((end - first) * film.tick)
     special = [film.transfer] if film.is_hdr else []
     special += [f'pixels {film.aspect}'] if film.aspect != 1 else []
     special += ['interlaced'] if film.interlaced else []
     special += [f'{film.bits} bits'] if film.bits > 8 else []
     special += [kind for kind in film.others if kind != 'data']
-    frames = f'{film.frames} frames' if film.frames else ''
-    return ', '.join(filter(None, [f'{film.width}×{film.height}', frames, *special]))
+    return ', '.join([f'{film.width}×{film.height}, {count} frames, {seconds:.2f} s', *special])
 
 
 def row(folder, what) -> tuple:  # what it is, what it was, what came out, what was said
     "What happens with one film."
     path = make(folder, what)
     status, said, files = converted(folder, path)
-    said = said.removeprefix('scz-nb: ').removeprefix('error: ')
+    said = ' '.join(line.removeprefix('scz-nb: ') for line in said.splitlines())
     if status:
         return what, '', f'nothing, status {status}', said
     (made,) = files
