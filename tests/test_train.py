@@ -32,6 +32,7 @@ from scz_nb.training.train import (
     Run,
     half_size,
     motion_loss,
+    near_edges,
     noisy,
     resolve_recipe,
     scale_recipe,
@@ -356,3 +357,11 @@ def test_no_run_from_scratch_over_another(tmp_path):
     (tmp_path / 'video.ckpt').touch()
     with pytest.raises(InputError, match='scratch'):
         train(1, out=tmp_path, scratch=True)
+
+
+def test_the_edges_of_disparity():
+    disparity = torch.zeros(1, 2, 8, 12, 1)
+    disparity[:, 1, :, 6:] = 0.5
+    found = near_edges(disparity, 2)
+    assert found.shape == (1, 1, 2, 4, 6) and not found[0, 0, 0].any()
+    assert found[0, 0, 1].all(0).tolist() == [False, False, True, True, False, False]

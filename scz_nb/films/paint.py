@@ -106,7 +106,8 @@ def view(
     "The right view of one window."
     n = self.backbone.frames
     at = np.arange(n).clip(max=len(pictures) - 1)  # a short one stands still at its end
-    config = dict(right='inpaint', dissolve=0, exponent=1.0) | self.settings.get('config', {})
+    right = 'mean' if self.backbone.takes_pixels else 'inpaint'
+    config = dict(right=right, dissolve=0, exponent=1.0) | self.settings.get('config', {})
     given = dict(video=pictures[at], depth=disparity[at], scale=percent, prompt=self.prompt)
     rest = {k: v for k, v in self.settings.items() if k != 'config'}
     made = run(**given, **rest, config=config, backbone=self.backbone, progress=False)
