@@ -88,8 +88,8 @@ class Form:
     def __post_init__(self):
         if self.layout == 'mv-hevc':
             raise MissingDependency(
-                'MV-HEVC needs x265 with multiview or an NVIDIA encoder, which the ffmpeg '
-                'library here does not have; visionOS 26 plays layout side-by-side by its boxes.'
+                'MV-HEVC needs an x265 that was built with multiview, or an NVIDIA encoder, and '
+                'the x265 in PyAV was not; visionOS 26 plays layout side-by-side by its boxes.'
             )
         check_choice('layout', self.layout, film_layouts)
         check_choice('kind of names', self.names, player_marks)
