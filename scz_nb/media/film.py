@@ -174,8 +174,9 @@ def _said_duration(container, stream) -> float:
         return float(stream.duration * stream.time_base)
     tag = stream.metadata.get('DURATION', '')
     if tag.count(':') == 2:
-        h, m, s = tag.split(':')
-        return 3600 * int(h) + 60 * int(m) + float(s)
+        with contextlib.suppress(ValueError):  # a damaged tag says nothing
+            h, m, s = tag.split(':')
+            return 3600 * int(h) + 60 * int(m) + float(s)
     alone = len(container.streams) == 1
     return container.duration / 1e6 if container.duration and alone else 0.0
 
