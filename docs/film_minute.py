@@ -92,12 +92,12 @@ def main(seconds: int = 60):
         path = Path(folder) / 'film.mp4'
         make_film(path, seconds)
         film = probe(path)
+        converted(Path(folder), film)  # first: its peak of memory is the process's
         for name, loops in {'with numba': native.compiled_sources(), 'without': None}.items():
             with mock.patch.object(native, 'compiled_sources', return_value=loops):
                 fps, core = alone(film)
             words = f'warp and filling alone, two threads, {name}: {fps:.1f} frames a second, of 8'
             say(f'{words} ({1000 * core:.0f} ms of a core each)', fps >= 8)
-        converted(Path(folder), film)
 
 
 if __name__ == '__main__':
