@@ -61,10 +61,6 @@ class Backbone(Protocol):
         "The same for both views in one call."
         return cond
 
-    def pixel_condition(self, cond, video, known):
-        "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
-        raise InputError(f'{self.name} cannot be told single pixels.')
-
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
         """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
 
@@ -82,6 +78,12 @@ class Backbone(Protocol):
     def step_down(self):
         "Do with less memory from here on, or raise when that cannot be."
         raise InputError(f'the memory is too small for {self.name}; use a smaller model.')
+
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-006a
+@patch
+def pixel_condition(self: Backbone, cond, video, known):
+    "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
+    raise InputError(f'{self.name} cannot be told single pixels.')
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-009
 def retry_on_oom(
