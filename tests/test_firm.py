@@ -296,7 +296,7 @@ def test_a_disk_that_fills_up_while_the_model_runs(tmpfs, tmp_path):
     argv = ['run', '--prompt', 'a red ball rolls left', '--out', tmpfs, '--steps', '2']
     code = 'import sys\nfrom scz_nb.apps.__main__ import main\nsys.exit(main())'
     p = start(*argv, '--right', 'inpaint', code=code, TMPDIR=str(tmp_path))
-    assert p.stderr.read(5) == b'\rmono'  # the first bar
+    assert p.stderr.read(5) == b'\rpict'  # the first bar, of the picture that words begin with
     fill(tmpfs)
     status, out, err = ended(p)
     said = err.splitlines()[-1]

@@ -53,14 +53,6 @@ class Backbone(Protocol):
     def condition(self, prompt: str, first, last, stride):
         "Prompt, first and last frame and stride (each or None), encoded once for all calls."
 
-    def warp_condition(self, cond, warp: Warp):
-        "What the right view is told of the frames: as it is, where the model has no places in it."
-        return cond
-
-    def pair_condition(self, cond, warp: Warp):
-        "The same for both views in one call."
-        return cond
-
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
         """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
 
@@ -80,6 +72,18 @@ class Backbone(Protocol):
         raise InputError(f'the memory is too small for {self.name}; use a smaller model.')
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-006a
+@patch
+def warp_condition(self: Backbone, cond, warp: Warp):
+    "What the right view is told of the frames: as it is, where the model has no places in it."
+    return cond
+
+
+@patch
+def pair_condition(self: Backbone, cond, warp: Warp):
+    "The same for both views in one call."
+    return cond
+
+
 @patch
 def pixel_condition(self: Backbone, cond, video, known):
     "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
