@@ -319,7 +319,7 @@ def test_cancel_ends_at_the_next_step(page):
     page.until(lambda: 'mono: step' in page.words())
     at = page.button('Cancel').evaluate(press_and_read)
     page.until(lambda: 'Cancelled' in page.words())
-    bar = page.tab.locator('.widget-hprogress .progress-bar')
+    bar = page.tab.locator('.widget-hprogress .progress-bar').first
     now = bar.evaluate('bar => bar.style.width')
     # the one that ran, and one whose message was on its way
     assert 0 < steps(at) <= steps(now) <= steps(at) + 2

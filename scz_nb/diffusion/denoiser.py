@@ -54,9 +54,7 @@ class Backbone(Protocol):
         "Prompt, first and last frame and stride (each or None), encoded once for all calls."
 
     def denoise(self, z: Tensor, t, cond, guidance: float, rescale: float) -> Tensor:
-        """The guided prediction for V views (V, C, T, h, w) at timestep `t`, left views first.
-
-        The latents come as they are; an EDM model brings them to size 1 itself."""
+        "The guided prediction for views (V, C, T, h, w), as they are, at `t`; left views first."
 
     def encode(self, video) -> Tensor:
         "Latents (1, C, T, h, w) of a clip."
@@ -66,10 +64,6 @@ class Backbone(Protocol):
 
     def check(self, first: bool, config: StereoConfig):
         "Raise, before anything is run, when this model cannot do what is wanted."
-
-    def step_down(self):
-        "Do with less memory from here on, or raise when that cannot be."
-        raise InputError(f'the memory is too small for {self.name}; use a smaller model.')
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-006a
 @patch
@@ -88,6 +82,12 @@ def pair_condition(self: Backbone, cond, warp: Warp):
 def pixel_condition(self: Backbone, cond, video, known):
     "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
     raise InputError(f'{self.name} cannot be told single pixels.')
+
+
+@patch
+def step_down(self: Backbone):
+    "Do with less memory from here on, or raise when that cannot be."
+    raise InputError(f'the memory is too small for {self.name}; use a smaller model.')
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-009
 def retry_on_oom(
