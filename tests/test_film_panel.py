@@ -218,3 +218,10 @@ def test_words_of_progress():
     assert words == '300 of 1500 frames, 8.0 a second, 02:30 left.'
     assert progress_words(StepInfo('convert', 7, 0), 7, 1.0) == '7 frames, 7.0 a second.'
     assert progress_words(StepInfo('convert', 0, 5), 0, 0.0) == '0 of 5 frames.'
+
+
+@pytest.mark.parametrize('name', ['..', 'a\0.mp4'])
+def test_an_upload_whose_name_is_no_file_s_is_a_sentence(name, tmp_path):
+    panel = FilmPanel(tmp_path)
+    upload(panel, name, b'no film')
+    assert 'cannot be used' in panel.words.value and panel.film is None

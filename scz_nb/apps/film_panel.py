@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from .drawings import Drawing, draw_pair, drawing, viewer_kinds
 from .panels import Panel, choice, control, row, slider, tick
 from .run_panel import Worker, file_link, text_field, uploaded
-from ..core import InputError, SczError, StepInfo
+from ..core import InputError, SczError, StepInfo, sentences
 from ..depth.estimators import estimators
 from ..films.convert import convert, film_layouts, player_marks
 from ..films.depth import DepthStream, as_source, small_picture
@@ -171,10 +171,15 @@ def connect(self: FilmPanel):
 def take_upload(self: FilmPanel, change=None):
     "Keep the file that was chosen, and take it."
     chosen = uploaded(self.files['upload'].value)
-    if chosen:
-        path = Path(self.folder.name) / Path(chosen[0].replace('\\', '/')).name
-        path.write_bytes(chosen[1])
-        self.take(path)
+    if not chosen:
+        return
+    path = Path(self.folder.name) / chosen[0]
+    try:
+        with sentences(chosen[0]):
+            path.write_bytes(chosen[1])
+    except SczError as e:
+        return self.say(self.plain(e), error=True)
+    self.take(path)
 
 # %% ../../nbs/parts/film_panel.ipynb #film_panel-018a
 @patch
