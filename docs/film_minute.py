@@ -1,7 +1,7 @@
 """One minute of 1080p with sound: memory, time and what is lost, on this machine.
 
 python docs/film_minute.py [SECONDS] — with nothing else running; it says what it found, and
-whether that is what was promised. Half an hour of two cores for a minute of film, or less."""
+whether that is what was promised. About three minutes of two idle cores for a minute of film."""
 
 import resource
 import subprocess

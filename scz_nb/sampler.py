@@ -111,13 +111,15 @@ class Method:
 
     make: Callable  # (Denoiser, LeftView, on_step) → uint8 (T, H, W, 3)
     needs_trajectory: bool  # of the left view, and its queries
+    needs_pixels: bool = False  # a model that can be told single pixels
+    one_call: bool = False  # whether the network is asked once, whatever the steps
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-028
 RIGHT_VIEWS = dict(
     paper=Method(paper_right, needs_trajectory=True),
     inpaint=Method(inpaint_right, needs_trajectory=False),
-    conditioned=Method(conditioned_right, needs_trajectory=False),
-    mean=Method(mean_right, needs_trajectory=False),
+    conditioned=Method(conditioned_right, needs_trajectory=False, needs_pixels=True),
+    mean=Method(mean_right, needs_trajectory=False, needs_pixels=True, one_call=True),
 )
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-030
@@ -126,11 +128,9 @@ def count_calls(
     recorded: int | None = None,  # steps, from the first, whose left queries are in the cache
 ) -> int:  # NFE; with recorded=None both views at every call, as in the paper
     "Network evaluations of a run that makes every repeat; guidance doubles them."
-    S = config.steps
-    if config.right == 'mean':
-        return S + 1
-    if not RIGHT_VIEWS[config.right].needs_trajectory:
-        return 2 * S
+    S, method = config.steps, RIGHT_VIEWS[config.right]
+    if not method.needs_trajectory:
+        return S + (1 if method.one_call else S)
     n, plan = restart_length(config), scale_refine(config.refine, S)
     first = config.restart_iterations * n
     rest = sum(plan.get(i, 1) for i in range(n, S))
@@ -218,18 +218,18 @@ def _check_given(image, prompt, video, image2, loop):
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-043
 def _check_can(backbone: Backbone, config: StereoConfig, video, last: bool):
     "Raise when the backbone cannot do what is wanted."
-    name = backbone.name
+    name, method = backbone.name, RIGHT_VIEWS[config.right]
     if last and not backbone.takes_last:
         raise InputError(
             f'backbone {name!r} was not trained with a last frame; leave out image2 and loop.'
         )
-    if config.right in ('conditioned', 'mean') and not backbone.takes_pixels:
+    if method.needs_pixels and not backbone.takes_pixels:
         raise InputError(f"{name!r} cannot be told single pixels; set right='inpaint' or 'paper'.")
     stride = config.frame_stride
     if stride is not None and stride not in backbone.strides:
         known = ' or '.join(map(str, (None, *backbone.strides)))
         raise InputError(f'frame_stride={stride} cannot be used; backbone {name!r} knows {known}.')
-    if video is not None and not config.eta and RIGHT_VIEWS[config.right].needs_trajectory:
+    if video is not None and not config.eta and method.needs_trajectory:
         raise InputError('a given video needs noise in every step: set eta above 0.')
 
 # %% ../nbs/lessons/15_sampler.ipynb #15_sampler-044

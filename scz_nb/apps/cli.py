@@ -471,11 +471,9 @@ def gallery_source(seed: int, given: str) -> dict:  # arguments of `run`
     from scz_nb.world.render import render, scene_picture
     from scz_nb.world.scenes import WorldConfig, sample_scene
 
-    image, prompt = scene_picture(seed)
-    if given == 'picture':
-        return dict(image=image, prompt=prompt)
-    if given == 'still':
-        return dict(image=image)
+    if given != 'video':
+        image, prompt = scene_picture(seed)
+        return dict(image=image, prompt=prompt if given == 'picture' else '')
     size = SIZES['small']
     world = WorldConfig(width=size.width, height=size.height)
     clip = render(sample_scene(seed, world), world, right=False)

@@ -79,8 +79,8 @@ def pair_condition(self: Backbone, cond, warp: Warp):
 
 
 @patch
-def pixel_condition(self: Backbone, cond, video, known):
-    "A view's of which single pixels are known: bool (T, H, W) of its video, the rest guessed."
+def pixel_condition(self: Backbone, cond, known: Tensor, visible: Tensor):
+    "A view's whose latents (1, C, T, h, w) are known where bool (1, 1, T, h, w), else guessed."
     raise InputError(f'{self.name} cannot be told single pixels.')
 
 
@@ -215,10 +215,11 @@ def warped(self: Denoiser, warp: Warp) -> Denoiser:
 @patch
 def told_pixels(
     self: Denoiser,
-    video,  # uint8 (T, H, W, 3), holes filled somehow
-    known,  # (T, H, W) bool
+    video,  # uint8 (T, H, W, 3) of another view, holes filled somehow
+    known: Tensor,  # (1, C, T, h, w): its latents
+    visible: Tensor,  # (1, 1, T, h, w) bool: where they are known
 ) -> Denoiser:
-    "The same denoiser, told which pixels of another view are known."
+    "The same denoiser, told what is known of another view, place by place."
     new = self.retold(video)
-    new.right_condition = self.backbone.pixel_condition(new.condition, video, known)
+    new.right_condition = self.backbone.pixel_condition(new.condition, known, visible)
     return new

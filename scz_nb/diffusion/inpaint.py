@@ -20,15 +20,15 @@ from ..geometry.fill import away_from_holes, fill_far, warp_right
 
 # %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-006
 def visible_latents(
-    visible,  # (T, H, W) bool, pixels
+    visible,  # (T, H, W) or (n, T, H, W) bool, pixels
     size: tuple,  # (h, w) of the latents
     device='cpu',
     least: float = 0.5,  # share of a latent's pixels
-) -> Tensor:  # (1, 1, T, h, w) bool
-    "M: latents of which at least half is visible."
+) -> Tensor:  # (1, 1, T, h, w) or (n, 1, T, h, w) bool
+    "M: latents of which at least this share is visible."
     pixels = torch.as_tensor(visible, dtype=torch.float32, device=device)
     share = torch.nn.functional.adaptive_avg_pool2d(pixels, size)
-    return (share >= least)[None, None]
+    return (share >= least).view(-1, 1, *share.shape[-3:])
 
 # %% ../../nbs/lessons/12_inpaint.ipynb #12_inpaint-007
 def inpaint(
@@ -106,8 +106,8 @@ def conditioned_right(
     filled, visible = warp_and_fill_pixels(left, config.scale, config.exponent)
     sure = away_from_holes(visible)
     known = backbone.encode(filled)
-    mask = visible_latents(sure, known.shape[-2:], known.device, least=0.999)
-    made = paint(denoiser.told_pixels(filled, sure), known, mask, on_step)
+    mask = visible_latents(sure, known.shape[-2:], known.device, least=1)
+    made = paint(denoiser.told_pixels(filled, known, mask), known, mask, on_step)
     return np.where(sure[..., None], filled, backbone.decode(made))
 
 

@@ -57,11 +57,17 @@ def stereo_scores(
     return stereo_agreement(v.left, v.right, v.disparity, scale)
 
 # %% ../../nbs/parts/scores.ipynb #scores-013
+_forms = {  # of the right view: what tables call them
+    'paper': "paper's form",
+    'inpaint': 'inpainting form',
+    'mean': 'mean in one call',
+}
+
+
 def stereo_table(
     stereo: dict,  # form of the right view → `stereo_scores` of each scene
 ) -> Table:
     "Median correlation, and in how many scenes near things lie further left; 95 % intervals."
-    names = {'paper': "paper's form", 'inpaint': 'inpainting form', 'mean': 'mean in one call'}
     rows = []
     for right, scores in stereo.items():
         correlation = [s['correlation'] for s in scores]
@@ -69,7 +75,7 @@ def stereo_table(
         middle = with_interval(np.median(correlation), *bootstrap(correlation, of='median'))
         low, high = wilson(ahead, len(scores))
         share = f'{ahead} of {len(scores)} ({low:.2f} to {high:.2f})'
-        rows.append((names.get(right, right), middle, share))
+        rows.append((_forms.get(right, right), middle, share))
     shift = 'correlation of measured and intended shift, median'
     return Table(('right view', shift, 'near things further left'), rows)
 
@@ -91,7 +97,7 @@ def _measure(
 def _items(files: dict, stereo: int) -> dict:  # name → item
     "Weights files, then scenes in each form of the right view."
     items = {f'clips_{name}': ('clips', str(path)) for name, path in files.items()}
-    for right in ('paper', 'inpaint', 'mean'):
+    for right in _forms:
         for i in range(stereo):
             items[f'{right}_{i:04}'] = 'stereo', i, right
     return items

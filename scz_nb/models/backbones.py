@@ -143,12 +143,11 @@ def pair_condition(self: TinyBackbone, cond: Condition, warp: Warp) -> Condition
 def pixel_condition(
     self: TinyBackbone,
     cond: Condition,
-    video,  # uint8 (T, H, W, 3), holes filled somehow
-    known,  # (T, H, W) bool
+    known: Tensor,  # (1, C, T, h, w) latents, holes filled somehow
+    visible: Tensor,  # (1, 1, T, h, w) bool: where they are known
 ) -> Condition:
-    "A condition that says which pixels are known, in place of frames."
-    known = torch.as_tensor(known, device=self.device)[None]
-    return replace(cond, frames=self.model.known_pixels(self._video(video)[None], known))
+    "A condition that says which latents are known, in place of frames."
+    return replace(cond, frames=torch.cat([known, visible.to(known)], 1))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-013
 @patch

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import scz_nb
 from ..core import InputError, MissingDependency, atomic_write, first_line
+from ..diffusion.inpaint import visible_latents
 from ..diffusion.schedule import alphas_cumprod, ddpm_schedule, guided, velocity
 from .motion import MotionNet, follow, move
 from .unet import DynamiCrafterUNet, TransformerBlock
@@ -267,8 +268,8 @@ def known_pixels(
     known: Tensor,  # (n, T, H, W) bool
 ) -> Tensor:  # (n, C+1, T, h, w)
     "The condition of clips of which some pixels are known: latents all of whose pixels are."
-    share = F.avg_pool2d(known.to(videos), self.config.patch)
-    return torch.cat([self.picture.encode(videos), (share > 0.999).to(videos)[:, None]], 1)
+    z = self.picture.encode(videos)
+    return torch.cat([z, visible_latents(known, z.shape[-2:], z.device, least=1)], 1)
 
 # %% ../../nbs/lessons/22_embedded.ipynb #22_embedded-029
 @patch
