@@ -212,6 +212,19 @@ def test_a_kernel_ends_with_its_page(app, pages, browser):
     until_kernels(app, 2)
 
 
+def test_a_page_whose_kernel_has_ended_says_so(app, pages, browser):
+    old = set(app.kernels())
+    third = Page(browser, app)
+    third.tab.wait_for_selector(made, timeout=90_000)
+    assert third.tab.locator('#lost').is_hidden()
+    (kernel,) = set(app.kernels()) - old
+    kernel.kill()
+    third.tab.wait_for_selector('#lost', timeout=60_000)
+    assert 'load the page again' in third.tab.inner_text('#lost')
+    third.tab.context.close()
+    until_kernels(app, 2)
+
+
 def test_kernels_end_with_a_server_that_is_killed(tmp_path):
     with served(tmp_path) as app:
         assert app.ask()[0] == 200
