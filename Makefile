@@ -49,7 +49,7 @@ test: $(VENV)/.dev
 
 # what is least to be had, and Colab had in the winter of 2026
 floor:
-	$(MAKE) test VENV=.venv-floor PINS=constraints-floor.txt
+	$(MAKE) test VENV=.venv-floor PINS=tests/constraints-floor.txt
 
 fuzz: $(VENV)/.dev
 	FUZZ=20 $(BIN)/python -m pytest tests/test_fuzz.py

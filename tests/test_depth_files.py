@@ -257,6 +257,45 @@ def test_broken_exr(tmp_path):
         read_depth(broken_exr(tmp_path))
 
 
+def cut_files(p, data):
+    "A file that ends after each of forty lengths, the last but one byte among them."
+    for length in np.linspace(1, len(data) - 1, 40, dtype=int):
+        p.write_bytes(data[:length])
+        yield p
+
+
+@pytest.mark.parametrize('how', ['NO', 'RLE', 'ZIPS', 'ZIP', 'PIZ', 'PXR24', 'DWAA'])
+@pytest.mark.parametrize('tiles', [False, True])
+def test_exr_that_is_cut_off_is_never_read(tmp_path, how, tiles):
+    OpenEXR = pytest.importorskip('OpenEXR')
+    header = dict(compression=getattr(OpenEXR, f'{how}_COMPRESSION'))
+    header['type'] = OpenEXR.tiledimage if tiles else OpenEXR.scanlineimage
+    if tiles:
+        header['tiles'] = OpenEXR.TileDescription()
+    grey = np.ascontiguousarray(np.tile(metres, (3, 3)))
+    OpenEXR.File(header, dict(Z=grey)).write(str(tmp_path / 'a.exr'))
+    assert read_depth(tmp_path / 'a.exr')[0].shape == grey.shape
+    for p in cut_files(tmp_path / 'b.exr', (tmp_path / 'a.exr').read_bytes()):
+        with pytest.raises(InputError, match=r'b\.exr cannot be read as an EXR file'):
+            read_depth(p)
+
+
+def test_exr_of_two_parts_that_is_cut_off(tmp_path):
+    "Depth is the first part: all of it, or a sentence."
+    OpenEXR = pytest.importorskip('OpenEXR')
+    header = dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage)
+    left = np.ascontiguousarray(metres)
+    parts = [OpenEXR.Part(dict(header), dict(Z=left), name) for name in ('left', 'right')]
+    OpenEXR.File(parts).write(str(tmp_path / 'a.exr'))
+    for p in cut_files(tmp_path / 'b.exr', (tmp_path / 'a.exr').read_bytes()):
+        try:
+            got = read_depth(p)[0]
+        except InputError as e:
+            assert 'cannot be read as an EXR file' in str(e)
+        else:
+            np.testing.assert_array_equal(got, left)
+
+
 def test_without_openexr_the_remedy_is_said(tmp_path):
     code = f"""import sys; sys.modules['OpenEXR'] = None
 from scz_nb.depth.files import read_depth

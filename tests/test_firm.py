@@ -193,6 +193,43 @@ def test_eight_converting_processes_make_eight_films(film, tmp_path):
     assert [p.exitcode for p in processes] == 8 * [0] and are_whole(tmp_path)
 
 
+def still(layout, picture, folder):
+    return convert_still(picture, folder, slope, layout=layout)
+
+
+def are_whole_stills(folder, each):
+    "The files of eight stills, each a picture, and nothing else."
+    sizes = {Image.open(p).convert('RGB').size for p in folder.iterdir()}
+    return len(names(folder)) == 8 * each and len(sizes) == 1
+
+
+@pytest.mark.parametrize(('layout', 'each'), [('side-by-side', 1), ('pair', 2), ('mpo', 1)])
+def test_eight_stills_at_once_are_eight(tmp_path, layout, each):
+    Image.fromarray(picture).save(tmp_path / 'a.png')
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(still, 8 * [layout], 8 * [tmp_path / 'a.png'], 8 * [tmp_path / 'out']))
+    assert sorted(p.name for files in made for p in files) == names(tmp_path / 'out')
+    assert are_whole_stills(tmp_path / 'out', each)
+
+
+def test_eight_processes_make_eight_stills(tmp_path):
+    Image.fromarray(picture).save(tmp_path / 'a.png')
+    together = multiprocessing.get_context('fork')
+    given = 'jps', tmp_path / 'a.png', tmp_path / 'out'
+    processes = [together.Process(target=still, args=given) for _ in range(8)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join(120)
+    assert [p.exitcode for p in processes] == 8 * [0] and are_whole_stills(tmp_path / 'out', 1)
+
+
+def test_a_still_with_a_name_of_eighty_letters(tmp_path):
+    Image.fromarray(picture).save(tmp_path / f'{80 * "雪"}.png')
+    (made,) = still('side-by-side', tmp_path / f'{80 * "雪"}.png', tmp_path / 'out')
+    assert names(tmp_path / 'out') == [made.name] and made.name.startswith(60 * '雪')
+
+
 def test_pieces_that_another_conversion_has_are_left_alone(film, tmp_path):
     # the inner one finds pieces of its own choices, which the outer one is at
     others = []
@@ -320,6 +357,16 @@ def test_a_disk_that_fills_up_while_a_film_is_converted(tmpfs, film):
     (tmpfs / 'ballast').unlink()
     assert len(read_video(convert(film, tmpfs, depth, progress=False, resume=True))[0]) == 80
     assert names(tmpfs) == ['film_LR.mp4', 'film_LR.mp4.json']
+
+
+def test_a_disk_that_fills_up_while_a_still_is_made(tmpfs, tmp_path):
+    big = rng.integers(0, 256, (700, 900, 3), np.uint8)  # noise does not get smaller
+    Image.fromarray(big).save(tmp_path / 'a.png')
+    with pytest.raises(OutputError, match=r'could not be written.*kept in \S+a\.npz') as e:
+        still('side-by-side', tmp_path / 'a.png', tmpfs)
+    assert not names(tmpfs)
+    video = StereoVideo.load(Path(str(e.value).split("load('")[1].split("'")[0]))
+    assert np.array_equal(video.left[0], big)
 
 
 def test_a_full_disk_takes_no_film_and_keeps_no_piece(tmpfs, film):

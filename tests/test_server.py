@@ -1,4 +1,4 @@
-"The kernels of `scz-nb app`: whose page is slow, whose is gone, and which have ended by themselves."
+"The kernels of `scz-nb app`: a page that is slow, one that is gone, a kernel that has ended."
 
 import asyncio
 import http.client

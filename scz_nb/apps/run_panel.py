@@ -52,7 +52,9 @@ def uploaded(
         name, file = list(value.items())[-1]
     else:
         name, file = value[-1]['name'], value[-1]
-    shown = shortened(Path(name.replace('\\', '/')).name) or 'the file'
+    path = Path(name.replace('\\', '/'))
+    # in at most 250 bytes, with the suffix, which says what it is
+    shown = shortened(path.stem, 50) + shortened(path.suffix, 12) or 'the file'
     return shown, bytes(file['content'])
 
 # %% ../../nbs/parts/run_panel.ipynb #run_panel-007

@@ -11,16 +11,18 @@ __all__ = ['still_layouts', 'still_suffixes', 'is_still', 'still_film', 'convert
 import io
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..core import atomic_write, check_choice, check_writable
+from ..core import atomic_write, check_choice, check_writable, reserved
 from .convert import Form, fields_of, film_layouts
 from .depth import DepthStream, as_source
 from .pairs import Look, Pair, StereoMaker, make_painter
 from ..media.film import Film, Frame, is_moving_webp
-from ..media.io import read_image, write_still
+from ..media.io import kept, read_image, short_stem, write_still
+from ..media.video import StereoVideo
 
 # %% ../../nbs/parts/film_still.ipynb #film_still-006
 still_layouts = (*film_layouts, 'pair', 'jps', 'mpo')
@@ -65,8 +67,16 @@ def _mpo(path: Path, pair: Pair):
     left.save(path, 'MPO', save_all=True, append_images=[right], quality=95)
 
 # %% ../../nbs/parts/film_still.ipynb #film_still-008
-def _still_files(form: Form, layout: str, folder: Path, stem: str, suffix: str) -> dict:
+def _still_files(
+    form: Form,
+    layout: str,
+    folder: Path,
+    source: Path,
+    suffix: str,
+    number: int,  # from 1 on, a part of the names from 2 on
+) -> dict:
     "Path and writer of each file of a still."
+    stem = short_stem(source) + (f'-{number}' if number > 1 else '')
     if layout in ('jps', 'mpo'):
         return {folder / f'{stem}.{layout}': _jps if layout == 'jps' else _mpo}
     views = ('left', 'right') if layout == 'pair' else (layout,)
@@ -97,16 +107,15 @@ def convert_still(
     p = film.path
     suffix = p.suffix.lower() if p.suffix.lower() in ('.png', '.jpg') else '.jpg'
     folder = check_writable(out)
-    stream = DepthStream(as_source(depth, film, depth_kind))
-    maker = StereoMaker(look, make_painter(look, backbone, prompt, settings))
-    (window,) = stream.windows([frame])
-    (pair,) = maker.pairs(window)
-    for number in range(1, 10_000):
-        stem = p.stem + (f'-{number}' if number > 1 else '')
-        files = _still_files(form, layout, folder, stem, suffix)
-        if not any(f.exists() for f in files):
-            break
-    for file, write in files.items():
-        with atomic_write(file) as part:
-            write(part, pair)
+    names = partial(_still_files, form, layout, folder, p, suffix)
+    with reserved(names) as number:
+        stream = DepthStream(as_source(depth, film, depth_kind))
+        maker = StereoMaker(look, make_painter(look, backbone, prompt, settings))
+        (window,) = stream.windows([frame])
+        (pair,) = maker.pairs(window)
+        files = names(number)
+        with kept(StereoVideo(pair.left[None], pair.right[None]), short_stem(p)):
+            for file, write in files.items():
+                with atomic_write(file) as part:
+                    write(part, pair)
     return list(files)
