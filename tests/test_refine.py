@@ -24,8 +24,8 @@ def step(form, repeats, s=schedules[0], i=2, warp=warp, tol=0.0, right=None):
     "The latent after a refined step, and the latents that the network was shown."
     d, config = Formula(s), StereoConfig(refine_form=form, tol=tol)
     right = draw('right') if right is None else right
-    *_, guess = refine_step(d, warp, left, right, i, repeats, config)
-    return s.step(guess, i, left.noises[i]), [z for _, z in d.seen]
+    *_, made = refine_step(d, warp, left, right, i, repeats, config)
+    return made.latent, [z for _, z in d.seen]
 
 
 @pytest.mark.parametrize('s', schedules)
@@ -83,7 +83,17 @@ def test_the_released_form_by_hand(s, i):
     ratio = s.sigma[i] / s.sigma[i - 1] if i else 1.0
     want = d.right(torch.where(warp.valid, right, ratio * first), i)
     *_, made = refine_released(Formula(s), right, warp.holes, i, noise, 2)
-    assert torch.equal(made.x0, want.x0) and torch.equal(made.eps, want.eps)
+    assert torch.equal(made.x0, want.x0)
+    assert torch.equal(made.latent, s.step(want, i, draw(f'step {i} repeat 1')))
+
+
+@pytest.mark.parametrize('i', [6, 24, 44])
+def test_the_released_form_draws_new_noise_and_loses_spread(i):
+    s, size = schedules[0], (1, 1, 1, 100, 200)
+    d = Formula(s, size, lambda z, i: Prediction(torch.zeros(size), z / s.noise[i]))
+    everywhere = torch.ones(1, 1, 1, 1, 1, dtype=torch.bool)
+    *_, made = refine_released(d, s.noise[i] * d.draw('a'), everywhere, i, d.draw('b'), 8)
+    assert 0.6 < made.latent.std() / s.noise[i + 1] < 0.95
 
 
 @pytest.mark.parametrize('s', schedules)
@@ -97,7 +107,7 @@ def test_the_x0_form_by_hand(s, i):
     want = torch.where(warp.valid, x0, w * x0 + (1 - w) * first)
     *_, made = refine_x0(Formula(s), right, warp.holes, i, left.noises[i], 2)
     torch.testing.assert_close(made.x0, want)
-    assert torch.equal(made.eps, eps)
+    torch.testing.assert_close(made.latent, s.step(Prediction(want, eps), i, left.noises[i]))
 
 
 @pytest.mark.parametrize('repeats', [1, 2, 5, 9])
@@ -105,9 +115,8 @@ def test_the_x0_form_has_the_noise_of_the_step(repeats):
     s, i, size = schedules[0], 20, (1, 1, 1, 200, 200)
     d = Formula(s, size, lambda z, i: Prediction(torch.zeros(size), z / s.noise[i]))
     everywhere = torch.ones(1, 1, 1, 1, 1, dtype=torch.bool)
-    *_, guess = refine_x0(d, s.noise[i] * d.draw('a'), everywhere, i, d.draw('b'), repeats)
-    made = s.step(guess, i, d.draw('b'))
-    assert made.std().item() == pytest.approx(s.noise[i + 1], rel=0.02)
+    *_, made = refine_x0(d, s.noise[i] * d.draw('a'), everywhere, i, d.draw('b'), repeats)
+    assert made.latent.std().item() == pytest.approx(s.noise[i + 1], rel=0.02)
 
 
 @forms
@@ -153,6 +162,8 @@ def test_a_plan_that_is_cut_ends_with_a_refined_step():
     plan = StereoConfig().refine
     assert cut_refine(plan, 44) == plan
     assert cut_refine(plan, 36)[-2:] == ((34, 6), (36, 6))
+    assert cut_refine(plan, 12)[-2:] == ((9, 8), (12, 8))  # as often as the one before
+    assert cut_refine(plan, 3) == ((3, 8),)
     assert cut_refine(plan, 50)[-1] == (50, 4)
 
 

@@ -10,6 +10,7 @@ __all__ = ['Backbone', 'retry_on_oom', 'Trajectory', 'LeftView', 'Denoiser']
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-003
 import gc
 from collections import Counter
+from contextlib import nullcontext
 from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -21,7 +22,12 @@ from torch import Tensor
 
 from ..config import StereoConfig
 from ..core import InputError, NoiseSource
-from .attention import QueryCache, in_window
+from scz_nb.diffusion.attention import (
+    QueryCache,
+    in_window,
+    released_attentions,
+    shares_queries,
+)
 from .schedule import Prediction, Schedule
 from ..geometry.warp import Warp
 
@@ -118,6 +124,18 @@ class LeftView(NamedTuple):
     disparity: Tensor  # (T, H, W) in [0, 1]
     trajectory: Trajectory | None = None  # None where the right view does without
 
+# %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-017a
+def _query_cache(
+    unet,
+    config: StereoConfig | None,  # None: no attention across views
+) -> QueryCache:
+    "Room for the left view's queries."
+    if config is None or config.cross_view is None:
+        return QueryCache(unet, 1, None)
+    if config.cross_view_form == 'released':
+        return QueryCache(unet, config.steps, find=released_attentions)
+    return QueryCache(unet, config.steps, config.cross_view)
+
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-017
 class Denoiser:
     "The network of one run: condition, schedule, guidance, queries of the left view."
@@ -133,12 +151,11 @@ class Denoiser:
         cross_view: bool = True,  # whether the right view gets the left one's queries
     ):
         self.backbone = backbone
-        self.config = config
+        self.schedule = backbone.schedule(config.steps, config.eta)
+        self.config = config.replace(steps=len(self.schedule))  # some schedules take more
         self.noise = noise
         self.told = (prompt, first, last)
-        self.schedule = backbone.schedule(config.steps, config.eta)
-        window = config.cross_view if cross_view else None
-        self.queries = QueryCache(backbone.unet, config.steps, window)
+        self.queries = _query_cache(backbone.unet, self.config if cross_view else None)
         self.calls = Counter(left=0, right=0)  # network evaluations of each view
         self.lefts = {}  # step → left latent
 
@@ -184,10 +201,12 @@ def left(self: Denoiser, z: Tensor, i: int) -> Prediction:
 @patch
 def right(self: Denoiser, z: Tensor, i: int) -> Prediction:
     "The network's guess for the right view's latent of step i, with the left view's queries."
-    if self.queries.on(i) and i not in self.queries:
+    shared = self.queries.layers and shares_queries(self.config, i, self.calls['right'])
+    if shared and i not in self.queries:
         self.left(self.lefts[i], i)
     self.calls['right'] += 1
-    return self.predict(z, i, self.right_condition, self.queries.replay)
+    hooks = self.queries.replay if shared else nullcontext
+    return self.predict(z, i, self.right_condition, hooks)
 
 # %% ../../nbs/lessons/09_denoiser.ipynb #09_denoiser-029
 @patch

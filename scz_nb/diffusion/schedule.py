@@ -39,7 +39,7 @@ def spaced_timesteps(
     steps: int,  # sampling steps S
     spacing: str = 'uniform_trailing',  # or 'uniform' (DynamiCrafter 256)
     train_steps: int = 1000,
-) -> Tensor:  # (S,) from noisiest to cleanest
+) -> Tensor:  # (S,) from noisiest to cleanest; 'uniform' may take more steps than asked for
     "The training timesteps that sampling visits."
     if not 1 <= steps <= train_steps:
         raise InputError(f'steps must be between 1 and {train_steps}; got {steps}.')
@@ -54,12 +54,12 @@ def spaced_timesteps(
 def _uniform(steps: int, train_steps: int) -> Tensor:
     "Every `train_steps // steps`-th timestep, from 1 on; the noisiest first."
     gap = train_steps // steps
-    if gap < 2 or gap * steps < 0.9 * train_steps:
+    t = torch.arange(0, train_steps, gap) + 1
+    if t[-1] >= train_steps:
         raise InputError(
-            f'{steps} steps do not reach from clean to noise with spacing '
-            f"'uniform'; use a divisor of {train_steps}."
+            f"spacing 'uniform' has no timesteps for {steps} steps; use a divisor of {train_steps}."
         )
-    return (torch.arange(steps) * gap + 1).flip(0)
+    return t.flip(0)
 
 # %% ../../nbs/lessons/07_schedule.ipynb #07_schedule-016
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def ddpm_schedule(
     spacing: str = 'uniform_trailing',  # or 'uniform'
     zero_snr: bool = True,
     base_scale: float | None = None,  # smallest scale of the dynamic rescale, from t=400 on
+    rescale_last: bool = False,  # the last step, too, as VideoCrafter2 does
     train_steps: int = 1000,
 ) -> Schedule:
     "The schedule of a model that was trained with DDPM's noise."
@@ -111,6 +112,8 @@ def ddpm_schedule(
     scale = _dynamic_scale(base_scale, train_steps)[at]
     signal = tuple(a**0.5 for a in alpha)
     noise = tuple((1 - a) ** 0.5 for a in alpha)
+    if not rescale_last:
+        scale[-1] = scale[-2]
     rescale = tuple((scale[1:] / scale[:-1]).tolist())
     return Schedule(signal, noise, tuple(t.tolist()), eta, prediction, rescale)
 

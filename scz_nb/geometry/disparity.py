@@ -139,13 +139,13 @@ def shift_columns(
 def resize_disparity(
     d,  # (T, H, W) disparity in [0, 1]
     size: tuple,  # (H', W') of the new grid
-    mode: str = 'area',  # 'area', 'bilinear', 'near' or 'nearest', as below
+    mode: str = 'area',  # 'area', 'smooth', 'bilinear', 'near' or 'nearest', as below
 ) -> Tensor:  # (T, H', W') float32 in [0, 1]
     """Disparity on another grid; its values keep their scale, since they are no pixels.
 
-    A cell gets the mean ('area'), a smooth mean ('bilinear'), its nearest point ('near')
-    or one sample ('nearest')."""
-    check_choice('mode', mode, ('area', 'bilinear', 'near', 'nearest'))
+    A cell gets the mean ('area'), a smooth mean ('smooth'), a mean of the four pixels around its
+    centre ('bilinear', as released), its nearest point ('near') or one sample ('nearest')."""
+    check_choice('mode', mode, ('area', 'smooth', 'bilinear', 'near', 'nearest'))
     d = _tensor(d, 'disparity').float()
     if d.ndim != 3:
         raise InputError(
@@ -155,8 +155,8 @@ def resize_disparity(
     size = tuple(size)
     if mode == 'near':
         out = F.adaptive_max_pool2d(x, size)
-    elif mode == 'bilinear':
-        out = F.interpolate(x, size, mode='bilinear', antialias=True)
+    elif mode in ('smooth', 'bilinear'):
+        out = F.interpolate(x, size, mode='bilinear', antialias=mode == 'smooth')
     else:
         out = F.interpolate(x, size, mode='area' if mode == 'area' else 'nearest-exact')
     return out[:, 0].clamp(0, 1)

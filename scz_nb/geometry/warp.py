@@ -123,6 +123,7 @@ def warp_video(
 def border_columns(
     mask: Tensor,  # (…, H, W) bool from a warp, False in holes
     scale: float,  # of that warp; its sign says which border is emptied
+    whole: bool = False,  # only columns that are empty in every row of the frame, as released
 ) -> Tensor:  # the same shape, bool
     """B of Eq. 3: in each row, the run of holes that touches the border.
 
@@ -131,7 +132,8 @@ def border_columns(
         raise InputError('mask must be a bool tensor (…, H, W), as `warp` gives it.')
     if scale == 0:
         return torch.zeros_like(mask)
-    holes = ~mask.flip(-1) if scale < 0 else ~mask
+    holes = ~mask.any(-2, keepdim=True).expand_as(mask) if whole else ~mask
+    holes = holes.flip(-1) if scale < 0 else holes
     run = holes.int().cumprod(-1).bool()
     return run.flip(-1) if scale < 0 else run
 
@@ -145,13 +147,15 @@ class Warp:
         size: tuple,  # (h, w) of the latents
         scale: float,  # s, percent of the width; negative makes a right view
         exponent: float = 1.0,  # α
+        shrink: str = 'area',  # as for `resize_disparity`
+        whole_border: bool = False,  # as for `border_columns`
     ):
-        small = resize_disparity(disparity, size)
+        small = resize_disparity(disparity, size, shrink)
         self.source, valid = warp_map(small, scale, exponent)  # (T, h, w)
         self.scale = scale
         self.valid = valid[None, None]  # (1, 1, T, h, w) bool, False in holes
         self.holes = ~self.valid
-        self.border = border_columns(self.valid, scale)  # B of Eq. 3
+        self.border = border_columns(self.valid, scale, whole_border)  # B of Eq. 3
 
     def __call__(
         self,

@@ -55,6 +55,7 @@ _usual = dict(
     spacing='uniform_trailing',
     zero_snr=True,
     base_scale=0.7,
+    rescale_last=False,
     height=320,
     width=512,
     frames=16,
@@ -86,7 +87,8 @@ originals = {
     'dynamicrafter-1024': Original(dict(default_fs=10), _1024),
     'dynamicrafter-interp': Original({}, dict(takes_last=True, frame_stride=5)),
     'videocrafter2': Original(
-        dict(in_channels=4, image_cross_attention=False), dict(_plain, frame_stride=28)
+        dict(in_channels=4, image_cross_attention=False),
+        dict(_plain, frame_stride=28, rescale_last=True),
     ),
 }
 

@@ -54,6 +54,7 @@ class DynamiCrafterPipeline(DiffusionPipeline):
         spacing: str = 'uniform_trailing',  # or 'uniform'
         zero_snr: bool = True,  # no signal is left at the last timestep
         base_scale: float | None = 0.7,  # end of the dynamic rescale; None: none
+        rescale_last: bool = False,  # the last step, too
         height: int = 320,
         width: int = 512,
         frames: int = 16,  # of a clip
@@ -76,6 +77,7 @@ class DynamiCrafterPipeline(DiffusionPipeline):
             spacing=spacing,
             zero_snr=zero_snr,
             base_scale=base_scale,
+            rescale_last=rescale_last,
             height=height,
             width=width,
             frames=frames,
@@ -143,6 +145,7 @@ def schedule(
         spacing=c.spacing,
         zero_snr=c.zero_snr,
         base_scale=c.base_scale,
+        rescale_last=c.rescale_last,
     )
     return ddpm_schedule(steps, eta, **facts)
 
