@@ -3,6 +3,8 @@
 import functools
 import gzip
 import json
+import sys
+import types
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from torch import nn
 from scz_nb.core import InputError, MissingDependency, SczError
 from scz_nb.models.convert import (
     build,
+    check_kind,
     fill,
     full_size,
     model_facts,
@@ -391,3 +394,64 @@ def test_another_models_checkpoint_is_refused(kind, file, folder):
 def test_full_size_network_refuses_a_small_file(state):
     with pytest.raises(InputError, match='other model or size'):
         original(state, size=full_size)
+
+
+# files as training runs and other programs leave them
+@pytest.fixture
+def config_class(monkeypatch):
+    "A class of a module that is not installed where the file is read."
+
+    class DictConfig:
+        def __reduce__(self):
+            return DictConfig, ('content',), dict(a=1)
+
+    module = types.ModuleType('omegaconf.dictconfig')
+    module.DictConfig, DictConfig.__module__ = DictConfig, module.__name__
+    DictConfig.__qualname__ = 'DictConfig'
+    monkeypatch.setitem(sys.modules, 'omegaconf', types.ModuleType('omegaconf'))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    yield DictConfig
+
+
+def test_a_lightning_file_with_its_configuration(config_class, monkeypatch, tmp_path):
+    state = random_checkpoint('videocrafter2')
+    facts = dict(hyper_parameters=config_class(), epoch=3)
+    torch.save({'state_dict': state, **facts}, tmp_path / 'run.ckpt')
+    monkeypatch.delitem(sys.modules, 'omegaconf.dictconfig')
+    found = read_checkpoint(tmp_path / 'run.ckpt')
+    assert list(found) == list(state)
+    assert all(torch.equal(found[k], state[k]) for k in state)
+
+
+def test_averaged_weights_are_left_out():
+    state = random_checkpoint('videocrafter2')
+    more = {'model_ema.diffusion_modelout2weight': torch.zeros(1), 'model_ema.decay': torch.ones(1)}
+    parts, dropped = take_apart({**state, **more}, 3)
+    assert set(more) <= set(dropped)
+
+
+@pytest.mark.parametrize('prefix', ['model.diffusion_model.', ''])
+def test_the_unet_alone_is_named(prefix):
+    begin = 'model.diffusion_model.'
+    state = random_checkpoint('videocrafter2')
+    unet = {prefix + k.removeprefix(begin): t for k, t in state.items() if k.startswith(begin)}
+    with pytest.raises(InputError, match='UNet alone'):
+        take_apart(unet, 3)
+
+
+@pytest.mark.parametrize('kind, end', [('dynamicrafter-512', 0.3), ('dynamicrafter-1024', 0.7)])
+def test_a_file_of_the_other_size_is_named(kind, end):
+    table = torch.cat([torch.linspace(1, end, 400), torch.full((600,), end)])
+    check_kind({'scale_arr': table}, 'dynamicrafter-512' if end == 0.7 else 'dynamicrafter-1024')
+    with pytest.raises(InputError, match=f'not {kind}: its dynamic rescale ends at {end}'):
+        check_kind({'scale_arr': table}, kind)
+    with pytest.raises(InputError, match='dynamic rescale'):
+        DynamiCrafterPipeline.from_original(
+            {**random_checkpoint(kind), 'scale_arr': table}, kind, tokenizer='none', size=small_size
+        )
+
+
+def test_a_configuration_is_named(tmp_path):
+    (tmp_path / 'inference_t2v_512_v2.0.yaml').write_text('model:\n  target: x\n')
+    with pytest.raises(InputError, match='is a configuration, not weights'):
+        read_checkpoint(tmp_path / 'inference_t2v_512_v2.0.yaml')

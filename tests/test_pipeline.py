@@ -11,6 +11,7 @@ from helpers.project import root
 from scz_nb.core import InputError
 from scz_nb.models.pipeline import (
     DynamiCrafterPipeline,
+    clean_prompt,
     clip_mean,
     clip_pixels,
     clip_std,
@@ -295,3 +296,18 @@ def test_model_card_says_what_it_is(kind, task, predicts, pipes):
     card = model_card(pipes[kind])
     assert f'pipeline_tag: {task}\n' in card
     assert f'the network predicts {predicts}.' in card
+
+
+@pytest.mark.parametrize(
+    'written, plain',
+    [
+        ('“fog”', '"fog"'),
+        ('a cat’s paw', "a cat's paw"),
+        ('fog &amp;amp; rain', 'fog & rain'),
+        (' fog \n  and  rain ', 'fog and rain'),
+        ('âœ” fog', '✔ fog'),
+    ],
+)
+def test_prompts_are_cleaned_as_openclip_does(written, plain, pipe):
+    assert clean_prompt(written) == plain
+    assert torch.equal(pipe.encode_prompt(written), pipe.encode_prompt(plain))

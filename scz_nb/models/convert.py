@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/convert.html.md"""
 
 # %% auto #0
 __all__ = ['originals', 'full_size', 'VideoUNet', 'ImageProjector', 'Original', 'model_facts', 'build', 'clip_names', 'vae_names',
-           'take_apart', 'aligned', 'fill', 'read_checkpoint']
+           'take_apart', 'check_kind', 'aligned', 'fill', 'read_checkpoint']
 
 # %% ../../nbs/parts/convert.ipynb #convert-004
 import inspect
@@ -248,6 +248,7 @@ _unused = re.compile(
     |embedder\.model\.(token_embedding\.weight|positional_embedding|ln_final\.\w+)
     |embedder\.model\.(text_projection|logit_scale|attn_mask|visual\.proj)
     |cond_stage_model\.model\.(text_projection|logit_scale|attn_mask)
+    |model_ema\..*
     |betas|logvar|lvlb_weights|scale_factor|scale_arr\w*|posterior_\w+
     |(sqrt_|log_)?(one_minus_|recipm?1?_)?alphas_cumprod(_prev)?
     """,
@@ -275,9 +276,11 @@ def take_apart(
 
 # %% ../../nbs/parts/convert.ipynb #convert-047
 def _check_parts(state: dict, parts: dict, unknown: list):
-    "Raise when a file is none of DynamiCrafter's."
+    "Raise when a file is none of DynamiCrafter's, or not all of one."
+    first = next(iter(state), 'missing')
+    if first.startswith(('input_blocks.', 'time_embed.', 'out.')):
+        raise InputError("the file holds the UNet alone; give the model's whole checkpoint.")
     if not parts['unet']:
-        first = next(iter(state), 'missing')
         raise InputError(
             f'this is no checkpoint of DynamiCrafter: no name begins with {_begins["unet"]!r}, '
             f'the first is {first!r}.'
@@ -287,6 +290,28 @@ def _check_parts(state: dict, parts: dict, unknown: list):
         raise InputError(
             f'the checkpoint has {len(unknown)} unknown {tensors}, '
             f'the first is {unknown[0]!r}; is it for another model?'
+        )
+    if not parts['vae']:
+        raise InputError(
+            "the checkpoint has no autoencoder (it may be the UNet alone); give the model's "
+            'whole checkpoint.'
+        )
+
+# %% ../../nbs/parts/convert.ipynb #convert-047b
+def check_kind(
+    state: dict,  # name → tensor, as in the file
+    kind: str,  # a name in `originals`
+):
+    "Raise when the table of the dynamic rescale says that the file is another model."
+    table = state.get('scale_arr')
+    if table is None or table.device.type == 'meta':
+        return
+    found, expected = round(table[-1].item(), 2), model_facts(kind)['base_scale']
+    if found != (expected or 1.0):
+        sizes = {0.3: 'dynamicrafter-1024', 0.7: 'dynamicrafter-512, -interp or videocrafter2'}
+        raise InputError(
+            f'the file is not {kind}: its dynamic rescale ends at {found}, not at '
+            f'{expected or 1.0}; it may be {sizes.get(found, "another model")}.'
         )
 
 # %% ../../nbs/parts/convert.ipynb #convert-051
@@ -338,11 +363,32 @@ def fill(
         aligned(net)
 
 # %% ../../nbs/parts/convert.ipynb #convert-061
+class _Nothing:
+    "Stands for an object of a training run's configuration: takes anything and does nothing."
+
+    def __init__(self, *given, **named):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+_harmless = ('omegaconf.', 'pytorch_lightning.', 'lightning.', 'lightning_fabric.', 'typing.')
+
+
+def _stand_ins(path: Path) -> list:  # of (class, name)
+    "For what a file names of a configuration; none of it is imported."
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return [(_Nothing, name) for name in names if name.startswith(_harmless)]
+
+# %% ../../nbs/parts/convert.ipynb #convert-061a
 def _unpacked(path: Path):
     "What a file of weights holds, mapped from it."
     if path.suffix != '.safetensors':
         mmap = zipfile.is_zipfile(path)
-        return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+        known = _stand_ins(path) if mmap else []
+        with torch.serialization.safe_globals(known):
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     from safetensors import safe_open
 
     with safe_open(path, 'pt') as f:
@@ -356,6 +402,8 @@ def read_checkpoint(
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f'{path} is not there; give the path of a checkpoint file.')
+    if path.suffix.lower() in ('.yaml', '.yml', '.json'):
+        raise InputError(f'{path} is a configuration, not weights; give the checkpoint file.')
     try:
         state = _unpacked(path)
     except Exception as e:
