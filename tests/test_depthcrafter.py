@@ -511,6 +511,18 @@ def test_any_map_can_be_dissolved(depth, n):
     assert not np.array_equal(d, near)
 
 
+@pytest.mark.parametrize('strength', [0, 30])
+def test_depth_as_in_the_stereo_program(pipe, strength):
+    program = DepthCrafter(pipe, 'cpu', released=True)
+    lifted = 128 + video // 2  # frames in [0.5, 1]
+    given = pipe.condition(lifted, program._noise(), 1024)
+    x = pipe(lifted, 5, 1.2, generator=program._noise()).latents
+    want = pipe.decode(pipe.dissolve(x, strength, given, guidance=1.0), video.shape[1:3])
+    made = program(video, strength)
+    np.testing.assert_allclose(made, want, atol=1e-5)
+    assert made.min() > 0 and made.max() < 1  # not stretched
+
+
 def test_at_strength_50_the_given_map_is_forgotten(depth):
     near = np.random.default_rng(1).uniform(size=(6, 64, 128)).astype(np.float32)
     a, b = (depth.dissolve(video, d, 50) for d in (near, 1 - near))

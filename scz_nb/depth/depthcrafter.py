@@ -527,6 +527,7 @@ def __call__(
     *,
     longest: int = 1024,  # pixels of the longer side
     strength: int = 0,  # of dissolving (Eq. 5), 0 (none) to 50
+    dissolve_guidance: float | None = None,  # of that call; None: the same
     chunk: int = 8,  # frames at once in the autoencoder and the image tower
     generator: torch.Generator | None = None,  # source of all noise
     callback_on_step_end=None,  # function: pipeline, step, σ, {'latents': …} → such a dict
@@ -538,6 +539,8 @@ def __call__(
     try:
         given = self.condition(frames, generator, longest, chunk)
         x = self._sample(given, num_inference_steps, how, generator, callback_on_step_end)
+        if dissolve_guidance is not None:
+            how = dissolve_guidance, window_size, overlap
         x = self.dissolve(x, strength, given, *how)
         out = DepthCrafterOutput(self.decode(x, frames.shape[1:3], chunk), x)
     finally:
@@ -653,6 +656,7 @@ class DepthCrafter(Depth):
     longest: int = 1024  # pixels of the longer side
     seed: int = 0  # of all noise
     progress: bool = False  # show a bar
+    released: bool = False  # as in the stereo program: see `raw`
 
     name = 'depthcrafter'
     dissolves = True
@@ -664,7 +668,8 @@ class DepthCrafter(Depth):
             self.pipe.enable_model_cpu_offload(device=self.device)
 
     def __call__(self, video, strength: int = 0) -> np.ndarray:
-        return normalise(self.raw(video, strength)).numpy()
+        raw = self.raw(video, strength)
+        return (raw if self.released else normalise(raw)).numpy()
 
     def __repr__(self):
         return f'DepthCrafter(steps={self.steps}, device={self.device!r})'
@@ -681,14 +686,27 @@ def _how(self: DepthCrafter) -> tuple:
 
 
 @patch
+def _frames(self: DepthCrafter, video) -> np.ndarray:  # (T, H, W, 3) uint8
+    "The frames as the network is shown them."
+    frames = check_video(video)
+    return 128 + frames // 2 if self.released else frames
+
+
+@patch
 def raw(
     self: DepthCrafter,
     video,  # (T, H, W, 3) uint8, or float in [0, 1]
     strength: int = 0,  # of dissolving (Eq. 5 as released), before the latents are decoded
 ) -> Tensor:  # (T, H, W) inverse depth, large = near, unit unknown
-    "Before the stretch to [0, 1]."
+    """Before the stretch to [0, 1].
+
+    The stereo program shows the network frames in [0.5, 1], has guidance 1.2 in its five steps and
+    none in the dissolving call, and does not stretch: `released`."""
     more = dict(longest=self.longest, strength=strength, generator=self._noise())
-    return self.pipe(video, self.steps, *self._how, **more).depth
+    how = self._how
+    if self.released:
+        how, more['dissolve_guidance'] = (1.2, *how[1:]), 1.0
+    return self.pipe(self._frames(video), self.steps, *how, **more).depth
 
 # %% ../../nbs/parts/depthcrafter.ipynb #depthcrafter-094
 @patch
@@ -705,7 +723,7 @@ def dissolve(  # noqa: F811
     if dissolve_step(strength) == 50:
         return near.numpy()
     try:
-        given = self.pipe.condition(frames, self._noise(), self.longest)
+        given = self.pipe.condition(self._frames(video), self._noise(), self.longest)
         x = self.pipe.encode_depth(near, self.longest)
         x = self.pipe.dissolve(x, strength, given, *self._how)
         return self.pipe.decode(x, frames.shape[1:3]).numpy()
@@ -729,6 +747,7 @@ def load_depthcrafter(
     device: str | None = None,  # where it computes; None: cuda where there is one
     dtype: torch.dtype | None = None,  # None: float16 on cuda, else float32
     progress: bool = False,  # show a bar
+    released: bool = False,  # as in the stereo program
 ) -> DepthCrafter:
     "DepthCrafter from the hub, or from a folder as save_pretrained writes it."
     device = pick_device(device)
@@ -737,4 +756,4 @@ def load_depthcrafter(
     _library('image_encoder')
     where, remedy = _folders(folder)
     parts = {k: _load_part(k, p, dtype, remedy) for k, p in where.items()}
-    return DepthCrafter(DepthCrafterPipeline(**parts), device, progress=progress)
+    return DepthCrafter(DepthCrafterPipeline(**parts), device, progress=progress, released=released)
