@@ -160,7 +160,7 @@ class StereoConfig:
     border: float = setting(1.0, number(0, 1, 'off'))  # mu of Eq. 3
     border_form: str = setting('rows', one_of(rows='', columns='released'))  # B of Eq. 3
     refine: tuple = setting(paper_plan, plan)  # (step of 50, repeats), Eq. 4
-    refine_form: str = setting('x0', one_of(released='', x0=''))  # how repeats change the holes
+    refine_form: str = setting('x0', one_of(released='', x0='', resampled=''))  # of a repeat
     tol: float = setting(0.0, number(0, 1, 'never'))  # end when holes change by a smaller share
     dissolve: int = setting(30, whole(0, 50, 'off'))  # strength of Eq. 5
     right: str = setting('paper', right_views)  # how the right view is made

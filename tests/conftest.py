@@ -56,7 +56,7 @@ def recorded(backbone):
     from scz_nb.sampler import run
     from scz_nb.world.render import scene_picture
 
-    quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))
+    quick = dict(right='paper', restart_iterations=3, refine=((20, 4), (40, 2)))
     recording = Recording()
     more = dict(backbone=backbone, steps=4, config=quick, on_step=recording, progress=False)
     return recording, run(*scene_picture(33), **more)

@@ -23,7 +23,7 @@ from scz_nb.models.stand_in import letter_tokenizer, small_size
 from scz_nb.sampler import run
 
 ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (4, 32, 1))
-quick = dict(restart_iterations=2, refine=((25, 2),), scale=30.0)
+quick = dict(right='paper', restart_iterations=2, refine=((25, 2),), scale=30.0)
 
 
 @pytest.fixture(scope='module')

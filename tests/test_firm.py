@@ -734,7 +734,7 @@ def test_the_record_says_how_many_threads(backbone):
 
 def test_two_threads_with_one_backbone_take_turns(backbone):
     def go(seed):
-        quick = dict(restart_iterations=1, refine=((20, 1),))
+        quick = dict(right='paper', restart_iterations=1, refine=((20, 1),))
         return run(
             picture,
             'a red ball rolls left',

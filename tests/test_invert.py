@@ -123,7 +123,7 @@ def never(*a, **kw):
     [
         (dict(image=np.zeros((40, 64, 3), np.uint8)), 'leave out'),
         (dict(loop=True), 'leave out'),
-        (dict(config=dict(eta=0)), 'eta'),
+        (dict(config=dict(right='paper', eta=0)), 'eta'),
         (dict(video=np.zeros((40, 64, 3), np.uint8)), 'frames'),
         (dict(video=np.zeros((0, 40, 64, 3), np.uint8)), 'frames'),
         (dict(video='none.mp4'), 'none.mp4'),

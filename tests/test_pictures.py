@@ -15,7 +15,7 @@ from scz_nb.evaluation.pictures import (
     read_pictures,
 )
 
-quickest = dict(steps=1, dissolve=0, restart_iterations=0, refine=())
+quickest = dict(right='paper', steps=1, dissolve=0, restart_iterations=0, refine=())
 
 
 def make_pictures(folder):

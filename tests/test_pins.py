@@ -342,7 +342,7 @@ def case(name):
 
 
 # The sampler. A refinement is written for 50 steps: of 6, these refine the third and the last one.
-QUICK = dict(refine=((20, 3), (40, 2)), restart_iterations=3)
+QUICK = dict(right='paper', refine=((20, 3), (40, 2)), restart_iterations=3)
 
 
 def sampled(on, arguments, change):

@@ -70,7 +70,7 @@ def test_a_step_without_latents_is_left_out():
 
 
 def test_recording_changes_nothing(backbone, recorded):
-    quick = dict(restart_iterations=3, refine=((20, 4), (40, 2)))
+    quick = dict(right='paper', restart_iterations=3, refine=((20, 4), (40, 2)))
     settings = dict(backbone=backbone, steps=4, config=quick, progress=False)
     assert np.array_equal(run(*scene_picture(33), **settings).right, recorded[1].right)
 
@@ -86,7 +86,8 @@ def test_the_last_guess_of_an_inpainted_run_is_its_end(backbone):
 def test_a_given_video_is_recorded(backbone):
     clip = np.random.default_rng(0).integers(0, 255, (8, 40, 64, 3), np.uint8)
     recording = Recording()
-    run(video=clip, backbone=backbone, steps=2, on_step=recording, progress=False)
+    how = dict(config='paper', steps=2, progress=False)
+    run(video=clip, backbone=backbone, on_step=recording, **how)
     assert list(recording.lefts()) == sorted(recording.rights()) == [1, 2]
 
 

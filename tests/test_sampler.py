@@ -23,7 +23,9 @@ def no_hooks(backbone):
     return not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.unet.modules())
 
 
-quick = dict(restart_iterations=2, refine=((20, 2), (40, 2)))  # all stages, few repeats
+quick = dict(
+    right='paper', restart_iterations=2, refine=((20, 2), (40, 2))
+)  # all stages, few repeats
 
 
 def go(backbone, prompt=clip.caption, image=picture, steps=4, config=None, **kw):

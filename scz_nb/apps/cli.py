@@ -27,7 +27,7 @@ from fastcore.meta import delegates
 from fastcore.script import anno_parser
 
 from .. import __version__
-from ..config import StereoConfig
+from ..config import PRESETS, StereoConfig
 from scz_nb.core import (
     InputError,
     SczError,
@@ -44,7 +44,7 @@ def run_options(
     backbone: str = None,  # video model: a name of scz-nb models, folder or NAME=FILE; else tiny
     depth: str = None,  # estimator, file, folder or video; a .npy (T, H, W) is taken as it is
     scale: float = None,  # largest shift in percent of the width; else the backbone's
-    right: str = None,  # right view: mean, conditioned, inpaint or paper; else paper
+    right: str = None,  # right view: mean, conditioned, inpaint, paper or released; else what suits
     tol: float = None,  # end repeats when holes change by less than this share, such as 0.1
     steps: int = None,  # denoising steps; else 50
     seed: int = None,  # another seed, another video; else 0
@@ -86,6 +86,8 @@ def run_arguments(
     plain = ('backbone', 'scale', 'steps', 'seed', 'device')
     arguments = {name: given[name] for name in plain if name in given}
     settings = {name: given[name] for name in ('right', 'tol') if name in given}
+    if settings.get('right') in PRESETS:
+        settings |= PRESETS[settings['right']]
     if settings:
         arguments['config'] = settings
     if 'depth' in given:
@@ -285,7 +287,7 @@ def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
     from scz_nb.sampler import run
 
     begin = time.monotonic()
-    settings = dict(arguments.get('config', {}), right=form)
+    settings = arguments.get('config', {}) | PRESETS.get(form, dict(right=form))
     video = run(*picture, **dict(arguments, config=settings))
     seconds = time.monotonic() - begin
     name = 'demo.mp4' if form == next(iter(demo_forms)) else f'demo_{form}.mp4'
@@ -327,7 +329,7 @@ def demo_command(
     kwargs.update(backbone=backbone, steps=steps)
     folder, arguments = check_writable(kwargs['out']), run_arguments(kwargs)
     wanted = (kwargs['right'],) if kwargs['right'] else tuple(demo_forms)
-    StereoConfig(right=wanted[0])  # an error where there is no such form
+    PRESETS.get(wanted[0]) or StereoConfig(right=wanted[0])  # an error where there is no such form
     rehearse(folder / 'demo.mp4')
     image, prompt = scene_picture(demo_seed)
     print(f'prompt: {prompt}')

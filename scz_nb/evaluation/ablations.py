@@ -46,7 +46,7 @@ def compare_ablations(
     out = {}
     full = None
     for name, change in rows.items():
-        config = {**settings, **change}
+        config = {'right': 'paper', **settings, **change}
         v = run(picture, prompt, backbone=backbone, seed=seed, config=config, progress=False)
         full = v if full is None else full
         scale = full.meta['settings']['scale']

@@ -146,6 +146,7 @@ def picture_views(
     methods: dict = PICTURE_METHODS,  # row → settings that differ, or a function
 ) -> PictureViews:
     "What each row makes of the same left view; baselines get the undissolved disparity."
+    settings = dict(right='paper') | settings
     go = partial(run, picture, prompt, backbone=backbone, seed=seed, progress=False)
     full = go(config=settings)
     config = StereoConfig.make(**full.meta['settings'])

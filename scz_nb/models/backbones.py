@@ -69,7 +69,7 @@ class TinyBackbone(Backbone):
         self.unet, self.device = model.unet, model.picture.mean.device
         self.width, self.height, self.frames, self.fps = c.width, c.height, c.frames, c.fps
         self.latent_shape = (1, c.channels, c.frames, *c.latent_size)
-        self.defaults = dict(scale=12.0, guidance=1.0)
+        self.defaults = dict(scale=12.0, guidance=1.0, right='mean')
         self.default_depth = model  # it has a depth network of its own
 
     def schedule(self, steps: int, eta: float) -> Schedule:
