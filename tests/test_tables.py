@@ -17,6 +17,7 @@ from scz_nb.evaluation.runner import read_tables
 from scz_nb.evaluation.tables import (
     METHODS,
     PROTOCOLS,
+    RESTARTS,
     Protocol,
     evaluate,
     truth_rows,
@@ -67,7 +68,7 @@ def test_cost_is_measured_where_it_is_wanted():
 def test_protocols_name_methods_that_exist():
     for p in PROTOCOLS.values():
         if isinstance(p, Protocol):
-            assert set(p.methods) <= set(METHODS | PLANS)
+            assert set(p.methods) <= set(METHODS | RESTARTS | PLANS)
     assert PROTOCOLS['quick'].met3r and not Protocol(1, 1).met3r
 
 

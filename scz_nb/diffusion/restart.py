@@ -83,7 +83,7 @@ def noisy_restart(
     config: StereoConfig,  # restart_iterations, restart_steps, restart_fill, border, tol
     on_step=ignore,  # called with a `StepInfo` after every step
 ) -> Tensor:  # right latent after step N−1
-    "K iterations over the first N steps (Eq. 2, 3), until the holes fit their surroundings."
+    "K iterations over the first N steps (Eq. 2, 3)."
     s, steps, eps = denoiser.schedule, restart_length(config), denoiser.draw('again')
     iterations = config.restart_iterations if warp.holes.any() else 1  # else all are the first
     fills, last, right = None, None, trajectory.latents[0]
