@@ -8,7 +8,7 @@ PINS   ?= constraints.txt
 SPEC   := settings.ini setup.py pyproject.toml $(PINS)
 # the tests that are run: all, or files and options of pytest
 TESTS  ?=
-PROTOCOLS := quick full told ablations curves embedded embedded_small
+PROTOCOLS := quick full restart ablations curves embedded embedded_small
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(PINS)
 CODE   := nbs tests docs setup.py
 NB     ?= $(shell find nbs -name '*.ipynb' -not -path '*/.*' | sort)
