@@ -31,7 +31,7 @@ class Moved(NamedTuple):
     known: Tensor  # (1, C, t, h, w): latents of `filled`
     mask: Tensor  # (1, 1, t, h, w) bool: where they are known
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-010
 def moved(denoiser: Denoiser, left: LeftView) -> Moved:
     "The left view's pixels, moved and encoded."
     config = denoiser.config
@@ -40,7 +40,7 @@ def moved(denoiser: Denoiser, left: LeftView) -> Moved:
     mask = visible_latents(visible, known.shape[-3:], known.device)
     return Moved(filled, visible, known, mask)
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-010
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-011
 def exchange_clean(
     schedule: Schedule,
     trajectory: Trajectory,  # of the left view
@@ -51,7 +51,7 @@ def exchange_clean(
     latents = [z + a * off for z, a in zip(trajectory.latents, schedule.signal)]
     return Trajectory(latents, trajectory.noises)
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-012
 class StillWarp:
     "In place of a `Warp` where what is warped has been moved already: it keeps latents."
 
@@ -64,7 +64,7 @@ class StillWarp:
         "The latents as they are."
         return z
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-011
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-013
 def latent_warp(
     denoiser: Denoiser,
     left: LeftView,  # with its trajectory
@@ -78,20 +78,20 @@ def latent_warp(
     way = exchange_clean(denoiser.schedule, left.trajectory, view.known)
     return StillWarp(view, scale), way
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-013
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-015
 dual_window = (0.1, 0.8)  # begin at the first share of the steps, put back until the second
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-016
 def dual_calls(steps: int) -> int:
     "Network evaluations of `dual_right`."
     return steps - int(dual_window[0] * steps)
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-017
 def pasted(view: Moved, made: np.ndarray) -> np.ndarray:
     "The moved pixels, and in their holes what was made."
     return np.where(view.visible[..., None], view.filled, made)
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-014
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-018
 def dual_right(
     denoiser: Denoiser,
     left: LeftView,
@@ -110,22 +110,22 @@ def dual_right(
         on_step(StepInfo('dual', i + 1 - begin, len(s) - begin, z, guess.x0))
     return pasted(view, denoiser.backbone.decode(z))
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-016
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-020
 pixels_window, pixels_repeats = (0.2, 0.5), 2  # shares of the steps; how often each is made
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-021
 def pixels_calls(steps: int) -> int:
     "Network evaluations of `pixels_right`."
     inside = sum(in_window(pixels_window, i, steps) for i in range(steps))
     return steps + (pixels_repeats - 1) * inside
 
-
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-022
 def through_pixels(denoiser: Denoiser, view: Moved, x0: Tensor) -> Tensor:
     "A clean latent whose visible pixels are the moved ones: decoded, put in, encoded."
     backbone = denoiser.backbone
     return backbone.encode(pasted(view, backbone.decode(x0)))
 
-# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-017
+# %% ../../nbs/lessons/27_pixels.ipynb #27_pixels-023
 def pixels_right(
     denoiser: Denoiser,
     left: LeftView,

@@ -79,26 +79,26 @@ def device(self: DiffusersBackbone):
     "Where it computes."
     return self.pipe._execution_device
 
-
+# %% ../../nbs/parts/families.ipynb #families-010
 @patch(as_prop=True)
 def compression(self: DiffusersBackbone) -> tuple:
     "Frames and pixels of a side that one latent stands for."
     return self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
 
-
+# %% ../../nbs/parts/families.ipynb #families-011
 @patch(as_prop=True)
 def channels(self: DiffusersBackbone) -> int:
     "Channels of a latent."
     return self.pipe.vae.config.latent_channels
 
-
+# %% ../../nbs/parts/families.ipynb #families-012
 @patch(as_prop=True)
 def patch_side(self: DiffusersBackbone) -> int:
     "Latents of a side that one token of the transformer stands for."
     side = self.unet.config.patch_size
     return side if isinstance(side, int) else side[1]
 
-# %% ../../nbs/parts/families.ipynb #families-010
+# %% ../../nbs/parts/families.ipynb #families-013
 @patch
 def checked_size(
     self: DiffusersBackbone,
@@ -116,7 +116,7 @@ def checked_size(
         )
     return frames, *sides
 
-# %% ../../nbs/parts/families.ipynb #families-011
+# %% ../../nbs/parts/families.ipynb #families-014
 @patch
 def check(
     self: DiffusersBackbone,
@@ -130,7 +130,7 @@ def check(
         raise InputError(f'{self.name} needs a picture as the first frame.')
     self.schedule(config.steps, config.eta)
 
-# %% ../../nbs/parts/families.ipynb #families-013
+# %% ../../nbs/parts/families.ipynb #families-016
 @patch
 def set_timesteps(
     self: DiffusersBackbone,
@@ -140,7 +140,7 @@ def set_timesteps(
     "Tell a scheduler of diffusers how many steps there will be."
     scheduler.set_timesteps(steps)
 
-
+# %% ../../nbs/parts/families.ipynb #families-017
 @patch
 def schedule(self: DiffusersBackbone, steps: int, eta: float) -> Schedule:
     "The noise levels of the pipeline's scheduler."
@@ -153,7 +153,7 @@ def schedule(self: DiffusersBackbone, steps: int, eta: float) -> Schedule:
     told = tuple(scheduler.config.num_train_timesteps * s for s in noise[:-1])
     return Schedule(tuple(1 - s for s in noise), noise, told, eta, 'flow')
 
-# %% ../../nbs/parts/families.ipynb #families-015
+# %% ../../nbs/parts/families.ipynb #families-019
 @patch
 @contextmanager
 def text_encoder(self: DiffusersBackbone):
@@ -171,7 +171,7 @@ def text_encoder(self: DiffusersBackbone):
         pipe.tokenizer = pipe.text_encoder = None
         gc.collect()
 
-# %% ../../nbs/parts/families.ipynb #families-016
+# %% ../../nbs/parts/families.ipynb #families-020
 def load_text(
     path,  # folder of a pipeline
 ) -> tuple:  # tokenizer, text encoder
@@ -184,7 +184,7 @@ def load_text(
     net = from_hub(index['text_encoder'][1], folder, f'text encoder {said}', fix, dtype=kind)
     return tokenizer, net.eval()
 
-
+# %% ../../nbs/parts/families.ipynb #families-021
 def text_device(net, device) -> torch.device:
     "Where a text encoder computes: next to the model if there is room, else on the CPU."
     if torch.device(device).type != 'cuda':
@@ -192,7 +192,7 @@ def text_device(net, device) -> torch.device:
     need = 1.25 * sum(p.nbytes for p in net.parameters())
     return torch.device(device if need <= torch.cuda.mem_get_info(device)[0] else 'cpu')
 
-# %% ../../nbs/parts/families.ipynb #families-017
+# %% ../../nbs/parts/families.ipynb #families-022
 @patch
 def say(
     self: DiffusersBackbone,
@@ -207,14 +207,14 @@ def say(
                 self.said[p] = {k: self._fit(v) for k, v in told.items()}
     return [self.said[p] for p in prompts]
 
-# %% ../../nbs/parts/families.ipynb #families-018
+# %% ../../nbs/parts/families.ipynb #families-023
 @patch
 def _fit(self: DiffusersBackbone, x: Tensor) -> Tensor:
     "Where the transformer computes, and in its precision, unless it is a mask."
     kind = x.dtype if x.dtype in (torch.bool, torch.int64) else self.unet.dtype
     return x.to(self.device, kind)
 
-
+# %% ../../nbs/parts/families.ipynb #families-024
 @patch
 def encode_text(
     self: DiffusersBackbone,
@@ -227,19 +227,19 @@ def encode_text(
     )
     return dict(encoder_hidden_states=text)
 
-# %% ../../nbs/parts/families.ipynb #families-020
+# %% ../../nbs/parts/families.ipynb #families-026
 def _each(x: Tensor, z: Tensor) -> Tensor:
     "One for each view of z, in its precision."
     return x.to(z).expand(len(z), *x.shape[1:])
 
-
+# %% ../../nbs/parts/families.ipynb #families-027
 def _shown(z: Tensor, cond: VideoCondition) -> Tensor:
     "What the transformer sees of the latents (V, C, T, h, w)."
     if cond.first is not None:
         z = torch.cat([_each(cond.first, z), z[:, :, 1:]], 2)
     return z if cond.beside is None else torch.cat([z, _each(cond.beside, z)], 1)
 
-# %% ../../nbs/parts/families.ipynb #families-021
+# %% ../../nbs/parts/families.ipynb #families-028
 @patch
 def denoise(
     self: DiffusersBackbone,
@@ -262,7 +262,7 @@ def denoise(
     known = (z[:, :, :1] - _each(cond.first, z)) * (1000 / t)
     return torch.cat([known, out[:, :, 1:]], 2)
 
-# %% ../../nbs/parts/families.ipynb #families-022
+# %% ../../nbs/parts/families.ipynb #families-029
 @patch
 def ask(
     self: DiffusersBackbone,
@@ -275,7 +275,7 @@ def ask(
     time = torch.full((len(x),), t, device=x.device)
     return self.unet(hidden_states=x, timestep=time, return_dict=False, **told)[0]
 
-
+# %% ../../nbs/parts/families.ipynb #families-030
 @patch
 def times(self: DiffusersBackbone, x: Tensor, t: float, cond: VideoCondition) -> Tensor:
     "The timestep of every token (V, N): 0 where a frame is known."
@@ -285,14 +285,14 @@ def times(self: DiffusersBackbone, x: Tensor, t: float, cond: VideoCondition) ->
         each[0] = 0
     return each.flatten().expand(len(x), -1)
 
-# %% ../../nbs/parts/families.ipynb #families-024
+# %% ../../nbs/parts/families.ipynb #families-032
 @patch
 def _pixels(self: DiffusersBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 3, T, H, W)
     "Pixels in [-1, 1], as the autoencoder wants them."
     x = torch.tensor(to_uint8(video), device=self.device)
     return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
-
+# %% ../../nbs/parts/families.ipynb #families-033
 @patch
 def latents_of(
     self: DiffusersBackbone,
@@ -306,14 +306,14 @@ def latents_of(
 
     return self.normal(retry_on_oom(self, call).float())
 
-# %% ../../nbs/parts/families.ipynb #families-025
+# %% ../../nbs/parts/families.ipynb #families-034
 @patch
 @torch.no_grad()
 def encode(self: DiffusersBackbone, video) -> Tensor:
     "Latents of a clip, uint8 (T, H, W, 3)."
     return self.latents_of(self._pixels(video))
 
-
+# %% ../../nbs/parts/families.ipynb #families-035
 @patch
 @torch.no_grad()
 def decode(self: DiffusersBackbone, z: Tensor) -> np.ndarray:
@@ -322,32 +322,32 @@ def decode(self: DiffusersBackbone, z: Tensor) -> np.ndarray:
     video = retry_on_oom(self, lambda: self.from_latents(plain))[0].float()
     return to_uint8((video.permute(1, 2, 3, 0) + 1) / 2)
 
-
+# %% ../../nbs/parts/families.ipynb #families-036
 @patch
 def from_latents(self: DiffusersBackbone, z: Tensor) -> Tensor:
     "What the autoencoder makes of latents: (1, 3, T, H, W) in [-1, 1]."
     return self.pipe.vae.decode(z, return_dict=False)[0]
 
-# %% ../../nbs/parts/families.ipynb #families-026
+# %% ../../nbs/parts/families.ipynb #families-037
 @patch
 def normal(self: DiffusersBackbone, z: Tensor) -> Tensor:
     "The autoencoder's latents, scaled for the transformer."
     return z * self.pipe.vae.config.scaling_factor
 
-
+# %% ../../nbs/parts/families.ipynb #families-038
 @patch
 def plain(self: DiffusersBackbone, z: Tensor) -> Tensor:
     "And back."
     return z / self.pipe.vae.config.scaling_factor
 
-
+# %% ../../nbs/parts/families.ipynb #families-039
 @patch
 def step_down(self: DiffusersBackbone):
     "Do with less memory from here on."
     what = f'{self.name} at {self.width}×{self.height}'
     self.offload = next_level(self.pipe, self.offload, str(self.device), what)
 
-# %% ../../nbs/parts/families.ipynb #families-027
+# %% ../../nbs/parts/families.ipynb #families-040
 @patch
 @torch.no_grad()
 def condition(
@@ -363,13 +363,13 @@ def condition(
     given = first is not None
     return replace(self.frames_told(*frames), text=text, empty=empty, given=given)
 
-
+# %% ../../nbs/parts/families.ipynb #families-041
 @patch
 def frames_told(self: DiffusersBackbone, first, last) -> VideoCondition:
     "What is told of given frames (1, 3, 1, H, W), each may be None."
     return VideoCondition({}, {})
 
-
+# %% ../../nbs/parts/families.ipynb #families-042
 @patch
 @torch.no_grad()
 def warp_condition(self: DiffusersBackbone, cond: VideoCondition, warp) -> VideoCondition:
@@ -379,135 +379,174 @@ def warp_condition(self: DiffusersBackbone, cond: VideoCondition, warp) -> Video
     told = self.frames_told(self._pixels(warp.video[:1]), None)
     return replace(told, text=cond.text, empty=cond.empty, given=True)
 
-# %% ../../nbs/parts/families.ipynb #families-029
+# %% ../../nbs/parts/families.ipynb #families-044
 class WanText(DiffusersBackbone):
     "Wan 2.1, from words alone."
 
     first_frame = False
 
-    @property
-    def channels(self) -> int:
-        return self.pipe.vae.config.z_dim
+# %% ../../nbs/parts/families.ipynb #families-045
+@patch(as_prop=True)
+def channels(self: WanText) -> int:  # noqa: F811
+    "Channels of a latent."
+    return self.pipe.vae.config.z_dim
 
-    def spread(self, z: Tensor) -> tuple:
-        "Mean and standard deviation of each channel of the autoencoder's latents."
-        c = self.pipe.vae.config
-        facts = (torch.tensor(v, device=z.device) for v in (c.latents_mean, c.latents_std))
-        return tuple(v.view(1, -1, 1, 1, 1) for v in facts)
+# %% ../../nbs/parts/families.ipynb #families-046
+@patch
+def spread(self: WanText, z: Tensor) -> tuple:
+    "Mean and standard deviation of each channel of the autoencoder's latents."
+    c = self.pipe.vae.config
+    facts = (torch.tensor(v, device=z.device) for v in (c.latents_mean, c.latents_std))
+    return tuple(v.view(1, -1, 1, 1, 1) for v in facts)
 
-    def normal(self, z: Tensor) -> Tensor:
-        mean, std = self.spread(z)
-        return (z - mean) / std
+# %% ../../nbs/parts/families.ipynb #families-047
+@patch
+def normal(self: WanText, z: Tensor) -> Tensor:  # noqa: F811
+    "The autoencoder's latents, scaled for the transformer."
+    mean, std = self.spread(z)
+    return (z - mean) / std
 
-    def plain(self, z: Tensor) -> Tensor:
-        mean, std = self.spread(z)
-        return z * std + mean
+# %% ../../nbs/parts/families.ipynb #families-048
+@patch
+def plain(self: WanText, z: Tensor) -> Tensor:  # noqa: F811
+    "And back."
+    mean, std = self.spread(z)
+    return z * std + mean
 
-# %% ../../nbs/parts/families.ipynb #families-031
+# %% ../../nbs/parts/families.ipynb #families-050
 class WanImage(WanText):
     "Wan 2.1, from a picture."
 
     first_frame = True
 
-    def frames_told(self, first: Tensor, last) -> VideoCondition:
-        grey = first.new_zeros(1, 3, self.frames - 1, *first.shape[-2:])
-        known = self.latents_of(torch.cat([first, grey], 2))
-        mask = known.new_zeros(1, self.compression[0], *known.shape[2:])
-        mask[:, :, 0] = 1
-        return VideoCondition({}, {}, self.picture_told(first), torch.cat([mask, known], 1))
+# %% ../../nbs/parts/families.ipynb #families-051
+@patch
+def frames_told(self: WanImage, first: Tensor, last) -> VideoCondition:  # noqa: F811
+    "What is told of given frames (1, 3, 1, H, W), each may be None."
+    grey = first.new_zeros(1, 3, self.frames - 1, *first.shape[-2:])
+    known = self.latents_of(torch.cat([first, grey], 2))
+    mask = known.new_zeros(1, self.compression[0], *known.shape[2:])
+    mask[:, :, 0] = 1
+    return VideoCondition({}, {}, self.picture_told(first), torch.cat([mask, known], 1))
 
-    def picture_told(self, first: Tensor) -> dict:
-        "CLIP's tokens of a picture, where the transformer reads them."
-        if self.unet.config.image_dim is None:
-            return {}
-        picture = to_uint8((first[0, :, 0].permute(1, 2, 0) + 1) / 2)
-        tokens = self.pipe.encode_image([_pil(picture)], self.device)
-        return dict(encoder_hidden_states_image=tokens.to(self.unet.dtype))
+# %% ../../nbs/parts/families.ipynb #families-052
+@patch
+def picture_told(self: WanImage, first: Tensor) -> dict:
+    "CLIP's tokens of a picture, where the transformer reads them."
+    if self.unet.config.image_dim is None:
+        return {}
+    picture = to_uint8((first[0, :, 0].permute(1, 2, 0) + 1) / 2)
+    tokens = self.pipe.encode_image([_pil(picture)], self.device)
+    return dict(encoder_hidden_states_image=tokens.to(self.unet.dtype))
 
-
+# %% ../../nbs/parts/families.ipynb #families-053
 def _pil(picture: np.ndarray):
     from PIL import Image
 
     return Image.fromarray(picture)
 
-# %% ../../nbs/parts/families.ipynb #families-033
+# %% ../../nbs/parts/families.ipynb #families-055
 class WanVace(WanText):
     "Wan 2.1 VACE: from words, from frames, or from a video with holes."
 
     first_frame, takes_last, takes_pixels = None, True, True
     right = 'conditioned'
 
-    def frames_told(self, first, last) -> VideoCondition:
-        size = self.frames, self.height, self.width
-        video = torch.zeros(1, 3, *size, device=self.device)
-        unknown = torch.ones(1, 1, *size, device=self.device)
-        for i, frame in ((0, first), (-1, last)):
-            if frame is not None:
-                video[:, :, i], unknown[:, :, i] = frame[:, :, 0], 0
-        return self.video_told(video, unknown)
+# %% ../../nbs/parts/families.ipynb #families-056
+@patch
+def frames_told(self: WanVace, first, last) -> VideoCondition:  # noqa: F811
+    "What is told of given frames (1, 3, 1, H, W), each may be None."
+    size = self.frames, self.height, self.width
+    video = torch.zeros(1, 3, *size, device=self.device)
+    unknown = torch.ones(1, 1, *size, device=self.device)
+    for i, frame in ((0, first), (-1, last)):
+        if frame is not None:
+            video[:, :, i], unknown[:, :, i] = frame[:, :, 0], 0
+    return self.video_told(video, unknown)
 
-    def video_told(self, video: Tensor, unknown: Tensor) -> VideoCondition:
-        "A video (1, 3, T, H, W) of which pixels (1, 1, T, H, W) are to be made where 1."
-        mask = unknown.expand_as(video)
-        video = video * (1 - mask)
-        latents = self.pipe.prepare_video_latents(video, mask, [[]], device=self.device)
-        places = self.pipe.prepare_masks(mask, [[]])
-        control = torch.cat([latents, places], 1).to(self.unet.dtype)
-        scale = torch.ones(len(self.unet.config.vace_layers)).to(control)
-        told = dict(control_hidden_states=control, control_hidden_states_scale=scale)
-        return VideoCondition({}, {}, told)
+# %% ../../nbs/parts/families.ipynb #families-057
+@patch
+def video_told(self: WanVace, video: Tensor, unknown: Tensor) -> VideoCondition:
+    "A video (1, 3, T, H, W) of which pixels (1, 1, T, H, W) are to be made where 1."
+    mask = unknown.expand_as(video)
+    video = video * (1 - mask)
+    latents = self.pipe.prepare_video_latents(video, mask, [[]], device=self.device)
+    places = self.pipe.prepare_masks(mask, [[]])
+    control = torch.cat([latents, places], 1).to(self.unet.dtype)
+    scale = torch.ones(len(self.unet.config.vace_layers)).to(control)
+    told = dict(control_hidden_states=control, control_hidden_states_scale=scale)
+    return VideoCondition({}, {}, told)
 
-    @torch.no_grad()
-    def pixel_condition(self, cond, known, visible, video, sure) -> VideoCondition:
-        "A view's of which some pixels are to be made."
-        unknown = 1 - torch.as_tensor(sure, dtype=torch.float32, device=self.device)
-        told = self.video_told(self._pixels(video), unknown[None, None])
-        return replace(told, text=cond.text, empty=cond.empty, given=cond.given)
+# %% ../../nbs/parts/families.ipynb #families-058
+@patch
+@torch.no_grad()
+def pixel_condition(self: WanVace, cond, known, visible, video, sure) -> VideoCondition:
+    "A view's of which some pixels are to be made."
+    unknown = 1 - torch.as_tensor(sure, dtype=torch.float32, device=self.device)
+    told = self.video_told(self._pixels(video), unknown[None, None])
+    return replace(told, text=cond.text, empty=cond.empty, given=cond.given)
 
-# %% ../../nbs/parts/families.ipynb #families-035
+# %% ../../nbs/parts/families.ipynb #families-060
 class WanBoth(WanText):
     "Wan 2.2 TI2V-5B: from words, with or without a picture."
 
     first_frame, size, fps = None, (121, 704, 1280), 24.0
 
-    def frames_told(self, first, last) -> VideoCondition:
-        known = None if first is None else self.latents_of(first)
-        return VideoCondition({}, {}, first=known)
+# %% ../../nbs/parts/families.ipynb #families-061
+@patch
+def frames_told(self: WanBoth, first, last) -> VideoCondition:  # noqa: F811
+    "What is told of given frames (1, 3, 1, H, W), each may be None."
+    known = None if first is None else self.latents_of(first)
+    return VideoCondition({}, {}, first=known)
 
-    def ask(self, x, t, told, cond) -> Tensor:
-        time = self.times(x, t, cond)
-        return self.unet(hidden_states=x, timestep=time, return_dict=False, **told)[0]
+# %% ../../nbs/parts/families.ipynb #families-062
+@patch
+def ask(self: WanBoth, x, t, told, cond) -> Tensor:  # noqa: F811
+    "One call of the transformer."
+    time = self.times(x, t, cond)
+    return self.unet(hidden_states=x, timestep=time, return_dict=False, **told)[0]
 
-# %% ../../nbs/parts/families.ipynb #families-037
+# %% ../../nbs/parts/families.ipynb #families-064
 class Ltx(DiffusersBackbone):
     "LTX-Video: from words, with or without a picture."
 
     size, fps, guidance, words = (161, 512, 704), 25.0, 3.0, 128
 
-    @property
-    def compression(self) -> tuple:
-        p = self.pipe
-        return p.vae_temporal_compression_ratio, p.vae_spatial_compression_ratio
+# %% ../../nbs/parts/families.ipynb #families-065
+@patch(as_prop=True)
+def compression(self: Ltx) -> tuple:  # noqa: F811
+    "Frames and pixels of a side that one latent stands for."
+    p = self.pipe
+    return p.vae_temporal_compression_ratio, p.vae_spatial_compression_ratio
 
-    def set_timesteps(self, scheduler, steps: int):
-        from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
+# %% ../../nbs/parts/families.ipynb #families-066
+@patch
+def set_timesteps(self: Ltx, scheduler, steps: int):  # noqa: F811
+    "Tell a scheduler of diffusers how many steps there will be."
+    from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 
-        c, tokens = scheduler.config, int(np.prod(self.latent_shape[2:]))
-        lengths = c.get('base_image_seq_len', 256), c.get('max_image_seq_len', 4096)
-        mu = calculate_shift(tokens, *lengths, c.get('base_shift', 0.5), c.get('max_shift', 1.15))
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
+    c, tokens = scheduler.config, int(np.prod(self.latent_shape[2:]))
+    lengths = c.get('base_image_seq_len', 256), c.get('max_image_seq_len', 4096)
+    mu = calculate_shift(tokens, *lengths, c.get('base_shift', 0.5), c.get('max_shift', 1.15))
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
 
-    def encode_text(self, prompt: str, where) -> dict:
-        text, mask, *_ = self.pipe.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=self.words, device=where
-        )
-        return dict(encoder_hidden_states=text, encoder_attention_mask=mask)
+# %% ../../nbs/parts/families.ipynb #families-067
+@patch
+def encode_text(self: Ltx, prompt: str, where) -> dict:  # noqa: F811
+    "Arguments of the transformer that say a prompt."
+    text, mask, *_ = self.pipe.encode_prompt(
+        prompt, do_classifier_free_guidance=False, max_sequence_length=self.words, device=where
+    )
+    return dict(encoder_hidden_states=text, encoder_attention_mask=mask)
 
-    def frames_told(self, first, last) -> VideoCondition:
-        known = None if first is None else self.latents_of(first)
-        return VideoCondition({}, {}, first=known)
+# %% ../../nbs/parts/families.ipynb #families-068
+@patch
+def frames_told(self: Ltx, first, last) -> VideoCondition:  # noqa: F811
+    "What is told of given frames (1, 3, 1, H, W), each may be None."
+    known = None if first is None else self.latents_of(first)
+    return VideoCondition({}, {}, first=known)
 
-# %% ../../nbs/parts/families.ipynb #families-038
+# %% ../../nbs/parts/families.ipynb #families-069
 @patch
 def ask(self: Ltx, x: Tensor, t: float, told: dict, cond: VideoCondition) -> Tensor:  # noqa: F811
     "One call of the transformer."
@@ -523,21 +562,21 @@ def ask(self: Ltx, x: Tensor, t: float, told: dict, cond: VideoCondition) -> Ten
     )[0]
     return self.pipe._unpack_latents(out, *x.shape[2:])
 
-# %% ../../nbs/parts/families.ipynb #families-039
+# %% ../../nbs/parts/families.ipynb #families-070
 @patch
 def normal(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "The autoencoder's latents, scaled for the transformer."
     vae = self.pipe.vae
     return self.pipe._normalize_latents(z, vae.latents_mean, vae.latents_std)
 
-
+# %% ../../nbs/parts/families.ipynb #families-071
 @patch
 def plain(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "And back."
     vae = self.pipe.vae
     return self.pipe._denormalize_latents(z, vae.latents_mean, vae.latents_std)
 
-
+# %% ../../nbs/parts/families.ipynb #families-072
 @patch
 def from_latents(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "What the autoencoder makes of latents; newer ones are told how noisy they are: not at all."
@@ -545,39 +584,48 @@ def from_latents(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     told = z.new_zeros(len(z)) if vae.config.timestep_conditioning else None
     return vae.decode(z, told, return_dict=False)[0]
 
-# %% ../../nbs/parts/families.ipynb #families-041
+# %% ../../nbs/parts/families.ipynb #families-074
 class CogVideo(DiffusersBackbone):
     "CogVideoX, from a picture."
 
     first_frame, size, fps, guidance, words = True, (49, 480, 720), 8.0, 6.0, 226
 
-    def schedule(self, steps: int, eta: float) -> Schedule:
-        scheduler = deepcopy(self.pipe.scheduler)
-        scheduler.set_timesteps(steps)
-        told = scheduler.timesteps.tolist()
-        share = scheduler.alphas_cumprod.double()[told].tolist()
-        share.append(float(scheduler.final_alpha_cumprod))
-        signal, noise = (tuple(a**0.5 for a in v) for v in (share, [1 - a for a in share]))
-        return Schedule(signal, noise, tuple(told), eta, 'v')
+# %% ../../nbs/parts/families.ipynb #families-075
+@patch
+def schedule(self: CogVideo, steps: int, eta: float) -> Schedule:  # noqa: F811
+    "The noise levels of the scheduler, which is one of DDPM."
+    scheduler = deepcopy(self.pipe.scheduler)
+    scheduler.set_timesteps(steps)
+    told = scheduler.timesteps.tolist()
+    share = scheduler.alphas_cumprod.double()[told].tolist()
+    share.append(float(scheduler.final_alpha_cumprod))
+    signal, noise = (tuple(a**0.5 for a in v) for v in (share, [1 - a for a in share]))
+    return Schedule(signal, noise, tuple(told), eta, 'v')
 
-    def frames_told(self, first: Tensor, last) -> VideoCondition:
-        known = self.latents_of(first)
-        if self.pipe.vae.config.invert_scale_latents:
-            known = self.plain(self.plain(known))  # 1.5 was trained with the inverse scale
-        rest = known.new_zeros(1, known.shape[1], self.latent_shape[2] - 1, *known.shape[3:])
-        return VideoCondition({}, {}, beside=torch.cat([known, rest], 2))
+# %% ../../nbs/parts/families.ipynb #families-076
+@patch
+def frames_told(self: CogVideo, first: Tensor, last) -> VideoCondition:  # noqa: F811
+    "What is told of given frames (1, 3, 1, H, W), each may be None."
+    known = self.latents_of(first)
+    if self.pipe.vae.config.invert_scale_latents:
+        known = self.plain(self.plain(known))  # 1.5 was trained with the inverse scale
+    rest = known.new_zeros(1, known.shape[1], self.latent_shape[2] - 1, *known.shape[3:])
+    return VideoCondition({}, {}, beside=torch.cat([known, rest], 2))
 
-    def ask(self, x, t, told, cond) -> Tensor:
-        c, p = self.unet.config, self.pipe
-        if c.use_rotary_positional_embeddings:
-            size = self.height, self.width, x.shape[2], x.device
-            told = dict(told, image_rotary_emb=p._prepare_rotary_positional_embeddings(*size))
-        time = torch.full((len(x),), t, device=x.device)
-        frames = x.transpose(1, 2)
-        out = self.unet(hidden_states=frames, timestep=time, return_dict=False, **told)[0]
-        return out.transpose(1, 2)
+# %% ../../nbs/parts/families.ipynb #families-077
+@patch
+def ask(self: CogVideo, x, t, told, cond) -> Tensor:  # noqa: F811
+    "One call of the transformer."
+    c, p = self.unet.config, self.pipe
+    if c.use_rotary_positional_embeddings:
+        size = self.height, self.width, x.shape[2], x.device
+        told = dict(told, image_rotary_emb=p._prepare_rotary_positional_embeddings(*size))
+    time = torch.full((len(x),), t, device=x.device)
+    frames = x.transpose(1, 2)
+    out = self.unet(hidden_states=frames, timestep=time, return_dict=False, **told)[0]
+    return out.transpose(1, 2)
 
-# %% ../../nbs/parts/families.ipynb #families-043
+# %% ../../nbs/parts/families.ipynb #families-079
 families = dict(
     WanPipeline=WanText,
     WanImageToVideoPipeline=WanImage,
@@ -587,7 +635,7 @@ families = dict(
     CogVideoXImageToVideoPipeline=CogVideo,
 )
 
-
+# %% ../../nbs/parts/families.ipynb #families-080
 def read_index(path) -> dict:
     "What `model_index.json` of a pipeline's folder says."
     try:
@@ -596,14 +644,14 @@ def read_index(path) -> dict:
         fix = 'write the folder again with save_pretrained'
         raise InputError(f'{path} is no pipeline ({first_line(error)}); {fix}.') from None
 
-
+# %% ../../nbs/parts/families.ipynb #families-081
 def family_of(path) -> type | None:
     "The family of a pipeline's folder; None: none of these."
     index = read_index(path)
     found = families.get(index.get('_class_name'))
     return WanBoth if found is WanText and index.get('expand_timesteps') else found
 
-# %% ../../nbs/parts/families.ipynb #families-044
+# %% ../../nbs/parts/families.ipynb #families-082
 def check_folder(path):
     "Raise when a pipeline's folder is not all there, or of a kind that is not known here."
     index = read_index(path)
@@ -617,7 +665,7 @@ def check_folder(path):
         if not (Path(path) / part).is_dir():
             raise InputError(f'{path} has no folder {part!r}; write it again with save_pretrained.')
 
-# %% ../../nbs/parts/families.ipynb #families-045
+# %% ../../nbs/parts/families.ipynb #families-083
 def load_pipeline(
     path,  # folder of a pipeline of one of the families
     dtype: torch.dtype,  # of the transformer; the autoencoder stays in single precision

@@ -66,12 +66,20 @@ _wan = dict(
     qk_norm='rms_norm_across_heads',
     eps=1e-6,
 )
-_wan_14b = _wan | dict(num_attention_heads=40, ffn_dim=13824, num_layers=40)
-_picture = dict(in_channels=36, image_dim=1280, added_kv_proj_dim=5120)
-_vace = dict(vace_layers=list(range(0, 30, 2)), vace_in_channels=96)
-_wan_5b = _wan | dict(num_attention_heads=24, ffn_dim=14336, in_channels=48, out_channels=48)
 
 # %% ../../nbs/parts/published.ipynb #published-008
+_wan_14b = _wan | dict(num_attention_heads=40, ffn_dim=13824, num_layers=40)
+
+# %% ../../nbs/parts/published.ipynb #published-009
+_picture = dict(in_channels=36, image_dim=1280, added_kv_proj_dim=5120)
+
+# %% ../../nbs/parts/published.ipynb #published-010
+_vace = dict(vace_layers=list(range(0, 30, 2)), vace_in_channels=96)
+
+# %% ../../nbs/parts/published.ipynb #published-011
+_wan_5b = _wan | dict(num_attention_heads=24, ffn_dim=14336, in_channels=48, out_channels=48)
+
+# %% ../../nbs/parts/published.ipynb #published-012
 _wide_vae = dict(  # of 2.2; the means and spreads of its channels are in its folder
     base_dim=160,
     decoder_base_dim=256,
@@ -84,6 +92,8 @@ _wide_vae = dict(  # of 2.2; the means and spreads of its channels are in its fo
     latents_mean=[0.0] * 48,
     latents_std=[1.0] * 48,
 )
+
+# %% ../../nbs/parts/published.ipynb #published-013
 _cog = dict(
     num_attention_heads=48,
     in_channels=32,
@@ -92,12 +102,16 @@ _cog = dict(
     use_learned_positional_embeddings=True,
 )
 
-# %% ../../nbs/parts/published.ipynb #published-009
+# %% ../../nbs/parts/published.ipynb #published-014
 _unipc = (
     'UniPCMultistepScheduler',
     dict(prediction_type='flow_prediction', use_flow_sigmas=True, flow_shift=3.0),
 )
+
+# %% ../../nbs/parts/published.ipynb #published-015
 _euler = ('FlowMatchEulerDiscreteScheduler', dict(use_dynamic_shifting=True))
+
+# %% ../../nbs/parts/published.ipynb #published-016
 _ddim = (
     'CogVideoXDDIMScheduler',
     dict(
@@ -107,9 +121,11 @@ _ddim = (
         timestep_spacing='trailing',
     ),
 )
+
+# %% ../../nbs/parts/published.ipynb #published-017
 _wan_vae = ('AutoencoderKLWan', {})
 
-# %% ../../nbs/parts/published.ipynb #published-010
+# %% ../../nbs/parts/published.ipynb #published-018
 published = {  # name in `hub` → how it is built
     'wan2.1-t2v-1.3b': Published(
         WanText, 'WanPipeline', ('WanTransformer3DModel', _wan), _wan_vae, _unipc
@@ -149,14 +165,14 @@ published = {  # name in `hub` → how it is built
     ),
 }
 
-# %% ../../nbs/parts/published.ipynb #published-011
+# %% ../../nbs/parts/published.ipynb #published-019
 def _made(kind: str, config: dict):
     "An object of one of diffusers' classes."
     import diffusers
 
     return getattr(diffusers, kind)(**config)
 
-
+# %% ../../nbs/parts/published.ipynb #published-020
 def on_meta(
     name: str,  # in `published`
     dtype: torch.dtype = torch.bfloat16,  # of the transformer
@@ -172,7 +188,7 @@ def on_meta(
     parts |= more if m.family is WanImage else {}
     return m.family(_made(m.pipeline, parts), None, name, size)
 
-# %% ../../nbs/parts/published.ipynb #published-012
+# %% ../../nbs/parts/published.ipynb #published-021
 def _picture_encoder():
     "CLIP ViT-H as Wan's picture to video has it."
     from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -180,7 +196,7 @@ def _picture_encoder():
     sizes = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32)
     return CLIPVisionModel(CLIPVisionConfig(**sizes, num_attention_heads=16, patch_size=14))
 
-
+# %% ../../nbs/parts/published.ipynb #published-022
 def text_bytes(
     name: str,  # in `published`
     dtype: torch.dtype = torch.bfloat16,
@@ -195,7 +211,7 @@ def text_bytes(
     with torch.device('meta'):
         return weight_bytes(getattr(transformers, f'{kind}EncoderModel')(config).to(dtype))
 
-# %% ../../nbs/parts/published.ipynb #published-015
+# %% ../../nbs/parts/published.ipynb #published-025
 class FusedAttention(TorchFunctionMode):
     "While open, attention is only its result; `flops` is what it would have taken."
 
@@ -211,7 +227,7 @@ class FusedAttention(TorchFunctionMode):
         self.flops += 4 * q.numel() * k.shape[-2]
         return torch.empty_like(q)
 
-# %% ../../nbs/parts/published.ipynb #published-016
+# %% ../../nbs/parts/published.ipynb #published-026
 def blank_condition(
     b: DiffusersBackbone,  # on the meta device
 ) -> VideoCondition:
@@ -227,7 +243,7 @@ def blank_condition(
     first = torch.empty(1, 3, 1, b.height, b.width, device='meta') if b.first_frame else None
     return replace(b.frames_told(first, None), text=told, empty=told)
 
-# %% ../../nbs/parts/published.ipynb #published-017
+# %% ../../nbs/parts/published.ipynb #published-027
 @dataclass(frozen=True)
 class Cost:
     "What a model needs next to its weights, counted."
@@ -237,14 +253,14 @@ class Cost:
     decode: int  # bytes of decoding a clip
     tile: int  # bytes of decoding a tile
 
-
+# %% ../../nbs/parts/published.ipynb #published-028
 def _peak(net, call) -> int:
     "The most bytes alive at once during a call."
     with LiveBytes(net) as alive:
         call()
     return alive.peak
 
-# %% ../../nbs/parts/published.ipynb #published-018
+# %% ../../nbs/parts/published.ipynb #published-029
 @torch.no_grad()
 def cost(
     b: DiffusersBackbone,  # on the meta device
@@ -262,7 +278,7 @@ def cost(
         decode, tile = (_peak(vae, lambda x=x: b.from_latents(x.to(vae.dtype))) for x in sizes)
     return Cost(counter.get_total_flops() + attention.flops, call, decode, tile)
 
-# %% ../../nbs/parts/published.ipynb #published-021
+# %% ../../nbs/parts/published.ipynb #published-032
 def twin_on_meta(b: DiffusersBackbone) -> DiffusersBackbone:
     "The same model and size without its numbers."
     nets, p = {}, b.pipe
@@ -274,7 +290,7 @@ def twin_on_meta(b: DiffusersBackbone) -> DiffusersBackbone:
     pipe = type(p)(**nets, **rest, scheduler=p.scheduler)
     return type(b)(pipe, None, b.name, (b.frames, b.height, b.width))
 
-
+# %% ../../nbs/parts/published.ipynb #published-033
 @patch
 def memory(
     self: DiffusersBackbone,
@@ -292,14 +308,14 @@ def memory(
         4 * layer + max(c.call, c.tile),
     ]
 
-# %% ../../nbs/parts/published.ipynb #published-024
+# %% ../../nbs/parts/published.ipynb #published-036
 def usual_dtype(device: str) -> torch.dtype:
     "bfloat16, in which these models are published, where a GPU computes in it; else as it can."
     if torch.device(device).type != 'cuda':
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
-
+# %% ../../nbs/parts/published.ipynb #published-037
 def load_family(
     path,  # folder of a pipeline of one of the families
     name: str,  # as messages call it
@@ -315,7 +331,7 @@ def load_family(
     apply_offload(pipe, b.offload, device)
     return b
 
-# %% ../../nbs/parts/published.ipynb #published-025
+# %% ../../nbs/parts/published.ipynb #published-038
 def level_for(b: DiffusersBackbone, device: str) -> int:
     "The offload level for what is free on a device, said in a warning where it is not 0."
     if torch.device(device).type != 'cuda':
