@@ -401,25 +401,37 @@ def spread(self: WanText, z: Tensor) -> tuple:
 
 # %% ../../nbs/parts/families.ipynb #families-047
 @patch
+def encode_text(self: WanText, prompt: str, where) -> dict:  # noqa: F811
+    "Arguments of the transformer that say a prompt."
+    from diffusers import WanPipeline
+
+    # of all Wan pipelines of diffusers 0.39 only this one reads without ftfy
+    text = WanPipeline._get_t5_prompt_embeds(
+        self.pipe, prompt, max_sequence_length=self.words, device=where
+    )
+    return dict(encoder_hidden_states=text)
+
+# %% ../../nbs/parts/families.ipynb #families-048
+@patch
 def normal(self: WanText, z: Tensor) -> Tensor:  # noqa: F811
     "The autoencoder's latents, scaled for the transformer."
     mean, std = self.spread(z)
     return (z - mean) / std
 
-# %% ../../nbs/parts/families.ipynb #families-048
+# %% ../../nbs/parts/families.ipynb #families-049
 @patch
 def plain(self: WanText, z: Tensor) -> Tensor:  # noqa: F811
     "And back."
     mean, std = self.spread(z)
     return z * std + mean
 
-# %% ../../nbs/parts/families.ipynb #families-050
+# %% ../../nbs/parts/families.ipynb #families-051
 class WanImage(WanText):
     "Wan 2.1, from a picture."
 
     first_frame = True
 
-# %% ../../nbs/parts/families.ipynb #families-051
+# %% ../../nbs/parts/families.ipynb #families-052
 @patch
 def frames_told(self: WanImage, first: Tensor, last) -> VideoCondition:  # noqa: F811
     "What is told of given frames (1, 3, 1, H, W), each may be None."
@@ -429,7 +441,7 @@ def frames_told(self: WanImage, first: Tensor, last) -> VideoCondition:  # noqa:
     mask[:, :, 0] = 1
     return VideoCondition({}, {}, self.picture_told(first), torch.cat([mask, known], 1))
 
-# %% ../../nbs/parts/families.ipynb #families-052
+# %% ../../nbs/parts/families.ipynb #families-053
 @patch
 def picture_told(self: WanImage, first: Tensor) -> dict:
     "CLIP's tokens of a picture, where the transformer reads them."
@@ -439,20 +451,20 @@ def picture_told(self: WanImage, first: Tensor) -> dict:
     tokens = self.pipe.encode_image([_pil(picture)], self.device)
     return dict(encoder_hidden_states_image=tokens.to(self.unet.dtype))
 
-# %% ../../nbs/parts/families.ipynb #families-053
+# %% ../../nbs/parts/families.ipynb #families-054
 def _pil(picture: np.ndarray):
     from PIL import Image
 
     return Image.fromarray(picture)
 
-# %% ../../nbs/parts/families.ipynb #families-055
+# %% ../../nbs/parts/families.ipynb #families-056
 class WanVace(WanText):
     "Wan 2.1 VACE: from words, from frames, or from a video with holes."
 
     first_frame, takes_last, takes_pixels = None, True, True
     right = 'conditioned'
 
-# %% ../../nbs/parts/families.ipynb #families-056
+# %% ../../nbs/parts/families.ipynb #families-057
 @patch
 def frames_told(self: WanVace, first, last) -> VideoCondition:  # noqa: F811
     "What is told of given frames (1, 3, 1, H, W), each may be None."
@@ -464,7 +476,7 @@ def frames_told(self: WanVace, first, last) -> VideoCondition:  # noqa: F811
             video[:, :, i], unknown[:, :, i] = frame[:, :, 0], 0
     return self.video_told(video, unknown)
 
-# %% ../../nbs/parts/families.ipynb #families-057
+# %% ../../nbs/parts/families.ipynb #families-058
 @patch
 def video_told(self: WanVace, video: Tensor, unknown: Tensor) -> VideoCondition:
     "A video (1, 3, T, H, W) of which pixels (1, 1, T, H, W) are to be made where 1."
@@ -477,7 +489,7 @@ def video_told(self: WanVace, video: Tensor, unknown: Tensor) -> VideoCondition:
     told = dict(control_hidden_states=control, control_hidden_states_scale=scale)
     return VideoCondition({}, {}, told)
 
-# %% ../../nbs/parts/families.ipynb #families-058
+# %% ../../nbs/parts/families.ipynb #families-059
 @patch
 @torch.no_grad()
 def pixel_condition(self: WanVace, cond, known, visible, video, sure) -> VideoCondition:
@@ -486,40 +498,40 @@ def pixel_condition(self: WanVace, cond, known, visible, video, sure) -> VideoCo
     told = self.video_told(self._pixels(video), unknown[None, None])
     return replace(told, text=cond.text, empty=cond.empty, given=cond.given)
 
-# %% ../../nbs/parts/families.ipynb #families-060
+# %% ../../nbs/parts/families.ipynb #families-061
 class WanBoth(WanText):
     "Wan 2.2 TI2V-5B: from words, with or without a picture."
 
     first_frame, size, fps = None, (121, 704, 1280), 24.0
 
-# %% ../../nbs/parts/families.ipynb #families-061
+# %% ../../nbs/parts/families.ipynb #families-062
 @patch
 def frames_told(self: WanBoth, first, last) -> VideoCondition:  # noqa: F811
     "What is told of given frames (1, 3, 1, H, W), each may be None."
     known = None if first is None else self.latents_of(first)
     return VideoCondition({}, {}, first=known)
 
-# %% ../../nbs/parts/families.ipynb #families-062
+# %% ../../nbs/parts/families.ipynb #families-063
 @patch
 def ask(self: WanBoth, x, t, told, cond) -> Tensor:  # noqa: F811
     "One call of the transformer."
     time = self.times(x, t, cond)
     return self.unet(hidden_states=x, timestep=time, return_dict=False, **told)[0]
 
-# %% ../../nbs/parts/families.ipynb #families-064
+# %% ../../nbs/parts/families.ipynb #families-065
 class Ltx(DiffusersBackbone):
     "LTX-Video: from words, with or without a picture."
 
     size, fps, guidance, words = (161, 512, 704), 25.0, 3.0, 128
 
-# %% ../../nbs/parts/families.ipynb #families-065
+# %% ../../nbs/parts/families.ipynb #families-066
 @patch(as_prop=True)
 def compression(self: Ltx) -> tuple:  # noqa: F811
     "Frames and pixels of a side that one latent stands for."
     p = self.pipe
     return p.vae_temporal_compression_ratio, p.vae_spatial_compression_ratio
 
-# %% ../../nbs/parts/families.ipynb #families-066
+# %% ../../nbs/parts/families.ipynb #families-067
 @patch
 def set_timesteps(self: Ltx, scheduler, steps: int):  # noqa: F811
     "Tell a scheduler of diffusers how many steps there will be."
@@ -530,7 +542,7 @@ def set_timesteps(self: Ltx, scheduler, steps: int):  # noqa: F811
     mu = calculate_shift(tokens, *lengths, c.get('base_shift', 0.5), c.get('max_shift', 1.15))
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
 
-# %% ../../nbs/parts/families.ipynb #families-067
+# %% ../../nbs/parts/families.ipynb #families-068
 @patch
 def encode_text(self: Ltx, prompt: str, where) -> dict:  # noqa: F811
     "Arguments of the transformer that say a prompt."
@@ -539,14 +551,14 @@ def encode_text(self: Ltx, prompt: str, where) -> dict:  # noqa: F811
     )
     return dict(encoder_hidden_states=text, encoder_attention_mask=mask)
 
-# %% ../../nbs/parts/families.ipynb #families-068
+# %% ../../nbs/parts/families.ipynb #families-069
 @patch
 def frames_told(self: Ltx, first, last) -> VideoCondition:  # noqa: F811
     "What is told of given frames (1, 3, 1, H, W), each may be None."
     known = None if first is None else self.latents_of(first)
     return VideoCondition({}, {}, first=known)
 
-# %% ../../nbs/parts/families.ipynb #families-069
+# %% ../../nbs/parts/families.ipynb #families-070
 @patch
 def ask(self: Ltx, x: Tensor, t: float, told: dict, cond: VideoCondition) -> Tensor:  # noqa: F811
     "One call of the transformer."
@@ -562,21 +574,21 @@ def ask(self: Ltx, x: Tensor, t: float, told: dict, cond: VideoCondition) -> Ten
     )[0]
     return self.pipe._unpack_latents(out, *x.shape[2:])
 
-# %% ../../nbs/parts/families.ipynb #families-070
+# %% ../../nbs/parts/families.ipynb #families-071
 @patch
 def normal(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "The autoencoder's latents, scaled for the transformer."
     vae = self.pipe.vae
     return self.pipe._normalize_latents(z, vae.latents_mean, vae.latents_std)
 
-# %% ../../nbs/parts/families.ipynb #families-071
+# %% ../../nbs/parts/families.ipynb #families-072
 @patch
 def plain(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "And back."
     vae = self.pipe.vae
     return self.pipe._denormalize_latents(z, vae.latents_mean, vae.latents_std)
 
-# %% ../../nbs/parts/families.ipynb #families-072
+# %% ../../nbs/parts/families.ipynb #families-073
 @patch
 def from_latents(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     "What the autoencoder makes of latents; newer ones are told how noisy they are: not at all."
@@ -584,13 +596,13 @@ def from_latents(self: Ltx, z: Tensor) -> Tensor:  # noqa: F811
     told = z.new_zeros(len(z)) if vae.config.timestep_conditioning else None
     return vae.decode(z, told, return_dict=False)[0]
 
-# %% ../../nbs/parts/families.ipynb #families-074
+# %% ../../nbs/parts/families.ipynb #families-075
 class CogVideo(DiffusersBackbone):
     "CogVideoX, from a picture."
 
     first_frame, size, fps, guidance, words = True, (49, 480, 720), 8.0, 6.0, 226
 
-# %% ../../nbs/parts/families.ipynb #families-075
+# %% ../../nbs/parts/families.ipynb #families-076
 @patch
 def schedule(self: CogVideo, steps: int, eta: float) -> Schedule:  # noqa: F811
     "The noise levels of the scheduler, which is one of DDPM."
@@ -602,7 +614,7 @@ def schedule(self: CogVideo, steps: int, eta: float) -> Schedule:  # noqa: F811
     signal, noise = (tuple(a**0.5 for a in v) for v in (share, [1 - a for a in share]))
     return Schedule(signal, noise, tuple(told), eta, 'v')
 
-# %% ../../nbs/parts/families.ipynb #families-076
+# %% ../../nbs/parts/families.ipynb #families-077
 @patch
 def frames_told(self: CogVideo, first: Tensor, last) -> VideoCondition:  # noqa: F811
     "What is told of given frames (1, 3, 1, H, W), each may be None."
@@ -612,7 +624,7 @@ def frames_told(self: CogVideo, first: Tensor, last) -> VideoCondition:  # noqa:
     rest = known.new_zeros(1, known.shape[1], self.latent_shape[2] - 1, *known.shape[3:])
     return VideoCondition({}, {}, beside=torch.cat([known, rest], 2))
 
-# %% ../../nbs/parts/families.ipynb #families-077
+# %% ../../nbs/parts/families.ipynb #families-078
 @patch
 def ask(self: CogVideo, x, t, told, cond) -> Tensor:  # noqa: F811
     "One call of the transformer."
@@ -625,7 +637,7 @@ def ask(self: CogVideo, x, t, told, cond) -> Tensor:  # noqa: F811
     out = self.unet(hidden_states=frames, timestep=time, return_dict=False, **told)[0]
     return out.transpose(1, 2)
 
-# %% ../../nbs/parts/families.ipynb #families-079
+# %% ../../nbs/parts/families.ipynb #families-080
 families = dict(
     WanPipeline=WanText,
     WanImageToVideoPipeline=WanImage,
@@ -635,7 +647,7 @@ families = dict(
     CogVideoXImageToVideoPipeline=CogVideo,
 )
 
-# %% ../../nbs/parts/families.ipynb #families-080
+# %% ../../nbs/parts/families.ipynb #families-081
 def read_index(path) -> dict:
     "What `model_index.json` of a pipeline's folder says."
     try:
@@ -644,14 +656,14 @@ def read_index(path) -> dict:
         fix = 'write the folder again with save_pretrained'
         raise InputError(f'{path} is no pipeline ({first_line(error)}); {fix}.') from None
 
-# %% ../../nbs/parts/families.ipynb #families-081
+# %% ../../nbs/parts/families.ipynb #families-082
 def family_of(path) -> type | None:
     "The family of a pipeline's folder; None: none of these."
     index = read_index(path)
     found = families.get(index.get('_class_name'))
     return WanBoth if found is WanText and index.get('expand_timesteps') else found
 
-# %% ../../nbs/parts/families.ipynb #families-082
+# %% ../../nbs/parts/families.ipynb #families-083
 def check_folder(path):
     "Raise when a pipeline's folder is not all there, or of a kind that is not known here."
     index = read_index(path)
@@ -665,7 +677,7 @@ def check_folder(path):
         if not (Path(path) / part).is_dir():
             raise InputError(f'{path} has no folder {part!r}; write it again with save_pretrained.')
 
-# %% ../../nbs/parts/families.ipynb #families-083
+# %% ../../nbs/parts/families.ipynb #families-084
 def load_pipeline(
     path,  # folder of a pipeline of one of the families
     dtype: torch.dtype,  # of the transformer; the autoencoder stays in single precision

@@ -53,6 +53,14 @@ def _frames_of(b: DiffusersBackbone) -> dict:
     return dict(video=[picture] + [grey] * (b.frames - 1), mask=mask)
 
 
+def _prompt_of(b: DiffusersBackbone) -> dict:
+    "The prompt; for pipelines that cannot read it without ftfy in diffusers 0.39, encoded."
+    if type(b).__name__ not in ('WanImage', 'WanVace', 'WanBoth'):
+        return dict(prompt='fog drifts')
+    text, empty = (told['encoder_hidden_states'] for told in b.say('fog drifts', ''))
+    return dict(prompt_embeds=text, negative_prompt_embeds=empty)
+
+
 @torch.inference_mode()
 def their_latents(pipe, b: DiffusersBackbone, guidance: float) -> torch.Tensor:
     "The same by the family's own pipeline, from the same start."
@@ -69,7 +77,7 @@ def their_latents(pipe, b: DiffusersBackbone, guidance: float) -> torch.Tensor:
     if kind == 'CogVideo':
         start = start.transpose(1, 2)
     out = pipe(
-        prompt='fog drifts',
+        **_prompt_of(b),
         height=b.height,
         width=b.width,
         num_frames=b.frames,
