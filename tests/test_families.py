@@ -416,3 +416,33 @@ def test_too_little_memory_is_one_sentence(folders, monkeypatch):
     b = load_backbone(folders['wan-text'], 'cpu', size=size_of('wan-text'))
     with pytest.raises(InputError, match='needs about .* GB of GPU memory at the least'):
         published.level_for(b, 'cuda')
+
+
+@pytest.mark.parametrize('name', ['wan-vace', 'ltx', 'cogvideo'])
+@pytest.mark.parametrize('frames', [5, 14])
+def test_a_given_video_of_any_length(name, frames, backbones):
+    b = backbones[name]
+    video = np.stack([scene[: b.height, : b.width]] * frames)
+    near = np.tile(ramp(b)[:1], (frames, 1, 1))
+    for config in (dict(right='inpaint'), dict(right='paper', eta=1.0)):
+        v = run(
+            video=video, depth=near, backbone=b, steps=2, progress=False, config={**quick, **config}
+        )
+        assert np.array_equal(v.left, video) and v.right.shape == video.shape
+
+
+@torch.inference_mode()
+def test_an_inverted_video_is_come_back_to(backbones):
+    from scz_nb.diffusion.denoiser import Denoiser
+    from scz_nb.diffusion.invert import invert
+
+    b = backbones['wan-text']
+    config = resolve_config(b, dict(eta=1.0, steps=steps))
+    z0 = NoiseSource(0).normal('clip', b.latent_shape)
+    way = invert(Denoiser(b, config, NoiseSource(0), cross_view=False), z0)
+    again = Denoiser(b, config, NoiseSource(0), cross_view=False)
+    z = way.latents[0]
+    for i in range(steps - 1):
+        z = again.schedule.step(again.left(z, i), i, way.noises[i])
+        torch.testing.assert_close(z, way.latents[i + 1], atol=1e-3, rtol=1e-3)
+    assert torch.equal(way.latents[-1], z0) and not way.noises[-1].any()
