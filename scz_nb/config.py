@@ -120,7 +120,7 @@ plan = Rule(
 window = optional(fractions, 'off')
 stride = optional(whole(1, 1000), "the backbone's own")
 percent = number(-100, 100, after=', in percent of the width')
-right_views = one_of(paper='', inpaint='', conditioned='', mean='')
+right_views = one_of(paper='', inpaint='', conditioned='', mean='', dual='', pixels='')
 paper_plan = ((6, 8), (9, 8), (14, 3), (19, 6), (24, 6), (29, 6), (34, 6), (39, 6), (44, 4))
 
 # %% ../nbs/parts/config.ipynb #config-021

@@ -161,7 +161,7 @@ def test_latents_are_visible_where_half_of_them_is():
 
 
 def test_unknown_ways_are_named(go):
-    with pytest.raises(InputError, match="'inpaint', 'conditioned' or 'mean'"):
+    with pytest.raises(InputError, match="'conditioned', 'mean', 'dual' or 'pixels'"):
         go(config=dict(right='magic'))
 
 

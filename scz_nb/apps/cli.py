@@ -371,10 +371,10 @@ def train_command(
 
 # %% ../../nbs/parts/cli.ipynb #cli-040
 def eval_command(
-    protocol: str = 'quick',  # quick, full, ablations, curves, embedded, or paper (your pictures)
+    protocol: str = 'quick',  # quick, full, ablations, curves, views, embedded, or paper
     out: str = None,  # folder of the figures; an evaluation that was cut off goes on
     processes: int = None,  # else one a core
-    pictures: str = None,  # paper: folder of pictures, prompts in prompts.txt or prompts.csv
+    pictures: str = None,  # paper: folder of your pictures, prompts in prompts.txt or prompts.csv
     backbone: str = None,  # paper: video model; else tiny
     clip: str = None,  # paper: CLIP by hub name or folder, or none
     dino: str = None,  # paper: DINOv2 for MEt3R, by hub name, folder or .onnx file, or none
@@ -384,7 +384,11 @@ def eval_command(
     _at_least('processes', processes, 1)
     from scz_nb.evaluation.pictures import evaluate_pictures
     from scz_nb.evaluation.tables import evaluate
+    from scz_nb.evaluation.views import evaluate_views
 
+    if protocol == 'views':
+        print(evaluate_views(out or 'runs/views', processes).read_text())
+        return
     if protocol != 'paper':
         print(evaluate(protocol, out or 'runs/eval', processes).read_text())
         return

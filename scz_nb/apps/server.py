@@ -27,7 +27,7 @@ from traitlets import Float, Integer, Unicode
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 
-from .app import lost
+from .panels import lost
 
 # %% ../../nbs/parts/server.ipynb #server-006
 def is_local(

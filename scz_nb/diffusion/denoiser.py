@@ -85,8 +85,10 @@ def pair_condition(self: Backbone, cond, warp: Warp):
 
 
 @patch
-def pixel_condition(self: Backbone, cond, known: Tensor, visible: Tensor):
-    "A view's whose latents (1, C, T, h, w) are known where bool (1, 1, T, h, w), else guessed."
+def pixel_condition(self: Backbone, cond, known: Tensor, visible: Tensor, video, sure):
+    """A view's whose latents (1, C, t, h, w) are known where bool (1, 1, t, h, w), else guessed.
+
+    The same in pixels: video uint8 (T, H, W, 3), sure (T, H, W) bool."""
     raise InputError(f'{self.name} cannot be told single pixels.')
 
 
@@ -237,8 +239,9 @@ def told_pixels(
     video,  # uint8 (T, H, W, 3) of another view, holes filled somehow
     known: Tensor,  # (1, C, T, h, w): its latents
     visible: Tensor,  # (1, 1, T, h, w) bool: where they are known
+    sure,  # (T, H, W) bool: which pixels are
 ) -> Denoiser:
     "The same denoiser, told what is known of another view, place by place."
     new = self.retold(video)
-    new.right_condition = self.backbone.pixel_condition(new.condition, known, visible)
+    new.right_condition = self.backbone.pixel_condition(new.condition, known, visible, video, sure)
     return new

@@ -24,13 +24,15 @@ def invert(
 ) -> Trajectory:
     "Latents and noises under which sampling ends at z0 (Huberman-Spiegelglas et al. 2023)."
     s = denoiser.schedule
-    if not all(s.sigma):
+    if not (s.eta and all(s.sigma[:-1])):
         raise InputError('a given video needs noise in every step: set eta above 0.')
     zs, noises = noised_to_every_step(denoiser, z0), []
     for i in range(len(s)):
         guess = denoiser.left(zs[i], i)
         without = s.step(guess, i, torch.zeros_like(z0))
-        noises.append((zs[i + 1] - without) / s.sigma[i])
+        off = zs[i + 1] - without
+        # a step to a clean end takes no noise (flow matching's last)
+        noises.append(off / s.sigma[i] if s.sigma[i] else torch.zeros_like(z0))
         on_step(StepInfo('invert', i + 1, len(s), zs[i + 1], guess.x0))
     return Trajectory(zs, noises)
 

@@ -197,7 +197,6 @@ class Protocol:
 PROTOCOLS = dict(  # name → `Protocol`, or a function such as `evaluate_ablations`
     quick=Protocol(8, 20, met3r=True),
     full=Protocol(64, 20, met3r=True),
-    told=Protocol(64, 20, ('inpainting form', 'conditioned', 'its mean, one call'), met3r=True),
     curves=Protocol(
         8, 50, tuple(PLANS), references=False, cost=True, shown=curves_table, intro=curves_intro
     ),

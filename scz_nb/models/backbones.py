@@ -145,6 +145,8 @@ def pixel_condition(
     cond: Condition,
     known: Tensor,  # (1, C, T, h, w) latents, holes filled somehow
     visible: Tensor,  # (1, 1, T, h, w) bool: where they are known
+    video=None,  # the same in pixels, which this model does not need
+    sure=None,
 ) -> Condition:
     "A condition that says which latents are known, in place of frames."
     return replace(cond, frames=torch.cat([known, visible.to(known)], 1))
@@ -361,7 +363,7 @@ def _find(name: str) -> tuple:  # kind of model or None, path or None
     kind, _, file = name.partition('=')
     if file:
         check_choice('model', kind, [n for n, m in models.items() if m.repo])
-        return kind, Path(file).expanduser()
+        return None if models[kind].files[1:] else kind, Path(file).expanduser()
     path = Path(name).expanduser()
     if (path / 'model_index.json').is_file():
         return None, path
@@ -424,12 +426,22 @@ def _level_for(pipe, name, device: str) -> int:
         warnings.warn(f'{name}: {level}, because {free / 1e9:.1f} GB are free.', stacklevel=3)
     return offload
 
+# %% ../../nbs/parts/backbones.ipynb #backbones-050a
+def _is_family(kind: str | None, path: Path | None) -> bool:
+    "Whether a folder is for part families to load: one of diffusers' own pipelines."
+    if path is None or not (path / 'model_index.json').is_file():
+        return False
+    from scz_nb.models.families import read_index
+
+    return read_index(path).get('_class_name', '') not in ('', 'DynamiCrafterPipeline')
+
 # %% ../../nbs/parts/backbones.ipynb #backbones-052
 def load_backbone(
     name='tiny',  # one of `backbone_names()`, folder, NAME=FILE, or a backbone, returned as it is
     device: str | None = None,  # None: cuda where there is one, else cpu
-    dtype: torch.dtype | None = None,  # None: float32 on a CPU and if embedded, else float16
+    dtype: torch.dtype | None = None,  # None: float32 on a CPU and if embedded, else half
     offload: int | None = None,  # level 0 to 3 (part offload); None: chosen by what is free
+    size: tuple | None = None,  # frames, height, width, for models that make any; None: usual
     **old,  # names of options that have changed
 ) -> Backbone:
     "A backbone by name; what is not here is downloaded."
@@ -438,8 +450,14 @@ def load_backbone(
     _check_options(name, dtype, offload, old)
     device = pick_device(device)
     kind, path = _find(str(name))
-    if kind in SIZES:
+    if kind in SIZES and size is None:
         return TinyBackbone(shipped_model(kind, device), kind, dtype or torch.float32)
+    if _is_family(kind, path):
+        from scz_nb.models.published import load_family
+
+        return load_family(path, str(name), device, dtype, offload, size)
+    if size is not None:
+        raise InputError(f'{name} makes clips of one size; leave out size.')
     dtype = dtype or (torch.float32 if device == 'cpu' else torch.float16)
     pipe = _pipeline(kind, path, dtype)
     if pipe.unet.dtype != dtype:

@@ -86,6 +86,56 @@ hub = {  # name → model
     ),
 }
 
+# %% ../../nbs/parts/hub.ipynb #hub-010b
+def _folder_of(task: str, licence: str, repo: str, revision: str, *more, size: int = 0) -> Model:
+    "An entry of a pipeline in diffusers' format: the folder of its parts, and `more` of them."
+    parts = ('scheduler', 'text_encoder', 'tokenizer', 'transformer', 'vae', *more)
+    files = ('model_index.json', *(f'{part}/*' for part in parts))
+    return Model('video', task, licence, repo, revision, files, size)
+
+# %% ../../nbs/parts/hub.ipynb #hub-010c
+hub |= {
+    'wan2.1-t2v-1.3b': _folder_of(
+        'text to video, 832×480, 81 frames',
+        'Apache-2.0',
+        'Wan-AI/Wan2.1-T2V-1.3B-Diffusers',
+        '0fad780a534b6463e45facd96134c9f345acfa5b',
+        size=28_928_887_859,
+    ),
+    'wan2.1-i2v-14b': _folder_of(
+        'picture to video, 832×480, 81 frames',
+        'Apache-2.0',
+        'Wan-AI/Wan2.1-I2V-14B-480P-Diffusers',
+        'b184e23a8a16b20f108f727c902e769e873ffc73',
+        'image_encoder',
+        'image_processor',
+    ),
+    'wan2.1-vace-1.3b': _folder_of(
+        'text, picture or masked video to video, 832×480, 81 frames',
+        'Apache-2.0',
+        'Wan-AI/Wan2.1-VACE-1.3B-diffusers',
+        'ec4d2cb062b548996b179d493fdd05340de702a1',
+    ),
+    'wan2.2-ti2v-5b': _folder_of(
+        'text or picture to video, 1280×704, 121 frames',
+        'Apache-2.0',
+        'Wan-AI/Wan2.2-TI2V-5B-Diffusers',
+        'b8fff7315c768468a5333511427288870b2e9635',
+    ),
+    'ltx-video-2b': _folder_of(
+        'text or picture to video, 704×512, 161 frames',
+        "Lightricks' own, with conditions (see its page)",
+        'Lightricks/LTX-Video',
+        '8984fa25007f376c1a299016d0957a37a2f797bb',
+    ),
+    'cogvideox-5b-i2v': _folder_of(
+        'picture to video, 720×480, 49 frames',
+        "CogVideoX's own, with conditions (see its page)",
+        'THUDM/CogVideoX-5b-I2V',
+        'a6f0f4858a8395e7429d82493864ce92bf73af11',
+    ),
+}
+
 # %% ../../nbs/parts/hub.ipynb #hub-012
 def _depth(licence: str, repo: str, revision: str = 'main', files: tuple = ()) -> Model:
     "An entry of a depth estimator."
@@ -333,6 +383,8 @@ def _download(m: Model) -> str:
 def _otherwise(name: str) -> str:
     "What to do about a model that cannot be downloaded."
     m = hub[name]
+    if m.kind == 'video' and m.files[1:]:
+        return f'download {m.url} by other means and pass the folder'
     if m.kind == 'video':
         return f"download {m.files[0]} from {m.url} by other means and pass '{name}=PATH'"
     return 'log in with hf auth login if its page asks for it, or give a folder that you have'
