@@ -282,7 +282,7 @@ def _check_can(backbone: Backbone, config: StereoConfig, video, last: bool):
         raise InputError(f"{name!r} cannot be told single pixels; set right='inpaint' or 'paper'.")
     if config.fresh_noise == 'own' and backbone.latent_shape[2] != backbone.frames:
         raise InputError(
-            f"fresh_noise='own' needs a model whose latents are frames; {name!r} has several in one."
+            f"fresh_noise='own' needs latents that are frames; one of {name!r} holds several."
         )
     stride = config.frame_stride
     if stride is not None and stride not in backbone.strides:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.films import TONE, X264, decoded, ffmpeg, frame_times, picture, sound
 
-from scz_nb.core import InputError
+from scz_nb.core import InputError, OutputError
 from scz_nb.media.film import (
     Coding,
     PictureWriter,
@@ -285,3 +285,10 @@ def test_what_has_no_room_in_mp4(films):
     assert misfits(probe(films / 'all.mkv'), '.mp4') == ['subrip']
     assert misfits(probe(films / 'all.mkv'), '.mkv') == []
     assert misfits(probe(films / 'plain.mp4'), '.mp4') == []
+
+
+def test_a_picture_that_no_encoder_takes_is_a_sentence(tmp_path):
+    wide = np.zeros((16, 16944, 3), np.uint8)  # fuzzed: a GIF of 8472 columns, side by side
+    with pytest.raises(OutputError, match='libx264 takes no pictures of 16944×16'):
+        with PictureWriter(tmp_path / 'a.mp4', Coding(), Fraction(1, 25), Fraction(25)) as out:
+            out.write(wide, 0, 1)

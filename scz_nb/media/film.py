@@ -534,8 +534,15 @@ def write(
     frame.time_base = fine_tick(self.tick)
     frame.pts = int((time - self.first) * self.steps)
     self.lasts[frame.pts] = int(lasts * self.steps)
-    with sentences():
-        self._put(self.stream.encode(frame))
+    try:
+        with sentences():
+            self._put(self.stream.encode(frame))
+    except ffmpeg_library().error.ExternalError:
+        h, w = picture.shape[:2]
+        raise OutputError(
+            f'the encoder {self.coding.codec} takes no pictures of {w}×{h}; '
+            'make them smaller, or take another layout.'
+        ) from None
 
 # %% ../../nbs/parts/film.ipynb #film-054
 @patch
