@@ -15,6 +15,7 @@ from scz_nb.evaluation.baselines import BASELINES
 from scz_nb.evaluation.curves import PAPER_PLAN, PLANS, curves_table
 from scz_nb.evaluation.runner import read_tables
 from scz_nb.evaluation.tables import (
+    FORMS,
     METHODS,
     PROTOCOLS,
     RESTARTS,
@@ -141,7 +142,14 @@ def test_curves_compare_with_the_paper_s_plan():
 
 # the tables that are shipped
 @pytest.mark.parametrize(
-    'name, rows', [('truth_full', METHODS), ('ablations', ABLATIONS), ('curves', PLANS)]
+    'name, rows',
+    [
+        ('truth_full', PROTOCOLS['full'].methods),
+        ('truth_quick', PROTOCOLS['quick'].methods),
+        ('forms', FORMS),
+        ('ablations', ABLATIONS),
+        ('curves', PLANS),
+    ],
 )
 def test_shipped_tables_have_today_s_rows(name, rows):
     for scene in read_tables(root / f'nbs/tables/{name}.csv'):
