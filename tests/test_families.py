@@ -446,3 +446,11 @@ def test_an_inverted_video_is_come_back_to(backbones):
         z = again.schedule.step(again.left(z, i), i, way.noises[i])
         torch.testing.assert_close(z, way.latents[i + 1], atol=1e-3, rtol=1e-3)
     assert torch.equal(way.latents[-1], z0) and not way.noises[-1].any()
+
+
+@pytest.mark.parametrize('name', ['wan-image', 'ltx', 'cogvideo'])
+def test_in_half_precision_only_the_transformer_is(name, folders):
+    b = load_backbone(folders[name], 'cpu', dtype=torch.bfloat16, size=size_of(name))
+    assert b.unet.dtype == torch.bfloat16 and b.pipe.vae.dtype == torch.float32
+    v = stereo(b, right='pixels')
+    assert v.right.shape == v.left.shape and b.dtype == torch.float32

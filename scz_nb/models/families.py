@@ -6,7 +6,7 @@ Docs: https://scz-nb.github.io/scz_nb/parts/families.html.md"""
 
 # %% auto #0
 __all__ = ['families', 'VideoCondition', 'DiffusersBackbone', 'load_text', 'text_device', 'WanText', 'WanImage', 'WanVace',
-           'WanBoth', 'Ltx', 'CogVideo', 'read_index', 'family_of', 'check_folder', 'load_pipeline']
+           'WanBoth', 'Ltx', 'CogVideo', 'read_index', 'family_of', 'check_folder', 'dtype_name', 'load_pipeline']
 
 # %% ../../nbs/parts/families.ipynb #families-003
 import gc
@@ -678,6 +678,14 @@ def check_folder(path):
             raise InputError(f'{path} has no folder {part!r}; write it again with save_pretrained.')
 
 # %% ../../nbs/parts/families.ipynb #families-084
+def dtype_name() -> str:
+    "How diffusers calls the precision in which it loads."
+    import diffusers
+
+    major, minor = diffusers.__version__.split('.')[:2]
+    return 'dtype' if (int(major), int(minor)) >= (0, 42) else 'torch_dtype'
+
+# %% ../../nbs/parts/families.ipynb #families-085
 def load_pipeline(
     path,  # folder of a pipeline of one of the families
     dtype: torch.dtype,  # of the transformer; the autoencoder stays in single precision
@@ -688,15 +696,13 @@ def load_pipeline(
 
     check_folder(path)
     cls = getattr(diffusers, read_index(path)['_class_name'])
-    kinds = dict(transformer=dtype, default=torch.float32)
+    kinds = {dtype_name(): dict(transformer=dtype, default=torch.float32)}
     try:
-        pipe = cls.from_pretrained(path, text_encoder=None, tokenizer=None, dtype=kinds)
+        pipe = cls.from_pretrained(path, text_encoder=None, tokenizer=None, **kinds)
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         fix = 'write it again with save_pretrained'
         raise InputError(f'{path} cannot be loaded ({first_line(error)}); {fix}.') from None
     for part in ('transformer', 'vae'):
         check_whole(path, part, getattr(pipe, part))
-    if pipe.transformer.dtype != dtype:  # diffusers 0.39 knows no dtype
-        pipe.transformer.to(dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe
