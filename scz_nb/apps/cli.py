@@ -371,7 +371,7 @@ def train_command(
 
 # %% ../../nbs/parts/cli.ipynb #cli-040
 def eval_command(
-    protocol: str = 'quick',  # quick, full, ablations, curves, views, embedded, or paper
+    protocol: str = 'quick',  # quick, full, forms, restart, ablations, views, embedded or paper
     out: str = None,  # folder of the figures; an evaluation that was cut off goes on
     processes: int = None,  # else one a core
     pictures: str = None,  # paper: folder of your pictures, prompts in prompts.txt or prompts.csv
