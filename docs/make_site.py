@@ -140,14 +140,22 @@ def linked(html: str, page: Page, names: dict[str, str]) -> str:
     return ''.join(parts)
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    "Width and height of a picture; a drawing says them in its first tag."
+    if path.suffix == '.svg':
+        width, height = re.search(r'viewBox="0 0 (\d+) (\d+)"', path.read_text()).groups()
+        return int(width), int(height)
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def sized(html: str, folder: Path) -> str:
     "Each picture with its width and height, so that nothing moves when it arrives."
 
     def size(m):
         src = re.search(r'src="([^"]+)"', m[1])[1]
         given = re.search(r' height="(\d+)"', m[1])
-        with Image.open(folder / src) as picture:
-            width, height = picture.size
+        width, height = picture_size(folder / src)
         shown = int(given[1]) if given else height
         rest = re.sub(r' height="\d+"', '', m[1])
         return f'<img width="{round(width * shown / height)}" height="{shown}"{rest}'

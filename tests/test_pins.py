@@ -535,8 +535,7 @@ def dynamicrafter_pipeline():
                 depth=nearness,
                 scale=30.0,
                 steps=2,
-                right=right,
-                **QUICK,
+                **{**QUICK, 'right': right},
             )
             out[right] = {**pins(arrays), 'view steps': asked}
     return out

@@ -124,7 +124,7 @@ def _first_frame() -> dict:  # name → control
 # %% ../../nbs/parts/run_panel.ipynb #run_panel-015
 def _settings() -> dict:  # name → control
     "What matters in a run."
-    kinds = [('in one call', 'mean'), ('inpaint', 'inpaint'), ('as in the paper', 'paper')]
+    kinds = [('as in the paper', 'paper'), ('inpaint', 'inpaint'), ('in one call', 'mean')]
     return dict(
         steps=slider('steps', 'denoising steps; the paper has 50', 1, 50, 20),
         scale=slider('scale', 'largest shift in percent of the width', -20.0, 20.0, 12.0, 0.5),
