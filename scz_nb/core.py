@@ -7,8 +7,9 @@ Docs: https://scz-nb.github.io/scz_nb/parts/core.html.md"""
 # %% auto #0
 __all__ = ['SczError', 'InputError', 'MissingDependency', 'OutputError', 'HookError', 'shortened', 'listed', 'unknown_name',
            'check_choice', 'first_line', 'os_reason', 'blames_file', 'as_sentence', 'sentences', 'to_numpy', 'to_uint8',
-           'fingerprint', 'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows', 'NoiseSource', 'StepInfo',
-           'ignore', 'pick_device', 'check_writable', 'atomic_write', 'reserved', 'as_worker']
+           'to_network', 'from_network', 'fingerprint', 'check_unit', 'as_video', 'as_pair', 'windows', 'in_windows',
+           'NoiseSource', 'StepInfo', 'ignore', 'pick_device', 'check_writable', 'atomic_write', 'reserved',
+           'as_worker']
 
 # %% ../nbs/parts/core.ipynb #core-003
 import contextlib
@@ -192,6 +193,20 @@ def to_uint8(
     if not np.isfinite(x).all():
         raise InputError(f'{what} holds NaN or infinite values; replace them first.')
     return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
+
+# %% ../nbs/parts/core.ipynb #core-027a
+def to_network(
+    video,  # (T, H, W, 3) uint8, or float in [0, 1]
+    device=None,
+) -> torch.Tensor:  # (1, 3, T, H, W) float32 in [-1, 1]
+    "A clip as autoencoders of diffusion models take it."
+    x = torch.tensor(to_uint8(video), device=device)
+    return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def from_network(x: torch.Tensor) -> np.ndarray:  # (1, 3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3)
+    "A clip as autoencoders of diffusion models give it."
+    return to_uint8((x[0].float().permute(1, 2, 3, 0) + 1) / 2)
 
 # %% ../nbs/parts/core.ipynb #core-028b
 def fingerprint(

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from scz_nb.config import StereoConfig
 from scz_nb.core import NoiseSource, to_uint8
 from scz_nb.diffusion.denoiser import Denoiser, LeftView, Trajectory
-from scz_nb.diffusion.inpaint import in_all_frames, inpaint_right, visible_latents
+from scz_nb.diffusion.inpaint import in_all_frames, inpaint_right, known_view, visible_latents
 from scz_nb.diffusion.pixels import (
     StillWarp,
     dual_calls,
     dual_right,
     exchange_clean,
     latent_warp,
-    moved,
     pixels_calls,
     pixels_right,
     through_pixels,
@@ -74,7 +73,7 @@ def denoiser(backbone, scene, **config):
 
 @torch.no_grad()
 def test_what_is_visible_are_moved_pixels(backbone, scene, left):
-    view = moved(denoiser(backbone, scene), left)
+    view = known_view(denoiser(backbone, scene), left)
     assert view.filled.dtype == np.uint8 and view.mask.shape == (1, 1, *view.known.shape[2:])
     for right in (dual_right, pixels_right):
         made = right(denoiser(backbone, scene), left)
@@ -94,7 +93,7 @@ def test_network_evaluations_are_as_counted(right, calls, backbone, scene, left)
 @torch.no_grad()
 def test_a_way_through_pixels_holds_what_is_visible(backbone, scene, left):
     d = denoiser(backbone, scene)
-    view = moved(d, left)
+    view = known_view(d, left)
     made = backbone.decode(through_pixels(d, view, torch.zeros_like(view.known)))
     off = np.abs(made.astype(int) - view.filled)[view.visible]
     assert off.mean() < 6  # of 255: what the autoencoder loses
@@ -110,7 +109,7 @@ def test_latents_of_one_frame_are_warped_themselves(backbone, scene, left):
 
 
 def test_a_still_warp_keeps_latents(backbone, scene, left):
-    view = moved(denoiser(backbone, scene), left)
+    view = known_view(denoiser(backbone, scene), left)
     warp = StillWarp(view, -4.0)
     assert warp(view.known) is view.known
     assert torch.equal(warp.holes, ~view.mask) and not (warp.border & warp.valid).any()
@@ -136,7 +135,7 @@ def test_to_the_left_eye_it_is_mirrored(backbone, scene):
             video, disparity = video[:, :, ::-1].copy(), near.flip(-1)
         config = StereoConfig.make(steps=2, scale=scale)
         d = Denoiser(backbone, config, NoiseSource(0), cross_view=False)
-        views.append(moved(d, LeftView(video, disparity)).filled)
+        views.append(known_view(d, LeftView(video, disparity)).filled)
     assert np.array_equal(views[0], views[1][:, :, ::-1])
 
 

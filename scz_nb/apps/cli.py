@@ -6,10 +6,10 @@ Docs: https://scz-nb.github.io/scz_nb/parts/cli.html.md"""
 
 # %% auto #0
 __all__ = ['demo_seed', 'demo_forms', 'demo_layouts', 'gallery', 'COMMANDS', 'OLD_NAMES', 'OLD_NAMES_OF', 'SAVING', 'run_options',
-           'file_options', 'depth_option', 'run_arguments', 'new_path', 'save_all', 'make_files', 'run_command',
-           'convert_all', 'convert_command', 'real_cost', 'demo_command', 'train_command', 'eval_command',
-           'models_command', 'fetch_command', 'bench_command', 'app_command', 'gallery_source', 'gallery_command',
-           'parse', 'usage', 'Patient', 'main']
+           'file_options', 'depth_option', 'right_settings', 'run_arguments', 'new_path', 'save_all', 'make_files',
+           'run_command', 'convert_all', 'convert_command', 'real_cost', 'demo_command', 'train_command',
+           'eval_command', 'models_command', 'fetch_command', 'bench_command', 'app_command', 'gallery_source',
+           'gallery_command', 'parse', 'usage', 'Patient', 'main']
 
 # %% ../../nbs/parts/cli.ipynb #cli-004
 import contextlib
@@ -78,6 +78,11 @@ def depth_option(text: str):  # array (T, H, W), or the text
         return np.load(Path(text).expanduser(), allow_pickle=False)
 
 # %% ../../nbs/parts/cli.ipynb #cli-013
+def right_settings(name: str) -> dict:
+    "What a value of --right stands for: a right view, or a preset."
+    return PRESETS.get(name, dict(right=name))
+
+
 def run_arguments(
     options: dict,  # of `run_options`, None where not given
 ) -> dict:  # for `scz_nb.sampler.run`
@@ -85,9 +90,9 @@ def run_arguments(
     given = {name: value for name, value in options.items() if value is not None}
     plain = ('backbone', 'scale', 'steps', 'seed', 'device')
     arguments = {name: given[name] for name in plain if name in given}
-    settings = {name: given[name] for name in ('right', 'tol') if name in given}
-    if settings.get('right') in PRESETS:
-        settings |= PRESETS[settings['right']]
+    settings = {'tol': given['tol']} if 'tol' in given else {}
+    if 'right' in given:
+        settings |= right_settings(given['right'])
     if settings:
         arguments['config'] = settings
     if 'depth' in given:
@@ -287,7 +292,7 @@ def _demo_form(form: str, picture: tuple, folder: Path, arguments: dict):
     from scz_nb.sampler import run
 
     begin = time.monotonic()
-    settings = arguments.get('config', {}) | PRESETS.get(form, dict(right=form))
+    settings = arguments.get('config', {}) | right_settings(form)
     video = run(*picture, **dict(arguments, config=settings))
     seconds = time.monotonic() - begin
     name = 'demo.mp4' if form == next(iter(demo_forms)) else f'demo_{form}.mp4'
@@ -329,7 +334,7 @@ def demo_command(
     kwargs.update(backbone=backbone, steps=steps)
     folder, arguments = check_writable(kwargs['out']), run_arguments(kwargs)
     wanted = (kwargs['right'],) if kwargs['right'] else tuple(demo_forms)
-    PRESETS.get(wanted[0]) or StereoConfig(right=wanted[0])  # an error where there is no such form
+    StereoConfig.make(**right_settings(wanted[0]))  # an error where there is no such form
     rehearse(folder / 'demo.mp4')
     image, prompt = scene_picture(demo_seed)
     print(f'prompt: {prompt}')

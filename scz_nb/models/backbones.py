@@ -12,6 +12,7 @@ __all__ = ['Condition', 'TinyBackbone', 'paper_settings', 'count_flops', 'dynami
 import os
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from scz_nb.core import (
     MissingDependency,
     check_choice,
     first_line,
+    from_network,
     listed,
     pick_device,
+    to_network,
     to_numpy,
     to_uint8,
 )
@@ -38,7 +41,13 @@ from ..geometry.fill import visible_ends
 from ..geometry.warp import Warp
 from .embedded import SIZES, TinyModel, shipped_model
 from .hub import fetch, models_of, stored
-from .offload import apply_offload, choose_level, next_level, offload_levels
+from scz_nb.models.offload import (
+    apply_offload,
+    choose_level,
+    level_on,
+    next_level,
+    offload_levels,
+)
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-007
 @dataclass(frozen=True)
@@ -279,10 +288,6 @@ class DynamiCrafterBackbone(Backbone):
     def denoise(self, z, t, cond, guidance=7.5, rescale=0.0) -> Tensor:
         return self.pipe.predict(z, t, cond, guidance, rescale)
 
-    def _video(self, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 3, T, H, W) in [-1, 1]
-        x = torch.tensor(to_uint8(video), device=self.device)
-        return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-
 # %% ../../nbs/parts/backbones.ipynb #backbones-038
 @patch
 def condition(  # noqa: F811  of another class
@@ -293,7 +298,9 @@ def condition(  # noqa: F811  of another class
     stride: int | None = None,  # frame stride
 ):
     "Prompt and pictures, encoded once."
-    pictures = [None if p is None else self._video(p[None])[:, :, 0] for p in (first, last)]
+    pictures = [
+        None if p is None else to_network(p[None], self.device)[:, :, 0] for p in (first, last)
+    ]
     return retry_on_oom(self, lambda: self.pipe.condition(prompt, *pictures, stride))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-039
@@ -304,7 +311,7 @@ def encode(  # noqa: F811  of another class
     video,  # (T, H, W, 3) uint8
 ) -> Tensor:  # (1, 4, T, h, w)
     "Latents of a clip."
-    return retry_on_oom(self, lambda: self.pipe.encode(self._video(video)))
+    return retry_on_oom(self, lambda: self.pipe.encode(to_network(video, self.device)))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-040
 @patch
@@ -314,8 +321,7 @@ def decode(  # noqa: F811  of another class
     z: Tensor,  # (1, 4, T, h, w)
 ) -> np.ndarray:  # (T, H, W, 3) uint8
     "Pixels from latents."
-    video = retry_on_oom(self, lambda: self.pipe.decode(z))[0]
-    return to_uint8((video.permute(1, 2, 3, 0) + 1) / 2)
+    return from_network(retry_on_oom(self, lambda: self.pipe.decode(z)))
 
 # %% ../../nbs/parts/backbones.ipynb #backbones-041
 @patch
@@ -414,18 +420,6 @@ def _check_options(name, dtype, offload, old: dict):
             f'(everything on the GPU) to {last} ({offload_levels[last]}).'
         )
 
-# %% ../../nbs/parts/backbones.ipynb #backbones-050
-def _level_for(pipe, name, device: str) -> int:
-    "The offload level for what is free on a device, said in a warning where it is not 0."
-    if torch.device(device).type != 'cuda':
-        return 0
-    free = torch.cuda.mem_get_info(device)[0]
-    offload = choose_level(pipe, free)
-    if offload:
-        level = offload_levels[offload]
-        warnings.warn(f'{name}: {level}, because {free / 1e9:.1f} GB are free.', stacklevel=3)
-    return offload
-
 # %% ../../nbs/parts/backbones.ipynb #backbones-050a
 def _is_family(kind: str | None, path: Path | None) -> bool:
     "Whether a folder is for part families to load: one of diffusers' own pipelines."
@@ -463,5 +457,5 @@ def load_backbone(
     if pipe.unet.dtype != dtype:
         pipe.to(dtype)
     if offload is None:
-        offload = _level_for(pipe, name, device)
+        offload = level_on(device, partial(choose_level, pipe), name)
     return DynamiCrafterBackbone(apply_offload(pipe, offload, device), str(name), offload)

@@ -306,12 +306,12 @@ def check_kind(
     table = state.get('scale_arr')
     if table is None or table.device.type == 'meta':
         return
-    found, expected = round(table[-1].item(), 2), model_facts(kind)['base_scale']
-    if found != (expected or 1.0):
+    found, expected = round(table[-1].item(), 2), model_facts(kind)['base_scale'] or 1.0
+    if found != expected:
         sizes = {0.3: 'dynamicrafter-1024', 0.7: 'dynamicrafter-512, -interp or videocrafter2'}
         raise InputError(
             f'the file is not {kind}: its dynamic rescale ends at {found}, not at '
-            f'{expected or 1.0}; it may be {sizes.get(found, "another model")}.'
+            f'{expected}; it may be {sizes.get(found, "another model")}.'
         )
 
 # %% ../../nbs/parts/convert.ipynb #convert-051

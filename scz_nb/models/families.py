@@ -22,11 +22,11 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..config import StereoConfig
-from ..core import InputError, first_line, listed, to_uint8
+from ..core import InputError, first_line, from_network, listed, to_network
 from ..diffusion.denoiser import Backbone, retry_on_oom
 from ..diffusion.schedule import Schedule, guided
 from .hub import from_hub
-from .offload import next_level
+from .offload import next_level, weight_bytes, with_spare
 from .pipeline import check_whole
 
 # %% ../../nbs/parts/families.ipynb #families-006
@@ -189,7 +189,7 @@ def text_device(net, device) -> torch.device:
     "Where a text encoder computes: next to the model if there is room, else on the CPU."
     if torch.device(device).type != 'cuda':
         return torch.device(device)
-    need = 1.25 * sum(p.nbytes for p in net.parameters())
+    need = with_spare(weight_bytes(net))
     return torch.device(device if need <= torch.cuda.mem_get_info(device)[0] else 'cpu')
 
 # %% ../../nbs/parts/families.ipynb #families-022
@@ -285,13 +285,6 @@ def times(self: DiffusersBackbone, x: Tensor, t: float, cond: VideoCondition) ->
         each[0] = 0
     return each.flatten().expand(len(x), -1)
 
-# %% ../../nbs/parts/families.ipynb #families-032
-@patch
-def _pixels(self: DiffusersBackbone, video) -> Tensor:  # uint8 (T, H, W, 3) to (1, 3, T, H, W)
-    "Pixels in [-1, 1], as the autoencoder wants them."
-    x = torch.tensor(to_uint8(video), device=self.device)
-    return x.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-
 # %% ../../nbs/parts/families.ipynb #families-033
 @patch
 def latents_of(
@@ -311,7 +304,7 @@ def latents_of(
 @torch.no_grad()
 def encode(self: DiffusersBackbone, video) -> Tensor:
     "Latents of a clip, uint8 (T, H, W, 3)."
-    return self.latents_of(self._pixels(video))
+    return self.latents_of(to_network(video, self.device))
 
 # %% ../../nbs/parts/families.ipynb #families-035
 @patch
@@ -319,8 +312,7 @@ def encode(self: DiffusersBackbone, video) -> Tensor:
 def decode(self: DiffusersBackbone, z: Tensor) -> np.ndarray:
     "The clip, uint8 (T, H, W, 3), of latents (1, C, t, h, w)."
     plain = self.plain(z).to(self.pipe.vae.dtype)
-    video = retry_on_oom(self, lambda: self.from_latents(plain))[0].float()
-    return to_uint8((video.permute(1, 2, 3, 0) + 1) / 2)
+    return from_network(retry_on_oom(self, lambda: self.from_latents(plain)))
 
 # %% ../../nbs/parts/families.ipynb #families-036
 @patch
@@ -359,15 +351,16 @@ def condition(
 ) -> VideoCondition:
     "Prompt and frames, encoded once for all calls."
     text, empty = self.say(prompt, '')
-    frames = [None if p is None else self._pixels(p[None]) for p in (first, last)]
+    frames = [None if p is None else to_network(p[None], self.device) for p in (first, last)]
     given = first is not None
     return replace(self.frames_told(*frames), text=text, empty=empty, given=given)
 
 # %% ../../nbs/parts/families.ipynb #families-041
 @patch
 def frames_told(self: DiffusersBackbone, first, last) -> VideoCondition:
-    "What is told of given frames (1, 3, 1, H, W), each may be None."
-    return VideoCondition({}, {})
+    "What is told of given frames (1, 3, 1, H, W), each may be None: the first latent frame."
+    known = None if first is None else self.latents_of(first)
+    return VideoCondition({}, {}, first=known)
 
 # %% ../../nbs/parts/families.ipynb #families-042
 @patch
@@ -376,7 +369,7 @@ def warp_condition(self: DiffusersBackbone, cond: VideoCondition, warp) -> Video
     "The right view's: where the left one was told its first frame, the moved first frame."
     if not cond.given:
         return cond
-    told = self.frames_told(self._pixels(warp.video[:1]), None)
+    told = self.frames_told(to_network(warp.video[:1], self.device), None)
     return replace(told, text=cond.text, empty=cond.empty, given=True)
 
 # %% ../../nbs/parts/families.ipynb #families-044
@@ -447,7 +440,7 @@ def picture_told(self: WanImage, first: Tensor) -> dict:
     "CLIP's tokens of a picture, where the transformer reads them."
     if self.unet.config.image_dim is None:
         return {}
-    picture = to_uint8((first[0, :, 0].permute(1, 2, 0) + 1) / 2)
+    (picture,) = from_network(first)
     tokens = self.pipe.encode_image([_pil(picture)], self.device)
     return dict(encoder_hidden_states_image=tokens.to(self.unet.dtype))
 
@@ -495,7 +488,7 @@ def video_told(self: WanVace, video: Tensor, unknown: Tensor) -> VideoCondition:
 def pixel_condition(self: WanVace, cond, known, visible, video, sure) -> VideoCondition:
     "A view's of which some pixels are to be made."
     unknown = 1 - torch.as_tensor(sure, dtype=torch.float32, device=self.device)
-    told = self.video_told(self._pixels(video), unknown[None, None])
+    told = self.video_told(to_network(video, self.device), unknown[None, None])
     return replace(told, text=cond.text, empty=cond.empty, given=cond.given)
 
 # %% ../../nbs/parts/families.ipynb #families-061
@@ -503,13 +496,6 @@ class WanBoth(WanText):
     "Wan 2.2 TI2V-5B: from words, with or without a picture."
 
     first_frame, size, fps = None, (121, 704, 1280), 24.0
-
-# %% ../../nbs/parts/families.ipynb #families-062
-@patch
-def frames_told(self: WanBoth, first, last) -> VideoCondition:  # noqa: F811
-    "What is told of given frames (1, 3, 1, H, W), each may be None."
-    known = None if first is None else self.latents_of(first)
-    return VideoCondition({}, {}, first=known)
 
 # %% ../../nbs/parts/families.ipynb #families-063
 @patch
@@ -550,13 +536,6 @@ def encode_text(self: Ltx, prompt: str, where) -> dict:  # noqa: F811
         prompt, do_classifier_free_guidance=False, max_sequence_length=self.words, device=where
     )
     return dict(encoder_hidden_states=text, encoder_attention_mask=mask)
-
-# %% ../../nbs/parts/families.ipynb #families-069
-@patch
-def frames_told(self: Ltx, first, last) -> VideoCondition:  # noqa: F811
-    "What is told of given frames (1, 3, 1, H, W), each may be None."
-    known = None if first is None else self.latents_of(first)
-    return VideoCondition({}, {}, first=known)
 
 # %% ../../nbs/parts/families.ipynb #families-070
 @patch

@@ -9,7 +9,6 @@ __all__ = ['published', 'Published', 'on_meta', 'text_bytes', 'FusedAttention', 
            'usual_dtype', 'load_family', 'level_for']
 
 # %% ../../nbs/parts/published.ipynb #published-003
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,8 +33,9 @@ from scz_nb.models.families import (
 from scz_nb.models.offload import (
     LiveBytes,
     apply_offload,
+    level_bytes,
+    level_on,
     level_that_fits,
-    offload_levels,
     weight_bytes,
 )
 
@@ -298,15 +298,7 @@ def memory(
 ) -> list:  # bytes for each offload level
     "What a run needs on the GPU, counted, without what kernels take for themselves."
     c = c or cost(twin_on_meta(self))
-    nets = [n for n in self.pipe.components.values() if isinstance(n, torch.nn.Module)]
-    weights = [weight_bytes(n) for n in nets]
-    layer = max(p.nbytes for n in nets for p in n.parameters())
-    return [
-        sum(weights) + max(c.call, c.decode),
-        sum(weights) + max(c.call, c.tile),
-        max(weights) + max(c.call, c.tile),
-        4 * layer + max(c.call, c.tile),
-    ]
+    return level_bytes(self.pipe, c.call, c.decode, c.tile)
 
 # %% ../../nbs/parts/published.ipynb #published-036
 def usual_dtype(device: str) -> torch.dtype:
@@ -334,12 +326,9 @@ def load_family(
 # %% ../../nbs/parts/published.ipynb #published-038
 def level_for(b: DiffusersBackbone, device: str) -> int:
     "The offload level for what is free on a device, said in a warning where it is not 0."
-    if torch.device(device).type != 'cuda':
-        return 0
-    free = torch.cuda.mem_get_info(device)[0]
     what = f'{b.name} at {b.frames}×{b.height}×{b.width}'
-    level = level_that_fits(b.memory(), free, what)
-    if level:
-        said = offload_levels[level]
-        warnings.warn(f'{b.name}: {said}, because {free / 1e9:.1f} GB are free.', stacklevel=4)
-    return level
+
+    def choose(free):
+        return level_that_fits(b.memory(), free, what)
+
+    return level_on(device, choose, b.name, stacklevel=5)
